@@ -1,0 +1,120 @@
+package mpc
+
+import (
+	"context"
+
+	"zonesigner/mpc/p256"
+)
+
+// ABB is the extended arithmetic black box (Figures 2 and 3 of the paper)
+// over shares of type S, one share for each value. Every call takes and
+// returns slices, and is one round for the whole batch, so callers batch.
+//
+// Shares are values: no method keeps or changes a slice it was given. The
+// linear part is local. An engine is made for one session and is not safe for
+// concurrent use, except through the Fork that pipelined chunks use.
+type ABB[S any] interface {
+	// Random returns n sharings of values that nobody knows.
+	Random(ctx context.Context, n int) ([]S, error)
+	// Mul returns sharings of the products. Until Check has passed they may
+	// be wrong by an amount that the adversary knows.
+	Mul(ctx context.Context, xs, ys []S) ([]S, error)
+	// Open reveals the values to all parties of the session.
+	Open(ctx context.Context, xs []S) ([]p256.Scalar, error)
+	// OpenPoints reveals x·G for each x: Open(Convert(x)).
+	OpenPoints(ctx context.Context, xs []S) ([]p256.Point, error)
+	// Check verifies everything multiplied so far. It must pass before a
+	// value leaves the box; it does nothing in a passive engine.
+	Check(ctx context.Context) error
+
+	// Add, Sub and Scale are the local, linear part.
+	Add(x, y S) S
+	Sub(x, y S) S
+	Scale(x S, c p256.Scalar) S
+}
+
+// Signature is r then s, 32 bytes each, big-endian, leading zeros kept: the
+// form of RFC 6605, section 4.
+type Signature [64]byte
+
+// PoolID names a pool of tuples that are bound to one key and belong to one
+// signer set. Stripe is the party that may propose to spend them, so that
+// sessions side by side never choose the same.
+type PoolID struct {
+	Key    KeyID
+	Set    string // SignerSet.String()
+	Stripe PartyID
+}
+
+// ChunkID is the SHA-256 of the preprocessing transcript of a chunk as it was
+// received: every product, commitment and masked opening (the view digest).
+// A tuple's id is its chunk's id and its index; there is no counter.
+type ChunkID [32]byte
+
+// Chunk is what one preprocessing round made: Count tuples in one opaque
+// blob that holds this party's shares.
+type Chunk struct {
+	ID    ChunkID
+	Count int
+	Blob  []byte // secret
+}
+
+// TupleRange names consecutive tuples of one chunk.
+type TupleRange struct {
+	Chunk ChunkID `json:"chunk"`
+	From  int     `json:"from"`
+	Count int     `json:"count"`
+}
+
+// TupleStore keeps tuples durably. It is implemented over the keystore.
+type TupleStore interface {
+	// Add stores a chunk. It is durable when Add returns.
+	Add(pool PoolID, c Chunk) error
+	// Spend durably marks the range as spent by statement, erases it, and
+	// returns the chunk's blob (all of it; the caller uses the range alone)
+	// and this operator's generation mark after the spending. A range that
+	// is spent, even in part, or a chunk that is not there, is an error and
+	// spends nothing. Tuples before the range are burned with it.
+	Spend(pool PoolID, r TupleRange, statement [32]byte) (blob []byte, mark Mark, err error)
+}
+
+// Mark is an operator's generation mark: a number that grows with every
+// spending. Peers keep the newest they saw of each operator, with its
+// signature, so that a restored disk is found out.
+type Mark struct {
+	Generation uint64
+}
+
+// Identity signs for this operator and verifies for the others, with the
+// operators' Ed25519 keys.
+type Identity interface {
+	Self() PartyID
+	Sign(msg []byte) []byte
+	// Verify reports whether sig is from's signature on msg.
+	Verify(from PartyID, msg, sig []byte) bool
+}
+
+// SignRequest is one batch to be signed by the members of Set, who have all
+// agreed on Manifest and on Tuples beforehand.
+type SignRequest struct {
+	Session  SessionID
+	Key      KeyID
+	Set      SignerSet
+	Manifest [32]byte     // SHA-256 of the agreed manifest
+	Tuples   []TupleRange // in order; their counts add up to len(Messages) or more
+	Stripe   PartyID
+	Messages [][]byte // hashed inside, with the key's hash
+}
+
+// Signer is what the pipeline uses: threshold signing by whatever protocol
+// the key was made for.
+type Signer interface {
+	// Prepare makes n tuples or more for key and signer set and stores them
+	// in stripe's pools. All parties of the group take part. progress, which
+	// may be nil, is told how many are stored.
+	Prepare(ctx context.Context, net Network, key KeyID, set SignerSet, stripe PartyID, n int, progress func(done int)) error
+	// Sign returns one verified signature for each message, in order, each a
+	// valid signature under the key; nothing that fails leaves. Members of
+	// req.Set alone take part.
+	Sign(ctx context.Context, net Network, req SignRequest, progress func(done int)) ([]Signature, error)
+}
