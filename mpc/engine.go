@@ -1,0 +1,53 @@
+package mpc
+
+import (
+	"context"
+
+	"zonesigner/mpc/p256"
+)
+
+// Engine is one protocol behind the arithmetic black box, by which keys are
+// made and tuples prepared. S is its share of one value.
+type Engine[S any] interface {
+	// Name is what configuration, key shares and statements call it.
+	Name() string
+	// Supports reports an ArgumentError when the protocol cannot serve g.
+	Supports(g Group) error
+	// Signers reports an ArgumentError when set may not sign for g.
+	Signers(g Group, set SignerSet) error
+	// Start sets up one session among net's parties, who all belong to g:
+	// whatever the engine needs that is fresh (seeds, base transfers). It
+	// fails when the parties' bindings differ; binding names everything the
+	// session is for (purpose, key, signer set, sizes).
+	Start(ctx context.Context, net Network, g Group, binding []byte) (Box[S], error)
+	// Words is the fixed-length form in which a share is kept; FromWords is
+	// its inverse and reports an ArgumentError for a wrong length.
+	Words(x S) []p256.Scalar
+	FromWords(w []p256.Scalar) (S, error)
+}
+
+// Box is the black box of one session, with what pipelines and signing need
+// beyond the arithmetic.
+type Box[S any] interface {
+	ABB[S]
+	// Fork is a box over the same session for one stage of a pipeline. It
+	// has randomness, rounds and checks of its own, and may be used beside
+	// the others. Every party must fork with the same, unused label.
+	Fork(label string) Box[S]
+	// View is the digest of everything that was opened in this box so far,
+	// in order. Parties that compare it know that they saw the same.
+	View() [32]byte
+	// Signing is this party's share of x in the form that signing opens
+	// without the engine: a Shamir share of degree t at Group.X. (A share
+	// of a plain sum takes that form too, divided by the party's Lagrange
+	// coefficient.)
+	Signing(x S) p256.Scalar
+	// Close erases the session's secrets.
+	Close()
+}
+
+// MulOpener is the fused step that an engine may offer where it saves a
+// round: opened[i] = xs[i]·ys[i], and a sharing of xs[i]·z for each i.
+type MulOpener[S any] interface {
+	MulOpen(ctx context.Context, xs, ys []S, z S) (opened []p256.Scalar, scaled []S, err error)
+}
