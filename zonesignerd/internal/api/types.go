@@ -1,0 +1,265 @@
+package api
+
+import "time"
+
+// Version tells which program answers.
+type Version struct {
+	Version   string `json:"version"`
+	GoVersion string `json:"go_version"`
+	Operator  string `json:"operator,omitempty"` // empty when no daemon was asked
+	Wire      []int  `json:"wire,omitempty"`     // versions spoken between daemons
+}
+
+// Status is what an operator wants to see first: who acts next, and why
+// something waits.
+type Status struct {
+	Operator  string       `json:"operator"`
+	Version   string       `json:"version"`
+	Started   time.Time    `json:"started"`
+	Now       time.Time    `json:"now"` // the daemon's clock
+	Group     Group        `json:"group"`
+	Tuples    TupleState   `json:"tuples"`
+	Knots     []KnotState  `json:"knots"`
+	Peers     []Peer       `json:"peers"` // sorted by name, without this operator
+	Zones     []ZoneStatus `json:"zones"` // sorted by name
+	Requests  []Request    `json:"requests"`
+	Warnings  []string     `json:"warnings,omitempty"` // e.g. what a passive engine does not protect against
+	Suspended []string     `json:"suspended_keys,omitempty"`
+}
+
+// Group is the group in force.
+type Group struct {
+	Name        string     `json:"name"`
+	Epoch       int        `json:"epoch"`
+	Digest      string     `json:"digest"`      // SHA-256, hexadecimal
+	Fingerprint string     `json:"fingerprint"` // to read aloud
+	Threshold   int        `json:"threshold"`
+	Engine      string     `json:"engine"`
+	Operators   []Operator `json:"operators"`
+	SignerSets  []string   `json:"signer_sets"` // "a+b"
+	StagedEpoch int        `json:"staged_epoch,omitempty"`
+	StagedBy    []string   `json:"staged_by,omitempty"`
+}
+
+// Operator is one member of the group.
+type Operator struct {
+	Name    string `json:"name"`
+	NKey    string `json:"nkey"`
+	Address string `json:"address"`
+	Self    bool   `json:"self,omitempty"`
+}
+
+// TupleState says whether tuples from before the last start may be used
+// (design: a restored disk must not revive them).
+type TupleState struct {
+	State      string `json:"state"`      // usable, suspended
+	Generation uint64 `json:"generation"` // this operator's mark
+	Reason     string `json:"reason,omitempty"`
+	// WaitsFor names the operators whose confirmation would lift a suspension.
+	WaitsFor []string `json:"waits_for,omitempty"`
+}
+
+// KnotState is one of the two control sockets.
+type KnotState struct {
+	Role    string `json:"role"` // hidden, public
+	Socket  string `json:"socket"`
+	OK      bool   `json:"ok"`
+	Version string `json:"version,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// Peer is one other operator. Ready means that a round trip succeeded lately.
+type Peer struct {
+	Name       string    `json:"name"`
+	Ready      bool      `json:"ready"`
+	RTTSeconds float64   `json:"rtt_seconds,omitempty"`
+	LastSeen   time.Time `json:"last_seen,omitzero"`
+	Reason     string    `json:"reason,omitempty"`
+}
+
+// The states of a zone.
+const (
+	ZoneSigned   = "signed"   // what is served is signed and fresh
+	ZoneSigning  = "signing"  // a session runs
+	ZoneWaiting  = "waiting"  // something must happen first; WaitsFor says what
+	ZoneDisputed = "disputed" // an operator refused the version
+	ZoneNoKey    = "no-key"   // no active key yet
+	ZoneExpired  = "expired"  // signatures that are served have expired
+	ZoneFailed   = "failed"   // the last attempt failed; WaitsFor says why
+)
+
+// The kinds of those who act next.
+const (
+	ActorSelf   = "this-operator"
+	ActorPeer   = "peer"
+	ActorParent = "parent"
+	ActorClock  = "clock"
+	ActorNone   = "none"
+)
+
+// Next says who has to act, and what everything waits for, in words.
+type Next struct {
+	Kind     string    `json:"kind"`           // one of the Actor constants
+	Name     string    `json:"name,omitempty"` // the peer, or the parent zone
+	WaitsFor string    `json:"waits_for,omitempty"`
+	At       time.Time `json:"at,omitzero"` // of kind clock
+}
+
+// ZoneStatus is one line for one zone.
+type ZoneStatus struct {
+	Zone           string     `json:"zone"`
+	State          string     `json:"state"`
+	SourceSerial   uint32     `json:"source_serial,omitempty"`
+	ServedSerial   uint32     `json:"served_serial,omitempty"`
+	LastSigned     time.Time  `json:"last_signed,omitzero"`
+	EarliestExpiry time.Time  `json:"earliest_expiry,omitzero"`
+	NextRefresh    time.Time  `json:"next_refresh,omitzero"`
+	Next           Next       `json:"next"`
+	Refusals       []Refusal  `json:"refusals,omitempty"`
+	Lag            []PeerZone `json:"lag,omitempty"` // what the other operators serve
+}
+
+// Refusal is a peer's signed no to a version, with its reason.
+type Refusal struct {
+	Peer    string    `json:"peer"`
+	Code    string    `json:"code,omitempty"`
+	Reason  string    `json:"reason"`
+	Records []string  `json:"records,omitempty"` // those that differ, in words
+	At      time.Time `json:"at,omitzero"`
+}
+
+// PeerZone is what another operator last said it serves.
+type PeerZone struct {
+	Peer   string    `json:"peer"`
+	Serial uint32    `json:"serial,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+	Behind float64   `json:"behind_seconds"` // 0: level with us
+}
+
+// ZoneDetail is all about one zone.
+type ZoneDetail struct {
+	ZoneStatus
+	PolicyDigest string  `json:"policy_digest"`
+	Policy       string  `json:"policy"` // the file as it was given
+	Keys         []Key   `json:"keys"`
+	Denial       string  `json:"denial"` // in words, "NSEC" or "NSEC3, no salt, 0 iterations"
+	SourceFrom   string  `json:"source"`
+	PublishTo    string  `json:"publish"`
+	RRSIGs       int     `json:"rrsigs,omitempty"`
+	Records      int     `json:"records,omitempty"`
+	Stages       []Stage `json:"stages,omitempty"` // of the last session
+}
+
+// Stage is how long one stage of the pipeline took the last time.
+type Stage struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Key is one shared key as this operator has it.
+type Key struct {
+	ID        string    `json:"id"`
+	Zone      string    `json:"zone"`
+	Role      string    `json:"role"` // KSK, ZSK, CSK
+	Engine    string    `json:"engine"`
+	Algorithm uint8     `json:"algorithm"`
+	Tag       uint16    `json:"tag"`
+	State     string    `json:"state"` // published ready active retire-active retired removed
+	Created   time.Time `json:"created,omitzero"`
+	Active    time.Time `json:"active,omitzero"`
+	DNSKEY    string    `json:"dnskey"`       // presentation form, with owner
+	DS        []string  `json:"ds,omitempty"` // presentation form, of keys with the SEP flag
+	// Confirmed names the operators whose signed transcript of the
+	// generation equals ours.
+	Confirmed []string `json:"confirmed"`
+}
+
+// Pool is the tuples that are ready for one key, signer set and proposer.
+type Pool struct {
+	Key       string    `json:"key,omitempty"` // empty: unbound
+	Zone      string    `json:"zone,omitempty"`
+	Tag       uint16    `json:"tag,omitempty"`
+	SignerSet string    `json:"signer_set"`
+	Without   []string  `json:"without,omitempty"` // the operators that may be down
+	Stripe    string    `json:"stripe"`            // the operator that may propose to spend them
+	Depth     int       `json:"depth"`
+	Wanted    int       `json:"wanted"`
+	LastsTill time.Time `json:"lasts_until,omitzero"` // at what falls due
+	Next      Next      `json:"next"`                 // why it is not full, if it is not
+}
+
+// AddZone takes a zone's policy. The file's source and publish parts are this
+// operator's alone; the operators agree on the rest by its digest.
+type AddZone struct {
+	Policy string `json:"policy"` // the file's text
+	File   string `json:"file"`   // its name, for messages
+}
+
+// RemoveZone ends the signing of a zone.
+type RemoveZone struct {
+	Zone string `json:"zone"`
+}
+
+// GenerateKeys asks for new keys of a zone. Empty fields follow the policy.
+type GenerateKeys struct {
+	Zone   string   `json:"zone"`
+	Roles  []string `json:"roles,omitempty"` // KSK and ZSK, or CSK
+	Engine string   `json:"engine,omitempty"`
+}
+
+// SignNow asks for a signing without waiting for the next poll or refresh.
+type SignNow struct {
+	Zone string `json:"zone"`
+}
+
+// StageGroup gives the group file of the next epoch.
+type StageGroup struct {
+	Group string `json:"group"` // the file's text
+	File  string `json:"file"`  // its name, for messages
+}
+
+// The kinds of requests.
+const (
+	KindKeysGenerate = "keys-generate"
+	KindZoneAdd      = "zone-add"
+	KindZoneRemove   = "zone-remove"
+	KindGroupStage   = "group-stage"
+	KindSignNow      = "sign-now"
+)
+
+// The states of a request.
+const (
+	RequestWaiting = "waiting" // other operators have yet to ask for the same
+	RequestRunning = "running"
+	RequestDone    = "done"
+	RequestFailed  = "failed"
+)
+
+// Request is something that this operator asked for: a key event starts when
+// every operator has asked for the same, which is when their digests are
+// equal. A sign-now is this operator's alone.
+type Request struct {
+	Digest    string    `json:"digest"` // SHA-256, hexadecimal: the request's id
+	Kind      string    `json:"kind"`
+	Subject   string    `json:"subject"` // the zone, or the group's epoch
+	State     string    `json:"state"`
+	Asked     []string  `json:"asked"`               // operators that asked for the same, this one included
+	WaitsFor  []string  `json:"waits_for,omitempty"` // operators that have yet to ask
+	Command   string    `json:"command,omitempty"`   // what they have to type
+	Progress  string    `json:"progress,omitempty"`  // in words, while it runs
+	Since     time.Time `json:"since,omitzero"`
+	Error     *Error    `json:"error,omitempty"` // of state failed
+	Keys      []Key     `json:"keys,omitempty"`  // that a key generation made
+	Serial    uint32    `json:"serial,omitempty"`
+	Unchanged bool      `json:"unchanged,omitempty"` // a sign-now that found nothing to do
+}
+
+// Finished reports whether nothing more will happen to the request.
+func (r *Request) Finished() bool {
+	return r.State == RequestDone || r.State == RequestFailed
+}
+
+// Reload is what a reload of the configuration changed, in words.
+type Reload struct {
+	Changed []string `json:"changed"`
+}
