@@ -1,0 +1,145 @@
+package p256
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ScalarSize and PointSize are the lengths of encodings in bytes.
+const (
+	ScalarSize = 32 // big-endian
+	PointSize  = 64 // affine x then y, big-endian
+)
+
+// ScalarFromBytes decodes exactly 32 bytes, big-endian, below n.
+func ScalarFromBytes(b []byte) (Scalar, error) {
+	if len(b) != ScalarSize {
+		return Scalar{}, fmt.Errorf("scalar has %d bytes, expected %d", len(b), ScalarSize)
+	}
+	v := u256FromBytes((*[32]byte)(b))
+	if v.less(order) == 0 {
+		return Scalar{}, errors.New("scalar is not below the order of P-256")
+	}
+	return Scalar{mulN(v, scalarR2)}, nil
+}
+
+// ScalarFromWide reads b as one big-endian number and reduces it mod n, in
+// time that depends on the length alone. Of 48 uniform bytes it makes a
+// scalar that is uniform within 2⁻¹²⁸; do not use it on fewer than 40.
+func ScalarFromWide(b []byte) Scalar {
+	var x Scalar
+	for len(b) > 0 {
+		// The first block takes what is left over by whole ones.
+		n := (len(b)-1)%32 + 1
+		var block [32]byte
+		copy(block[32-n:], b[:n])
+		shifted := Scalar{mulN(x.m, scalarR2)} // x·2²⁵⁶
+		x = shifted.Add(Scalar{mulN(u256FromBytes(&block), scalarR2)})
+		b = b[n:]
+	}
+	return x
+}
+
+// ScalarFromDigest maps a digest to a scalar as ECDSA does: the leftmost 256
+// bits as a number (bits2int of RFC 6979, section 2.3.2), reduced mod n.
+func ScalarFromDigest(digest []byte) Scalar {
+	return ScalarFromWide(digest[:min(len(digest), ScalarSize)])
+}
+
+// Bytes is x in 32 bytes, big-endian.
+func (x Scalar) Bytes() [32]byte { return mulN(u256{l0: 1}, x.m).bytes() }
+
+// AppendBytes appends the 32 bytes of x to dst.
+func (x Scalar) AppendBytes(dst []byte) []byte {
+	b := x.Bytes()
+	return append(dst, b[:]...)
+}
+
+// AppendScalars appends the encodings of xs, 32 bytes each, to dst.
+func AppendScalars(dst []byte, xs []Scalar) []byte {
+	for _, x := range xs {
+		dst = x.AppendBytes(dst)
+	}
+	return dst
+}
+
+// DecodeScalars decodes exactly n scalars of 32 bytes each, all canonical. It
+// allocates only after the length was found right.
+func DecodeScalars(b []byte, n int) ([]Scalar, error) {
+	if err := vectorLength("scalars", len(b), n, ScalarSize); err != nil {
+		return nil, err
+	}
+	xs := make([]Scalar, n)
+	for i := range xs {
+		x, err := ScalarFromBytes(b[i*ScalarSize : (i+1)*ScalarSize])
+		if err != nil {
+			return nil, fmt.Errorf("scalar %d of %d: %w", i, n, err)
+		}
+		xs[i] = x
+	}
+	return xs, nil
+}
+
+// PointFromBytes decodes exactly 64 bytes, x then y, big-endian and each
+// below p. The point must be on the curve; the identity has no encoding.
+func PointFromBytes(b []byte) (Point, error) {
+	if len(b) != PointSize {
+		return Point{}, fmt.Errorf("point has %d bytes, expected %d", len(b), PointSize)
+	}
+	x, okX := fieldFromBytes((*[32]byte)(b))
+	y, okY := fieldFromBytes((*[32]byte)(b[32:]))
+	if !okX || !okY {
+		return Point{}, errors.New("point has a coordinate that is not below p")
+	}
+	if !onCurve(x, y) {
+		return Point{}, errors.New("point is not on P-256")
+	}
+	return Point{x, y, fieldOne}, nil
+}
+
+// Bytes is the affine x then y, 32 bytes each, big-endian: the form of a
+// DNSKEY (RFC 6605, section 4). The identity is an error.
+func (p Point) Bytes() (b [PointSize]byte, err error) {
+	out, err := AppendPoints(b[:0], []Point{p})
+	return [PointSize]byte(append(out, make([]byte, PointSize-len(out))...)), err
+}
+
+// AppendPoints appends the encodings of ps, 64 bytes each, to dst, at one
+// field inversion for all of them (none if they are normalized). An identity
+// is an error that names its index, and dst is then returned as it was.
+func AppendPoints(dst []byte, ps []Point) ([]byte, error) {
+	affine, err := toAffine(ps)
+	if err != nil {
+		return dst, err
+	}
+	for _, a := range affine {
+		x, y := a.x.bytes(), a.y.bytes()
+		dst = append(append(dst, x[:]...), y[:]...)
+	}
+	return dst, nil
+}
+
+// DecodePoints decodes exactly n points of 64 bytes each under the rules of
+// PointFromBytes. It allocates only after the length was found right.
+func DecodePoints(b []byte, n int) ([]Point, error) {
+	if err := vectorLength("points", len(b), n, PointSize); err != nil {
+		return nil, err
+	}
+	ps := make([]Point, n)
+	for i := range ps {
+		p, err := PointFromBytes(b[i*PointSize : (i+1)*PointSize])
+		if err != nil {
+			return nil, fmt.Errorf("point %d of %d: %w", i, n, err)
+		}
+		ps[i] = p
+	}
+	return ps, nil
+}
+
+func vectorLength(what string, got, n, size int) error {
+	// Divided, not multiplied: a hostile n cannot overflow.
+	if n < 0 || got%size != 0 || got/size != n {
+		return fmt.Errorf("%d bytes of %s, expected %d of %d bytes each", got, what, n, size)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package p256
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+
+	"filippo.io/nistec"
+)
+
+// Point is a point of P-256. The zero value is the identity. Points are
+// values; compare them with Equal, for one point has many representations.
+//
+// Add, Sub, Neg, Equal, BaseMult and Mult take the same time for all values.
+type Point struct {
+	x, y, z field // homogeneous: x/z and y/z; z = 0 is the identity
+}
+
+// affine is a point other than the identity, as x and y.
+type affine struct{ x, y field }
+
+// Generator returns G.
+func Generator() Point { return Point{genX, genY, fieldOne} }
+
+// Add returns p + q by the complete formulas of Renes, Costello and Batina,
+// "Complete addition formulas for prime order elliptic curves" (EUROCRYPT
+// 2016), algorithm 4, which have no exceptional cases.
+func (p Point) Add(q Point) Point {
+	p, q = p.wellFormed(), q.wellFormed()
+	xx, yy, zz := p.x.mul(q.x), p.y.mul(q.y), p.z.mul(q.z)
+	xy := p.x.add(p.y).mul(q.x.add(q.y)).sub(xx).sub(yy) // x₁y₂ + x₂y₁
+	yz := p.y.add(p.z).mul(q.y.add(q.z)).sub(yy).sub(zz) // y₁z₂ + y₂z₁
+	xz := p.x.add(p.z).mul(q.x.add(q.z)).sub(xx).sub(zz) // x₁z₂ + x₂z₁
+	zz3 := triple(zz)
+	u := triple(xz.sub(curveB.mul(zz)))
+	v := triple(curveB.mul(xz).sub(zz3).sub(xx))
+	w := triple(xx).sub(zz3)
+	minus, plus := yy.sub(u), yy.add(u)
+	return Point{
+		xy.mul(plus).sub(yz.mul(v)),
+		plus.mul(minus).add(w.mul(v)),
+		yz.mul(minus).add(xy.mul(w)),
+	}
+}
+
+func triple(x field) field { return x.add(x).add(x) }
+
+// wellFormed turns the zero value into the identity that the formulas know,
+// which has y ≠ 0.
+func (p Point) wellFormed() Point {
+	p.y = field(choose(u256(p.z).isZero(), u256(fieldOne), u256(p.y)))
+	return p
+}
+
+// Double returns 2·p.
+func (p Point) Double() Point { return p.Add(p) }
+
+// Neg returns -p.
+func (p Point) Neg() Point { return Point{p.x, p.y.neg(), p.z} }
+
+// Sub returns p - q.
+func (p Point) Sub(q Point) Point { return p.Add(q.Neg()) }
+
+// IsIdentity reports whether p is the identity.
+func (p Point) IsIdentity() bool { return u256(p.z).isZero() == 1 }
+
+// Equal reports whether p and q are the same point, in constant time.
+func (p Point) Equal(q Point) bool {
+	p0, q0 := u256(p.z).isZero(), u256(q.z).isZero()
+	sameX := u256(p.x.mul(q.z)).equal(u256(q.x.mul(p.z)))
+	sameY := u256(p.y.mul(q.z)).equal(u256(q.y.mul(p.z)))
+	return p0&q0|(1^p0)&(1^q0)&sameX&sameY == 1
+}
+
+// BaseMult returns k·G in constant time. For many k use BaseMultBatch.
+func BaseMult(k Scalar) Point {
+	b := k.Bytes()
+	p, _ := nistec.NewP256Point().ScalarBaseMult(b[:]) // fails on another length only
+	return fromNistec(p)
+}
+
+// Mult returns k·p in constant time.
+func (p Point) Mult(k Scalar) Point {
+	q, err := p.nistec()
+	if err != nil {
+		return Point{} // p is the identity
+	}
+	b := k.Bytes()
+	q, _ = q.ScalarMult(q, b[:]) // fails on another length only
+	return fromNistec(q)
+}
+
+// MultSmall returns k·p in time that depends on k, which must be public.
+func (p Point) MultSmall(k int64) Point {
+	if k < 0 {
+		p = p.Neg()
+	}
+	// The negation of the least int64 is right again as an unsigned number.
+	magnitude := uint64(k)
+	if k < 0 {
+		magnitude = -magnitude
+	}
+	var sum Point
+	for ; magnitude > 0; magnitude >>= 1 {
+		if magnitude&1 == 1 {
+			sum = sum.Add(p)
+		}
+		if magnitude > 1 {
+			p = p.Double()
+		}
+	}
+	return sum
+}
+
+// X returns the affine x mod n, the r of an ECDSA signature. The identity is
+// an error. For many points, Normalize them first.
+func (p Point) X() (Scalar, error) {
+	a, err := toAffine([]Point{p})
+	if err != nil {
+		return Scalar{}, errors.New("the identity has no x coordinate")
+	}
+	return a[0].r(), nil
+}
+
+func (a affine) r() Scalar { return Scalar{mulN(a.x.canonical(), scalarR2)} }
+
+// Normalize makes the representation of each point affine, at one field
+// inversion for all, so that X, Bytes and AppendPoints are cheap afterwards.
+// Identities stay.
+func Normalize(ps []Point) {
+	zs := make([]field, len(ps))
+	done := true
+	for i, p := range ps {
+		zs[i] = field(choose(u256(p.z).isZero(), u256(fieldOne), u256(p.z)))
+		done = done && zs[i] == fieldOne
+	}
+	if done {
+		return
+	}
+	invertFields(zs, make([]field, len(ps)))
+	for i, p := range ps {
+		zero := u256(p.z).isZero()
+		ps[i] = Point{p.x.mul(zs[i]), p.y.mul(zs[i]), field(choose(zero, u256{}, u256(fieldOne)))}
+	}
+}
+
+// toAffine leaves ps as they are. An identity is an error.
+func toAffine(ps []Point) ([]affine, error) {
+	normal := make([]Point, len(ps))
+	copy(normal, ps)
+	Normalize(normal)
+	out := make([]affine, len(ps))
+	for i, p := range normal {
+		if p.IsIdentity() {
+			return nil, fmt.Errorf("point %d of %d is the identity", i, len(ps))
+		}
+		out[i] = affine{p.x, p.y}
+	}
+	return out, nil
+}
+
+func onCurve(x, y field) bool {
+	// x³ - 3x + b
+	right := x.square().sub(triple(fieldOne)).mul(x).add(curveB)
+	return u256(y.square()).equal(u256(right)) == 1
+}
+
+// nistec hands p to the assembly of filippo.io/nistec, by way of bytes for it
+// shows no coordinates.
+func (p Point) nistec() (*nistec.P256Point, error) {
+	b, err := p.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	return nistec.NewP256Point().SetBytes(append([]byte{4}, b[:]...))
+}
+
+func fromNistec(p *nistec.P256Point) Point {
+	b := p.Bytes()
+	if len(b) != 1+PointSize {
+		return Point{}
+	}
+	x, _ := fieldFromBytes((*[32]byte)(b[1:]))
+	y, _ := fieldFromBytes((*[32]byte)(b[33:]))
+	return Point{x, y, fieldOne}
+}
+
+// PublicKey returns p for crypto/ecdsa. The identity is an error.
+func (p Point) PublicKey() (*ecdsa.PublicKey, error) {
+	b, err := p.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("public key: %w", err)
+	}
+	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append([]byte{4}, b[:]...))
+}
+
+// PointFromPublicKey returns the point of a P-256 key of crypto/ecdsa.
+func PointFromPublicKey(pk *ecdsa.PublicKey) (Point, error) {
+	if pk.Curve != elliptic.P256() {
+		return Point{}, fmt.Errorf("public key is on %s, expected P-256", pk.Curve.Params().Name)
+	}
+	b, err := pk.Bytes()
+	if err != nil {
+		return Point{}, fmt.Errorf("public key: %w", err)
+	}
+	return PointFromBytes(b[1:])
+}
