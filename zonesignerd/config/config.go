@@ -5,12 +5,6 @@
 // a whole by Validate before anything acts on it.
 package config
 
-import "time"
-
-// Duration is written as in Knot: "30d", "12h", "90m", "45s", "2w", or plain
-// seconds.
-type Duration time.Duration
-
 // Daemon is the daemon's own configuration; nothing in it is shared.
 type Daemon struct {
 	Version      int      `yaml:"version"`
@@ -113,6 +107,7 @@ type Policy struct {
 
 	Denial Denial `yaml:"denial"`
 
+	ContentFrom   string `yaml:"content-from"`   // primary: one primary numbers the versions; copies: edited separately
 	ContentQuorum string `yaml:"content-quorum"` // all-present or t+1
 	OnExpiry      string `yaml:"on-expiry"`      // keep or withdraw
 
