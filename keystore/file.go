@@ -1,0 +1,232 @@
+package keystore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
+)
+
+// lockWait is how long Open waits for another process to let go.
+const lockWait = 500 * time.Millisecond
+
+// boltOptions: the free list is rebuilt from the tree at every start instead
+// of being stored. It has no checksum, and after a pool was used up it would be
+// the largest part of every commit.
+func boltOptions() *bolt.Options {
+	return &bolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bolt.FreelistMapType, NoStatistics: true}
+}
+
+// checkDir makes sure that only the owner can look into dir.
+func checkDir(dir string, create bool) error {
+	if create {
+		if err := os.MkdirAll(dir, dirMode); err != nil {
+			return err
+		}
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", ErrNoStore, err)
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is not a directory", dir)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("%w: directory %s has mode %04o, expected 0700", ErrPermissions, dir, info.Mode().Perm())
+	}
+	return nil
+}
+
+// openChecked opens the database for writing after a first, read-only opening
+// has walked through all of it. The database library trusts its file: what
+// would crash it later is an error of the walk now.
+func openChecked(path string) (db *bolt.DB, err error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if newer, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "keystore.v*.db")); len(newer) > 0 {
+			return nil, fmt.Errorf("%w: found %s", ErrNewer, filepath.Base(newer[0]))
+		}
+		return nil, ErrNoStore
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("not a regular file")
+	case info.Mode().Perm()&0o077 != 0:
+		return nil, fmt.Errorf("%w: it has mode %04o, expected 0600", ErrPermissions, info.Mode().Perm())
+	case info.Size() == 0:
+		return nil, fmt.Errorf("%w: it is empty", ErrDamaged)
+	}
+	if err := guard(func() error { return walk(path) }); err != nil {
+		return nil, lockError(path, err)
+	}
+	err = guard(func() error {
+		db, err = bolt.Open(path, fileMode, boltOptions())
+		return err
+	})
+	if err != nil {
+		return nil, lockError(path, err)
+	}
+	return db, nil
+}
+
+// walk reads every page of the tree.
+func walk(path string) error {
+	opt := boltOptions()
+	opt.ReadOnly = true
+	db, err := bolt.Open(path, fileMode, opt)
+	if err != nil {
+		return err
+	}
+	err = guard(func() error {
+		return db.View(func(tx *bolt.Tx) error {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			if info.Size() < tx.Size() {
+				return fmt.Errorf("%w: it has %d bytes and should have %d or more, so it was cut short", ErrDamaged, info.Size(), tx.Size())
+			}
+			return tx.ForEach(walkBucket)
+		})
+	})
+	return errors.Join(err, guard(db.Close))
+}
+
+func walkBucket(name []byte, b *bolt.Bucket) error {
+	var last []byte
+	return b.ForEach(func(k, v []byte) error {
+		if last != nil && bytes.Compare(last, k) >= 0 {
+			return fmt.Errorf("%w: bucket %q is out of order", ErrDamaged, name)
+		}
+		last = k
+		if v == nil {
+			child := b.Bucket(k)
+			if child == nil {
+				return fmt.Errorf("%w: bucket %q holds something unreadable", ErrDamaged, name)
+			}
+			return walkBucket(k, child)
+		}
+		return nil
+	})
+}
+
+// guard runs fn and turns the database library's panics, and faults on pages
+// that the file does not have, into ErrDamaged.
+func guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, r)
+		}
+	}()
+	return fn()
+}
+
+// lockError adds who holds the lock, and says damage where the library does.
+func lockError(path string, err error) error {
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		if pid := lockHolder(path); pid > 0 {
+			return fmt.Errorf("%w: process %d has it open", ErrLocked, pid)
+		}
+		return ErrLocked
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch),
+		strings.Contains(err.Error(), "file size too small"):
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
+
+// lockHolder looks the file's lock up in /proc/locks (proc(5)); 0 when it
+// cannot tell.
+func lockHolder(path string) int {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return 0
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return 0
+	}
+	// "1: FLOCK  ADVISORY  WRITE 709 fe:00:1835033 0 EOF"
+	inode := ":" + strconv.FormatUint(st.Ino, 10)
+	for line := range strings.Lines(string(locks)) {
+		f := strings.Fields(line)
+		if len(f) >= 6 && f[1] == "FLOCK" && strings.HasSuffix(f[5], inode) {
+			if pid, err := strconv.Atoi(f[4]); err == nil {
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
+// outOfSpace reports failures that leave the file as it was and may pass.
+func outOfSpace(err error) bool {
+	for _, e := range []error{unix.ENOSPC, unix.EDQUOT, unix.EFBIG} {
+		// The database library drops the wrapping when it grows the file.
+		if errors.Is(err, e) || strings.Contains(err.Error(), e.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+// wipe overwrites every free page with zeros, so that what was deleted is gone
+// from the file and not just from its index. What a file system or a disk
+// keeps beside the file is beyond its reach. s.write is held.
+func (s *Store) wipe() error {
+	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("deleted, but not wiped: %w", err)
+	}
+	defer f.Close()
+	// With no reader left, pages freed by the transaction before this one are
+	// free for good when this one begins; nothing is allocated before they are
+	// overwritten.
+	s.readers.Lock()
+	defer s.readers.Unlock()
+	err = s.update(func(tx *bolt.Tx) error {
+		size := s.db.Info().PageSize
+		page, zero := make([]byte, size), make([]byte, size)
+		for id := 2; ; id++ {
+			info, err := tx.Page(id)
+			if err != nil {
+				return err
+			}
+			if info == nil {
+				return f.Sync()
+			}
+			if info.Type != "free" {
+				id += info.OverflowCount
+				continue
+			}
+			if _, err := f.ReadAt(page, int64(id)*int64(size)); err != nil {
+				return err
+			}
+			if bytes.Equal(page, zero) {
+				continue
+			}
+			if _, err := f.WriteAt(zero, int64(id)*int64(size)); err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("deleted, but not wiped: %w", err)
+	}
+	return nil
+}
