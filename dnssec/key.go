@@ -1,0 +1,165 @@
+package dnssec
+
+import (
+	"crypto/elliptic"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+)
+
+// KeyState is a key's place in its life, by Knot's names. It decides whether
+// the DNSKEY is in the zone and what the key signs:
+//
+//	state          in DNSKEY   KSK signs keys   ZSK signs zone
+//	published      yes         no               no
+//	ready          yes         yes              only without an active ZSK of its algorithm
+//	active         yes         yes              yes
+//	retire-active  yes         yes              only without an active ZSK of its algorithm
+//	retired        yes         no               no
+//	removed        no          no               no
+//
+// "Keys" are the apex RRsets DNSKEY, CDS and CDNSKEY. A CSK follows both
+// columns.
+type KeyState string
+
+// The states of a key.
+const (
+	Published    KeyState = "published"
+	Ready        KeyState = "ready"
+	Active       KeyState = "active"
+	RetireActive KeyState = "retire-active"
+	Retired      KeyState = "retired"
+	Removed      KeyState = "removed"
+)
+
+// Algorithm numbers that the package signs and verifies with.
+const (
+	ECDSAP256SHA256 = 13 // RFC 6605: public key x and y, 64 bytes
+	ED25519         = 15 // RFC 8080: public key 32 bytes
+)
+
+// Key is one DNSKEY of the zone.
+type Key struct {
+	ID        string // the caller's name for it, without white space; goes into the manifest
+	Flags     uint16 // 256 (ZSK) or 257 (KSK, CSK)
+	CSK       bool   // with 257: signs the whole zone, not the keys alone
+	Algorithm uint8
+	PublicKey []byte // as in the DNSKEY: 64 bytes (13) or 32 bytes (15)
+	State     KeyState
+}
+
+// Validate reports a key that cannot be in a zone.
+func (k Key) Validate() error {
+	bad := func(format string, a ...any) error {
+		return fmt.Errorf("key %q: %s", clip(k.ID), fmt.Sprintf(format, a...))
+	}
+	if !isToken(k.ID) {
+		return bad("its id must be 1 to 255 printable characters without spaces")
+	}
+	switch {
+	case k.Flags != 256 && k.Flags != 257:
+		return bad("flags are %d, expected 256 or 257", k.Flags)
+	case k.CSK && k.Flags != 257:
+		return bad("a key that signs keys and zone has flags 257, not %d", k.Flags)
+	}
+	switch k.State {
+	case Published, Ready, Active, RetireActive, Retired, Removed:
+	default:
+		return bad("unknown state %q", clip(string(k.State)))
+	}
+	switch k.Algorithm {
+	case ECDSAP256SHA256:
+		if len(k.PublicKey) != 64 {
+			return bad("public key has %d bytes, algorithm 13 has 64", len(k.PublicKey))
+		}
+		if _, err := ecdsaKey(k.PublicKey); err != nil {
+			return bad("%v", err)
+		}
+	case ED25519:
+		if len(k.PublicKey) != 32 {
+			return bad("public key has %d bytes, algorithm 15 has 32", len(k.PublicKey))
+		}
+	default:
+		return bad("algorithm %d is not supported, expected 13 or 15", k.Algorithm)
+	}
+	return nil
+}
+
+// DNSKEY is the rdata of the key's DNSKEY and CDNSKEY records (RFC 4034,
+// section 2.1).
+func (k Key) DNSKEY() []byte {
+	b := binary.BigEndian.AppendUint16(nil, k.Flags)
+	b = append(b, 3, k.Algorithm)
+	return append(b, k.PublicKey...)
+}
+
+// KeyTag is the tag of RFC 4034, appendix B.
+func (k Key) KeyTag() uint16 { return keyTag(k.DNSKEY()) }
+
+func keyTag[T string | []byte](rdata T) uint16 {
+	var ac uint32
+	for i := range len(rdata) {
+		if i&1 == 0 {
+			ac += uint32(rdata[i]) << 8
+		} else {
+			ac += uint32(rdata[i])
+		}
+	}
+	ac += ac >> 16 & 0xffff
+	return uint16(ac)
+}
+
+// DS is the rdata of the key's DS and CDS records with digest type 2, SHA-256
+// (RFC 4509): key tag, algorithm, 2, 32 bytes of digest.
+func (k Key) DS(zone Name) []byte {
+	b := binary.BigEndian.AppendUint16(nil, k.KeyTag())
+	b = append(b, k.Algorithm, 2)
+	sum := sha256.Sum256(append([]byte(zone), k.DNSKEY()...))
+	return append(b, sum[:]...)
+}
+
+// published reports whether the DNSKEY is in the zone.
+func (k Key) published() bool { return k.State != Removed }
+
+// signsKeys reports whether the key signs DNSKEY, CDS and CDNSKEY.
+func (k Key) signsKeys() bool {
+	return k.Flags == 257 && (k.State == Ready || k.State == Active || k.State == RetireActive)
+}
+
+// isZSK reports whether the key is made to sign the zone.
+func (k Key) isZSK() bool { return k.Flags == 256 || k.CSK }
+
+// signsZone reports whether keys[i] signs the RRsets that are not keys.
+func signsZone(keys []Key, i int) bool {
+	k := keys[i]
+	if !k.isZSK() {
+		return false
+	}
+	switch k.State {
+	case Active:
+		return true
+	case Ready, RetireActive:
+		for _, o := range keys {
+			if o.isZSK() && o.State == Active && o.Algorithm == k.Algorithm {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// isToken reports whether s can stand as one word in a manifest.
+func isToken(s string) bool {
+	if s == "" || len(s) > 255 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+var p256 = elliptic.P256()
