@@ -81,3 +81,14 @@ func TestFaultsSayWhere(t *testing.T) {
 		})
 	}
 }
+
+// testGroup is a valid group of n operators a, b, c and so on.
+func testGroup(t testing.TB, n int) *Group {
+	t.Helper()
+	g := &Group{Version: 1, Name: "test", Epoch: 1, Threshold: (n - 1) / 2, Engine: MalShamir}
+	for i := range n {
+		name := string(rune('a' + i))
+		g.Operators = append(g.Operators, Operator{Name: name, NKey: testKey(t), Address: name + ".example:7473"})
+	}
+	return g
+}
