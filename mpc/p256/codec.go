@@ -20,7 +20,7 @@ func ScalarFromBytes(b []byte) (Scalar, error) {
 	if v.less(order) == 0 {
 		return Scalar{}, errors.New("scalar is not below the order of P-256")
 	}
-	return Scalar{mulN(v, scalarR2)}, nil
+	return Scalar{toMontgomery(v)}, nil
 }
 
 // ScalarFromWide reads b as one big-endian number and reduces it mod n, in
@@ -33,8 +33,8 @@ func ScalarFromWide(b []byte) Scalar {
 		n := (len(b)-1)%32 + 1
 		var block [32]byte
 		copy(block[32-n:], b[:n])
-		shifted := Scalar{mulN(x.m, scalarR2)} // x·2²⁵⁶
-		x = shifted.Add(Scalar{mulN(u256FromBytes(&block), scalarR2)})
+		shifted := Scalar{toMontgomery(x.m)} // x·2²⁵⁶
+		x = shifted.Add(Scalar{toMontgomery(u256FromBytes(&block))})
 		b = b[n:]
 	}
 	return x
@@ -47,7 +47,7 @@ func ScalarFromDigest(digest []byte) Scalar {
 }
 
 // Bytes is x in 32 bytes, big-endian.
-func (x Scalar) Bytes() [32]byte { return mulN(u256{l0: 1}, x.m).bytes() }
+func (x Scalar) Bytes() [32]byte { return x.number().bytes() }
 
 // AppendBytes appends the 32 bytes of x to dst.
 func (x Scalar) AppendBytes(dst []byte) []byte {
@@ -113,10 +113,14 @@ func AppendPoints(dst []byte, ps []Point) ([]byte, error) {
 		return dst, err
 	}
 	for _, a := range affine {
-		x, y := a.x.bytes(), a.y.bytes()
-		dst = append(append(dst, x[:]...), y[:]...)
+		dst = a.append(dst)
 	}
 	return dst, nil
+}
+
+func (a affine) append(dst []byte) []byte {
+	x, y := a.x.bytes(), a.y.bytes()
+	return append(append(dst, x[:]...), y[:]...)
 }
 
 // DecodePoints decodes exactly n points of 64 bytes each under the rules of

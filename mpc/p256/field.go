@@ -46,36 +46,9 @@ func (x field) sub(y field) field {
 func (x field) neg() field { return field{}.sub(x) }
 
 // mul returns x·y/2²⁵⁶ mod p, for y < p and any x.
-func (x field) mul(y field) field {
-	var t0, t1, t2, t3, t4, t5 uint64
-	for _, xi := range [4]uint64{x.l0, x.l1, x.l2, x.l3} {
-		h0, q0 := bits.Mul64(xi, y.l0)
-		h1, q1 := bits.Mul64(xi, y.l1)
-		h2, q2 := bits.Mul64(xi, y.l2)
-		q4, q3 := bits.Mul64(xi, y.l3)
-		q1, c := bits.Add64(q1, h0, 0)
-		q2, c = bits.Add64(q2, h1, c)
-		q3, c = bits.Add64(q3, h2, c)
-		q4 += c
-		t0, c = bits.Add64(t0, q0, 0)
-		t1, c = bits.Add64(t1, q1, c)
-		t2, c = bits.Add64(t2, q2, c)
-		t3, c = bits.Add64(t3, q3, c)
-		t4, t5 = bits.Add64(t4, q4, c)
+func (x field) mul(y field) field { return montgomeryP(product(u256(x), u256(y))) }
 
-		// t0·p = t0·2⁹⁶ + t0·p3·2¹⁹² - t0 in the words that matter.
-		h3, l3 := bits.Mul64(t0, p3)
-		q := t0
-		t0, c = bits.Add64(t1, q<<32, 0)
-		t1, c = bits.Add64(t2, q>>32, c)
-		t2, c = bits.Add64(t3, l3, c)
-		t3, c = bits.Add64(t4, h3, c)
-		t4 = t5 + c
-	}
-	return reduceP(t0, t1, t2, t3, t4)
-}
-
-func (x field) square() field { return x.mul(x) }
+func (x field) square() field { return montgomeryP(square(u256(x))) }
 
 // squareTimes returns x to the power 2ᵏ.
 func (x field) squareTimes(k int) field {
@@ -103,18 +76,23 @@ func (x field) inverse() field {
 	return z.squareTimes(2).mul(x)
 }
 
-// invertFields replaces each of xs by its inverse with one inversion in all.
-// scratch has the length of xs. None may be zero.
-func invertFields(xs, scratch []field) {
+// invertFields replaces each of xs by its inverse with one inversion in all;
+// scratch has the length of xs. It reports false, and changes nothing, if one
+// of them is zero.
+func invertFields(xs, scratch []field) bool {
 	product := fieldOne
 	for i, x := range xs {
 		scratch[i] = product
 		product = product.mul(x)
 	}
+	if u256(product).isZero() == 1 {
+		return false
+	}
 	inverse := product.inverse()
 	for i := len(xs) - 1; i >= 0; i-- {
 		xs[i], inverse = inverse.mul(scratch[i]), inverse.mul(xs[i])
 	}
+	return true
 }
 
 // fieldFromBytes reports false for a number that is not below p.
@@ -123,9 +101,44 @@ func fieldFromBytes(b *[32]byte) (field, bool) {
 	return field(v).mul(fieldR2), v.less(prime) == 1
 }
 
-func (x field) canonical() u256 { return u256(field{l0: 1}.mul(x)) }
+func (x field) canonical() u256 { return u256(montgomeryP(x.l0, x.l1, x.l2, x.l3, 0, 0, 0, 0)) }
 
 func (x field) bytes() [32]byte { return x.canonical().bytes() }
+
+// montgomeryP returns t/2²⁵⁶ mod p, fully reduced, for t < 2²⁵⁶·p. Each round
+// clears the lowest word q by adding q·p = q·2⁹⁶ + q·p3·2¹⁹² - q, and the
+// word that is free then takes the carry.
+func montgomeryP(t0, t1, t2, t3, t4, t5, t6, t7 uint64) field {
+	h, l := bits.Mul64(t0, p3)
+	t1, c := bits.Add64(t1, t0<<32, 0)
+	t2, c = bits.Add64(t2, t0>>32, c)
+	t3, c = bits.Add64(t3, l, c)
+	t0 = h + c
+
+	h, l = bits.Mul64(t1, p3)
+	t2, c = bits.Add64(t2, t1<<32, 0)
+	t3, c = bits.Add64(t3, t1>>32, c)
+	t0, c = bits.Add64(t0, l, c)
+	t1 = h + c
+
+	h, l = bits.Mul64(t2, p3)
+	t3, c = bits.Add64(t3, t2<<32, 0)
+	t0, c = bits.Add64(t0, t2>>32, c)
+	t1, c = bits.Add64(t1, l, c)
+	t2 = h + c
+
+	h, l = bits.Mul64(t3, p3)
+	t0, c = bits.Add64(t0, t3<<32, 0)
+	t1, c = bits.Add64(t1, t3>>32, c)
+	t2, c = bits.Add64(t2, l, c)
+	t3 = h + c
+
+	t0, c = bits.Add64(t0, t4, 0)
+	t1, c = bits.Add64(t1, t5, c)
+	t2, c = bits.Add64(t2, t6, c)
+	t3, c = bits.Add64(t3, t7, c)
+	return reduceP(t0, t1, t2, t3, c)
+}
 
 // reduceP returns t mod p for t < 2p in five words.
 func reduceP(t0, t1, t2, t3, t4 uint64) field {

@@ -5,8 +5,6 @@ import (
 	"crypto/elliptic"
 	"errors"
 	"fmt"
-
-	"filippo.io/nistec"
 )
 
 // Point is a point of P-256. The zero value is the identity. Points are
@@ -73,24 +71,6 @@ func (p Point) Equal(q Point) bool {
 	return p0&q0|(1^p0)&(1^q0)&sameX&sameY == 1
 }
 
-// BaseMult returns k·G in constant time. For many k use BaseMultBatch.
-func BaseMult(k Scalar) Point {
-	b := k.Bytes()
-	p, _ := nistec.NewP256Point().ScalarBaseMult(b[:]) // fails on another length only
-	return fromNistec(p)
-}
-
-// Mult returns k·p in constant time.
-func (p Point) Mult(k Scalar) Point {
-	q, err := p.nistec()
-	if err != nil {
-		return Point{} // p is the identity
-	}
-	b := k.Bytes()
-	q, _ = q.ScalarMult(q, b[:]) // fails on another length only
-	return fromNistec(q)
-}
-
 // MultSmall returns k·p in time that depends on k, which must be public.
 func (p Point) MultSmall(k int64) Point {
 	if k < 0 {
@@ -123,7 +103,7 @@ func (p Point) X() (Scalar, error) {
 	return a[0].r(), nil
 }
 
-func (a affine) r() Scalar { return Scalar{mulN(a.x.canonical(), scalarR2)} }
+func (a affine) r() Scalar { return Scalar{toMontgomery(a.x.canonical())} }
 
 // Normalize makes the representation of each point affine, at one field
 // inversion for all, so that X, Bytes and AppendPoints are cheap afterwards.
@@ -138,7 +118,7 @@ func Normalize(ps []Point) {
 	if done {
 		return
 	}
-	invertFields(zs, make([]field, len(ps)))
+	invertFields(zs, make([]field, len(ps))) // none is zero
 	for i, p := range ps {
 		zero := u256(p.z).isZero()
 		ps[i] = Point{p.x.mul(zs[i]), p.y.mul(zs[i]), field(choose(zero, u256{}, u256(fieldOne)))}
@@ -164,26 +144,6 @@ func onCurve(x, y field) bool {
 	// x³ - 3x + b
 	right := x.square().sub(triple(fieldOne)).mul(x).add(curveB)
 	return u256(y.square()).equal(u256(right)) == 1
-}
-
-// nistec hands p to the assembly of filippo.io/nistec, by way of bytes for it
-// shows no coordinates.
-func (p Point) nistec() (*nistec.P256Point, error) {
-	b, err := p.Bytes()
-	if err != nil {
-		return nil, err
-	}
-	return nistec.NewP256Point().SetBytes(append([]byte{4}, b[:]...))
-}
-
-func fromNistec(p *nistec.P256Point) Point {
-	b := p.Bytes()
-	if len(b) != 1+PointSize {
-		return Point{}
-	}
-	x, _ := fieldFromBytes((*[32]byte)(b[1:]))
-	y, _ := fieldFromBytes((*[32]byte)(b[33:]))
-	return Point{x, y, fieldOne}
 }
 
 // PublicKey returns p for crypto/ecdsa. The identity is an error.

@@ -36,7 +36,7 @@ var (
 func One() Scalar { return Scalar{scalarOne} }
 
 // NewScalar returns u.
-func NewScalar(u uint64) Scalar { return Scalar{mulN(u256{l0: u}, scalarR2)} }
+func NewScalar(u uint64) Scalar { return Scalar{toMontgomery(u256{l0: u})} }
 
 // Add returns x + y.
 func (x Scalar) Add(y Scalar) Scalar {
@@ -68,7 +68,7 @@ func (x Scalar) Neg() Scalar { return Scalar{}.Sub(x) }
 func (x Scalar) Mul(y Scalar) Scalar { return Scalar{mulN(x.m, y.m)} }
 
 // Square returns x².
-func (x Scalar) Square() Scalar { return Scalar{mulN(x.m, x.m)} }
+func (x Scalar) Square() Scalar { return Scalar{montgomeryN(square(x.m))} }
 
 // IsZero reports whether x = 0, in constant time.
 func (x Scalar) IsZero() bool { return x.m.isZero() == 1 }
@@ -162,43 +162,84 @@ func (*Scalar) UnmarshalText([]byte) error {
 	return errors.New("p256: a scalar cannot be read from text")
 }
 
-// mulN returns x·y/2²⁵⁶ mod n, fully reduced, for y < n and any x. It is
-// Montgomery's multiplication: four rounds, each adding one word of x times y
-// and then the multiple of n that clears the lowest word.
-func mulN(x, y u256) u256 {
-	var t0, t1, t2, t3, t4, t5 uint64
-	for _, xi := range [4]uint64{x.l0, x.l1, x.l2, x.l3} {
-		h0, p0 := bits.Mul64(xi, y.l0)
-		h1, p1 := bits.Mul64(xi, y.l1)
-		h2, p2 := bits.Mul64(xi, y.l2)
-		p4, p3 := bits.Mul64(xi, y.l3)
-		p1, c := bits.Add64(p1, h0, 0)
-		p2, c = bits.Add64(p2, h1, c)
-		p3, c = bits.Add64(p3, h2, c)
-		p4 += c
-		t0, c = bits.Add64(t0, p0, 0)
-		t1, c = bits.Add64(t1, p1, c)
-		t2, c = bits.Add64(t2, p2, c)
-		t3, c = bits.Add64(t3, p3, c)
-		t4, t5 = bits.Add64(t4, p4, c)
+// mulN returns x·y/2²⁵⁶ mod n for y < n and any x.
+func mulN(x, y u256) u256 { return montgomeryN(product(x, y)) }
 
-		q := t0 * nInv
-		h0, p0 = bits.Mul64(q, n0)
-		h1, p1 = bits.Mul64(q, n1)
-		h2, p2 = bits.Mul64(q, n2)
-		p4, p3 = bits.Mul64(q, n3)
-		p1, c = bits.Add64(p1, h0, 0)
-		p2, c = bits.Add64(p2, h1, c)
-		p3, c = bits.Add64(p3, h2, c)
-		p4 += c
-		_, c = bits.Add64(t0, p0, 0)
-		t0, c = bits.Add64(t1, p1, c)
-		t1, c = bits.Add64(t2, p2, c)
-		t2, c = bits.Add64(t3, p3, c)
-		t3, c = bits.Add64(t4, p4, c)
-		t4 = t5 + c
-	}
-	return reduceN(t0, t1, t2, t3, t4)
+// toMontgomery returns x·2²⁵⁶ mod n for any x.
+func toMontgomery(x u256) u256 { return mulN(x, scalarR2) }
+
+// number returns x itself, below n.
+func (x Scalar) number() u256 { return montgomeryN(x.m.l0, x.m.l1, x.m.l2, x.m.l3, 0, 0, 0, 0) }
+
+// montgomeryN returns t/2²⁵⁶ mod n, fully reduced, for t < 2²⁵⁶·n: four
+// rounds, each adding the multiple of n that clears the lowest word, which
+// then takes the carry.
+func montgomeryN(t0, t1, t2, t3, t4, t5, t6, t7 uint64) u256 {
+	q := t0 * nInv
+	h0, l0 := bits.Mul64(q, n0)
+	h1, l1 := bits.Mul64(q, n1)
+	h2, l2 := bits.Mul64(q, n2)
+	h3, l3 := bits.Mul64(q, n3)
+	_, c := bits.Add64(t0, l0, 0)
+	t1, c = bits.Add64(t1, l1, c)
+	t2, c = bits.Add64(t2, l2, c)
+	t3, c = bits.Add64(t3, l3, c)
+	h3 += c
+	t1, c = bits.Add64(t1, h0, 0)
+	t2, c = bits.Add64(t2, h1, c)
+	t3, c = bits.Add64(t3, h2, c)
+	t0 = h3 + c
+
+	q = t1 * nInv
+	h0, l0 = bits.Mul64(q, n0)
+	h1, l1 = bits.Mul64(q, n1)
+	h2, l2 = bits.Mul64(q, n2)
+	h3, l3 = bits.Mul64(q, n3)
+	_, c = bits.Add64(t1, l0, 0)
+	t2, c = bits.Add64(t2, l1, c)
+	t3, c = bits.Add64(t3, l2, c)
+	t0, c = bits.Add64(t0, l3, c)
+	h3 += c
+	t2, c = bits.Add64(t2, h0, 0)
+	t3, c = bits.Add64(t3, h1, c)
+	t0, c = bits.Add64(t0, h2, c)
+	t1 = h3 + c
+
+	q = t2 * nInv
+	h0, l0 = bits.Mul64(q, n0)
+	h1, l1 = bits.Mul64(q, n1)
+	h2, l2 = bits.Mul64(q, n2)
+	h3, l3 = bits.Mul64(q, n3)
+	_, c = bits.Add64(t2, l0, 0)
+	t3, c = bits.Add64(t3, l1, c)
+	t0, c = bits.Add64(t0, l2, c)
+	t1, c = bits.Add64(t1, l3, c)
+	h3 += c
+	t3, c = bits.Add64(t3, h0, 0)
+	t0, c = bits.Add64(t0, h1, c)
+	t1, c = bits.Add64(t1, h2, c)
+	t2 = h3 + c
+
+	q = t3 * nInv
+	h0, l0 = bits.Mul64(q, n0)
+	h1, l1 = bits.Mul64(q, n1)
+	h2, l2 = bits.Mul64(q, n2)
+	h3, l3 = bits.Mul64(q, n3)
+	_, c = bits.Add64(t3, l0, 0)
+	t0, c = bits.Add64(t0, l1, c)
+	t1, c = bits.Add64(t1, l2, c)
+	t2, c = bits.Add64(t2, l3, c)
+	h3 += c
+	t0, c = bits.Add64(t0, h0, 0)
+	t1, c = bits.Add64(t1, h1, c)
+	t2, c = bits.Add64(t2, h2, c)
+	t3 = h3 + c
+
+	t0, c = bits.Add64(t0, t4, 0)
+	t1, c = bits.Add64(t1, t5, c)
+	t2, c = bits.Add64(t2, t6, c)
+	t3, c = bits.Add64(t3, t7, c)
+	return reduceN(t0, t1, t2, t3, c)
 }
 
 // reduceN returns t mod n for t < 2n in five words.
