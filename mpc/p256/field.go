@@ -77,7 +77,7 @@ func (x field) inverse() field {
 }
 
 // invertFields replaces each of xs by its inverse with one inversion in all;
-// scratch has the length of xs. It reports false, and changes nothing, if one
+// scratch is as long as xs at least. It reports false, and changes nothing, if one
 // of them is zero.
 func invertFields(xs, scratch []field) bool {
 	product := fieldOne

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 )
 
 // VerifySignature reports whether sig (r then s, 32 bytes each, big-endian:
@@ -45,43 +46,46 @@ func VerifyBatch(pk Point, digests [][32]byte, rs, ss []Scalar, Rs []Point, rand
 	copy(normal, Rs)
 	Normalize(normal)
 
-	// Those that are malformed are bad at once; the sum runs over the others.
-	var at []int
-	var inv, rho []Scalar
-	var points []Point
 	coins := make([]byte, 16*n)
 	if _, err := io.ReadFull(rand, coins); err != nil {
 		return nil, fmt.Errorf("random coefficients: %w", err)
 	}
+
+	// Those that are malformed are bad at once; the sums run over the others.
+	good := make([]int, 0, n)
+	inverses := make([]Scalar, 0, n) // 1/s
 	for i, R := range normal {
 		if rs[i].IsZero() || ss[i].IsZero() || R.IsIdentity() || (affine{R.x, R.y}).r() != rs[i] {
 			bad = append(bad, i)
 			continue
 		}
-		at = append(at, i)
-		inv = append(inv, ss[i])
-		points = append(points, R)
-		rho = append(rho, ScalarFromWide(coins[16*i:16*(i+1)]))
+		good = append(good, i)
+		inverses = append(inverses, ss[i])
 	}
-	if err := InvertBatch(inv); err != nil {
-		return nil, err
+	if err := InvertBatch(inverses); err != nil {
+		return nil, err // not reached: no s is zero
 	}
-	u1 := make([]Scalar, len(at))
-	u2 := make([]Scalar, len(at))
+	rhos := make([]Scalar, len(good))
+	points := make([]Point, len(good))
 	var sumG, sumPK Scalar
-	for j, i := range at {
-		u1[j] = inv[j].Mul(ScalarFromDigest(digests[i][:]))
-		u2[j] = inv[j].Mul(rs[i])
-		sumG = sumG.Add(rho[j].Mul(u1[j]))
-		sumPK = sumPK.Add(rho[j].Mul(u2[j]))
+	for j, i := range good {
+		rhos[j] = ScalarFromWide(coins[16*i : 16*(i+1)])
+		points[j] = normal[i]
+		weight := rhos[j].Mul(inverses[j]) // ρ/s
+		sumG = sumG.Add(weight.Mul(ScalarFromDigest(digests[i][:])))
+		sumPK = sumPK.Add(weight.Mul(rs[i]))
 	}
-	if MultiScalarMult(rho, points).Equal(BaseMult(sumG).Add(pk.Mult(sumPK))) {
+	if MultiScalarMult(rhos, points).Equal(BaseMult(sumG).Add(pk.Mult(sumPK))) {
 		return bad, nil
 	}
-	for j, i := range at {
-		if !BaseMult(u1[j]).Add(pk.Mult(u2[j])).Equal(points[j]) {
+
+	for j, i := range good {
+		u1 := inverses[j].Mul(ScalarFromDigest(digests[i][:]))
+		u2 := inverses[j].Mul(rs[i])
+		if !BaseMult(u1).Add(pk.Mult(u2)).Equal(points[j]) {
 			bad = append(bad, i)
 		}
 	}
+	slices.Sort(bad)
 	return bad, nil
 }
