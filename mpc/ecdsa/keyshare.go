@@ -1,7 +1,8 @@
 package ecdsa
 
 import (
-	"context"
+	"encoding/binary"
+	"fmt"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
@@ -14,28 +15,112 @@ type KeyShare struct {
 	Group        mpc.Group // as it was when the shares were made: its order fixes the evaluation points
 	Self         mpc.PartyID
 	Epoch        uint64        // of the shares; grows with every refresh or reshare
-	Share        []p256.Scalar // secret; in the engine's form (Engine.Words)
+	Share        []p256.Scalar // secret; in the engine's form (mpc.Engine.Words)
 	Public       p256.Point
-	PublicShares []p256.Point // of each party, in Group's order: its Shamir share times the generator
+	PublicShares []p256.Point // of each party in Group's order: its Shamir share times the base point
 }
 
 // PublicKey returns the public key as x then y, 32 bytes each: the form of a
 // DNSKEY (RFC 6605, section 4).
-func (k *KeyShare) PublicKey() [64]byte { return [64]byte{} }
-
-// MarshalBinary encodes the share, secret included.
-func (k *KeyShare) MarshalBinary() ([]byte, error) { return nil, errStub }
-
-// UnmarshalBinary is the strict inverse of MarshalBinary.
-func (k *KeyShare) UnmarshalBinary(b []byte) error { return errStub }
-
-// GenerateKey makes a new key together with all parties of group.
-func GenerateKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, engine Protocol, label []byte) (*KeyShare, error) {
-	return nil, errStub
+func (k *KeyShare) PublicKey() [64]byte {
+	b, _ := k.Public.Bytes() // a key is never the identity
+	return b
 }
 
-// Protocol is an engine that Figure 4 runs over; Over makes one.
-type Protocol interface{ Name() string }
+// String names the key and shows no secret.
+func (k *KeyShare) String() string {
+	return fmt.Sprintf("share of key %s (%s, epoch %d) of operator %s", k.ID, k.Engine, k.Epoch, k.Self)
+}
 
-// Over makes a Protocol of an engine.
-func Over[S any](e mpc.Engine[S]) Protocol { return nil }
+// Format keeps every printing verb to String.
+func (k *KeyShare) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
+
+// keyShareMagic begins an encoded share and carries its version.
+const keyShareMagic = "zonesigner key share v1\n"
+
+// MarshalBinary encodes the share, secret included: length-prefixed text,
+// big-endian numbers, points as x and y.
+func (k *KeyShare) MarshalBinary() ([]byte, error) {
+	if err := k.validate(); err != nil {
+		return nil, err
+	}
+	b := []byte(keyShareMagic)
+	b = appendText(b, string(k.ID))
+	b = appendText(b, k.Engine)
+	b = append(b, k.Group.Digest[:]...)
+	b = append(b, byte(k.Group.T), byte(k.Group.N()))
+	for _, p := range k.Group.Parties {
+		b = appendText(b, string(p))
+	}
+	b = appendText(b, string(k.Self))
+	b = binary.BigEndian.AppendUint64(b, k.Epoch)
+	b = append(b, byte(len(k.Share)))
+	b = p256.AppendScalars(b, k.Share)
+	return p256.AppendPoints(b, append([]p256.Point{k.Public}, k.PublicShares...))
+}
+
+// UnmarshalBinary is the strict inverse of MarshalBinary: what it accepts
+// encodes to the same bytes.
+func (k *KeyShare) UnmarshalBinary(b []byte) error {
+	r := reader{b: b}
+	if string(r.take(len(keyShareMagic))) != keyShareMagic {
+		return fmt.Errorf("key share: it is not of version 1")
+	}
+	var d KeyShare
+	d.ID = mpc.KeyID(r.text())
+	d.Engine = r.text()
+	copy(d.Group.Digest[:], r.take(32))
+	d.Group.T = int(r.byte())
+	n := int(r.byte())
+	if n > maxMembers {
+		return fmt.Errorf("key share: %d parties, at most %d are supported", n, maxMembers)
+	}
+	for range n {
+		d.Group.Parties = append(d.Group.Parties, mpc.PartyID(r.text()))
+	}
+	d.Self = mpc.PartyID(r.text())
+	d.Epoch = r.uint64()
+	words := int(r.byte())
+	var err error
+	if d.Share, err = p256.DecodeScalars(r.take(32*words), words); err != nil {
+		return fmt.Errorf("key share: %w", err)
+	}
+	points, err := p256.DecodePoints(r.take(64*(n+1)), n+1)
+	if err != nil {
+		return fmt.Errorf("key share: public key and shares: %w", err)
+	}
+	if r.short || len(r.b) != 0 {
+		return fmt.Errorf("key share: %d bytes do not fit its fields", len(b))
+	}
+	d.Public, d.PublicShares = points[0], points[1:]
+	if err := d.validate(); err != nil {
+		return err
+	}
+	*k = d
+	return nil
+}
+
+func (k *KeyShare) validate() error {
+	if err := k.Group.Validate(); err != nil {
+		return fmt.Errorf("key share: %w", err)
+	}
+	if _, ok := k.Group.X(k.Self); !ok {
+		return fmt.Errorf("key share: operator %q is not of its group", k.Self)
+	}
+	for _, p := range k.Group.Parties {
+		if len(p) > maxName {
+			return fmt.Errorf("key share: name of %d bytes, at most %d are supported", len(p), maxName)
+		}
+	}
+	switch {
+	case k.Group.N() > maxMembers:
+		return fmt.Errorf("key share: %d parties, at most %d are supported", k.Group.N(), maxMembers)
+	case k.ID == "" || len(k.ID) > maxName || k.Engine == "" || len(k.Engine) > maxName:
+		return fmt.Errorf("key share: id or engine is empty or too long")
+	case len(k.Share) == 0 || len(k.Share) > 255:
+		return fmt.Errorf("key share: %d scalars", len(k.Share))
+	case k.Public.IsIdentity() || len(k.PublicShares) != k.Group.N():
+		return fmt.Errorf("key share: public key is the identity, or %d public shares for %d parties", len(k.PublicShares), k.Group.N())
+	}
+	return nil
+}

@@ -2,15 +2,17 @@ package ecdsa
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"sync"
 
 	"zonesigner/mpc"
 )
 
-// Defaults of Config.
+// Defaults and bounds of Config.
 const (
 	DefaultChunkSize = 1024
 	DefaultWindow    = 4
+	MaxChunkSize     = 16384
 )
 
 // Config is what a Signer is made of.
@@ -22,8 +24,10 @@ type Config struct {
 	ChunkSize int                                // tuples a chunk; 0: DefaultChunkSize. All parties must agree
 	Window    int                                // chunks in flight; 0: DefaultWindow
 	// Signed, which may be nil, is given the signed statements of every run,
-	// one of each member of the signer set, before any share of it is
-	// released: the evidence of who took part, to be kept and relayed.
+	// one of each member of the signer set, before this party releases any
+	// share for it: the evidence of who took part, to be kept and relayed.
+	// An error from it aborts the session. It is called from several
+	// goroutines.
 	Signed func(session mpc.SessionID, statements [][]byte) error
 }
 
@@ -33,23 +37,103 @@ type Config struct {
 type Signer struct {
 	cfg       Config
 	protocols map[string]Protocol
+	holes     holes // tests only
 }
 
 var _ mpc.Signer = (*Signer)(nil)
 
-var errStub = errors.New("not built yet")
+// holes takes defences out, so that tests can show what each is for.
+type holes struct {
+	noCommitments bool // to shares of R (section 6)
+	noStatements  bool // need to be the same for all
+	noDegree      bool // check of openings
+	noFinalCheck  bool // of signatures
+	noView        bool // need to be the same for all, to store a chunk
+	noTranscript  bool // of key generation, equal and signed
+	noKeyCommit   bool // to shares of the public key
+	spendLast     bool // after the statement instead of before
+	noTestSign    bool // after key generation
+}
 
 // NewSigner checks cfg and fills in its defaults.
 func NewSigner(cfg Config) (*Signer, error) {
-	return nil, errStub
+	if cfg.Identity == nil || cfg.Store == nil || cfg.Keys == nil || len(cfg.Protocols) == 0 {
+		return nil, &mpc.ArgumentError{Msg: "ecdsa: a signer needs an identity, a store, keys and protocols"}
+	}
+	if cfg.ChunkSize == 0 {
+		cfg.ChunkSize = DefaultChunkSize
+	}
+	if cfg.Window == 0 {
+		cfg.Window = DefaultWindow
+	}
+	if cfg.ChunkSize < 1 || cfg.ChunkSize > MaxChunkSize || cfg.Window < 1 {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: chunk size %d (1 to %d) or window %d (1 or more) is out of range", cfg.ChunkSize, MaxChunkSize, cfg.Window)}
+	}
+	s := &Signer{cfg: cfg, protocols: map[string]Protocol{}}
+	for _, p := range cfg.Protocols {
+		s.protocols[p.Name()] = p
+	}
+	return s, nil
 }
 
-// Prepare makes n bound tuples or more for key and set, and stores them.
-func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, set mpc.SignerSet, stripe mpc.PartyID, n int, progress func(int)) error {
-	return errStub
+// key finds this party's share and its protocol, and checks the signer set.
+func (s *Signer) key(id mpc.KeyID, set mpc.SignerSet) (*KeyShare, Protocol, error) {
+	ks, err := s.cfg.Keys(id)
+	if err != nil {
+		return nil, nil, fmt.Errorf("ecdsa: key %s: %w", id, err)
+	}
+	p := s.protocols[ks.Engine]
+	if p == nil {
+		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key %s needs engine %q, which this signer does not have", id, ks.Engine)}
+	}
+	if err := p.Signers(ks.Group, set); err != nil {
+		return nil, nil, err
+	}
+	return ks, p, nil
 }
 
-// Sign signs req.Messages together with the other members of req.Set.
-func (s *Signer) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest, progress func(int)) ([]mpc.Signature, error) {
-	return nil, errStub
+// pipeline runs step for 0 to n-1 with at most window of them in flight. begin,
+// which may be nil, runs before each step, one at a time and in order. The
+// first failure cancels the others.
+func pipeline(ctx context.Context, n, window int, begin func(i int) error, step func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	slots := make(chan struct{}, window)
+	var once sync.Once
+	var failure error
+	fail := func(i int, err error) {
+		once.Do(func() {
+			failure = err
+			cancel(err)
+		})
+	}
+loop:
+	for i := range n {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			break loop
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		if begin != nil {
+			if err := begin(i); err != nil {
+				fail(i, err)
+				break
+			}
+		}
+		group.Go(func() {
+			defer func() { <-slots }()
+			if err := step(ctx, i); err != nil {
+				fail(i, err)
+			}
+		})
+	}
+	group.Wait()
+	if failure != nil {
+		return failure
+	}
+	return ctx.Err()
 }

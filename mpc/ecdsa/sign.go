@@ -1,0 +1,296 @@
+package ecdsa
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/p256"
+)
+
+// Sign signs req.Messages in runs, one for each of req.Tuples, in order. All
+// members of req.Set, and nobody else, are in net and call it with the same
+// request. A run that was begun leaves its tuples spent, whatever happens.
+func (s *Signer) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest, progress func(done int)) ([]mpc.Signature, error) {
+	ks, _, err := s.key(req.Key, req.Set)
+	if err != nil {
+		return nil, err
+	}
+	if !req.Set.Equal(mpc.NewSignerSet(net.Parties()...)) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: signer set %s, but the session is among %v", req.Set, net.Parties())}
+	}
+	runs, err := split(req)
+	if err != nil {
+		return nil, err
+	}
+	opening, err := s.opening(ks, req.Set, net.Self())
+	if err != nil {
+		return nil, err
+	}
+	session := &signing{signer: s, net: net, req: req, key: ks, opening: opening}
+	digests := make([][32]byte, len(req.Messages))
+	for i, m := range req.Messages {
+		digests[i] = sha256.Sum256(m)
+	}
+	signatures := make([]mpc.Signature, len(req.Messages))
+	var mu sync.Mutex
+	done := 0
+	states := make([]*runState, len(runs))
+	err = pipeline(ctx, len(runs), s.cfg.Window, func(i int) (err error) {
+		r := runs[i]
+		if states[i], err = session.begin(i, r, digests[r.first:r.first+r.tuples.Count]); err != nil {
+			return fmt.Errorf("ecdsa: sign run %d: %w", i, err)
+		}
+		return nil
+	}, func(ctx context.Context, i int) error {
+		state := states[i]
+		states[i] = nil
+		defer state.shares.erase()
+		sigs, err := session.finish(ctx, state)
+		if err != nil {
+			return fmt.Errorf("ecdsa: sign run %d: %w", i, err)
+		}
+		copy(signatures[runs[i].first:], sigs)
+		mu.Lock()
+		defer mu.Unlock()
+		done += len(sigs)
+		if progress != nil {
+			progress(done)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return signatures, nil
+}
+
+// opening opens sharings of degree t among the members of set.
+func (s *Signer) opening(ks *KeyShare, set mpc.SignerSet, self mpc.PartyID) (*mpc.Opening, error) {
+	o, err := mpc.NewOpening(ks.Group, set, self, ks.Group.T)
+	if err == nil && s.holes.noDegree {
+		o = o.Unchecked()
+	}
+	return o, err
+}
+
+// messageRun is one run: its tuples and the index of its first message.
+type messageRun struct {
+	tuples mpc.TupleRange
+	first  int
+}
+
+// split gives each range its messages; what is left of the last range is not
+// touched.
+func split(req mpc.SignRequest) ([]messageRun, error) {
+	var runs []messageRun
+	next := 0
+	for _, r := range req.Tuples {
+		if r.Count < 1 || r.Count > MaxChunkSize || r.From < 0 || r.From > MaxChunkSize {
+			return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: tuple range %d+%d is out of bounds", r.From, r.Count)}
+		}
+		if r.Count = min(r.Count, len(req.Messages)-next); r.Count == 0 {
+			break
+		}
+		runs = append(runs, messageRun{r, next})
+		next += r.Count
+	}
+	if next < len(req.Messages) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: %d tuples for %d messages", next, len(req.Messages))}
+	}
+	return runs, nil
+}
+
+// signing is one session of Sign.
+type signing struct {
+	signer  *Signer
+	net     mpc.Network
+	req     mpc.SignRequest
+	key     *KeyShare
+	opening *mpc.Opening
+}
+
+// runState is a run whose tuples are spent and whose statement is signed.
+type runState struct {
+	round     string // prefix of its rounds
+	digests   [][32]byte
+	shares    *run
+	statement *Statement
+	signed    []byte // by this party
+}
+
+// begin spends the tuples durably and only then signs the statement that names
+// them (section 6, step 1).
+func (s *signing) begin(i int, r messageRun, digests [][32]byte) (*runState, error) {
+	st := &Statement{
+		Session:  s.req.Session,
+		Group:    s.key.Group.Digest,
+		Engine:   s.key.Engine,
+		Key:      s.req.Key,
+		Epoch:    s.key.Epoch,
+		Set:      s.req.Set,
+		Manifest: s.req.Manifest,
+		Run:      uint32(i),
+		Tuples:   r.tuples,
+		Messages: MessagesDigest(digests),
+	}
+	pool := mpc.PoolID{Key: s.req.Key, Set: s.req.Set.String(), Stripe: s.req.Stripe}
+	blob, mark, err := s.signer.cfg.Store.Spend(pool, r.tuples, st.Digest())
+	if err != nil {
+		return nil, err
+	}
+	defer clear(blob)
+	st.Mark = mark
+	shares, err := decodeRun(blob, len(s.req.Set), r.tuples.From, r.tuples.Count)
+	if err != nil {
+		return nil, err
+	}
+	return &runState{
+		round:     "run" + strconv.Itoa(i),
+		digests:   digests,
+		shares:    shares,
+		statement: st,
+		signed:    st.sign(s.signer.cfg.Identity),
+	}, nil
+}
+
+// finish is the rest of section 6.
+func (s *signing) finish(ctx context.Context, state *runState) ([]mpc.Signature, error) {
+	if err := s.exchangeStatements(ctx, state); err != nil {
+		return nil, err
+	}
+	return s.signer.openRun(ctx, s.net, state.round, s.req.Set, s.opening, s.key.Public, state.shares, state.digests)
+}
+
+// exchangeStatements returns when every member has signed the same statement.
+func (s *signing) exchangeStatements(ctx context.Context, state *runState) error {
+	got, err := mpc.Exchange(ctx, s.net, state.round+"/statement", state.signed)
+	if err != nil {
+		return err
+	}
+	want := state.statement.Digest()
+	signed := make([][]byte, 0, len(s.req.Set))
+	for _, p := range s.req.Set {
+		b := got[p]
+		st, from, err := VerifyStatement(s.signer.cfg.Identity, b)
+		if err != nil || from != p {
+			return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("sent no statement of its own: %v", err)}
+		}
+		if st.Digest() != want && !s.signer.holes.noStatements {
+			return &mpc.CheatError{Parties: []mpc.PartyID{p}, Evidence: slices.Clone(b),
+				What: "signed another statement: " + differences(state.statement, st)}
+		}
+		signed = append(signed, b)
+	}
+	if s.signer.cfg.Signed != nil {
+		if err := s.signer.cfg.Signed(s.req.Session, signed); err != nil {
+			return fmt.Errorf("keep statements: %w", err)
+		}
+	}
+	return nil
+}
+
+// differences names the fields in which the statement of a peer differs.
+func differences(ours, theirs *Statement) string {
+	var names []string
+	for _, f := range []struct {
+		name string
+		same bool
+	}{
+		{"session", ours.Session == theirs.Session},
+		{"group", ours.Group == theirs.Group},
+		{"engine", ours.Engine == theirs.Engine},
+		{"key", ours.Key == theirs.Key},
+		{"share epoch", ours.Epoch == theirs.Epoch},
+		{"signer set", ours.Set.Equal(theirs.Set)},
+		{"manifest", ours.Manifest == theirs.Manifest},
+		{"run", ours.Run == theirs.Run},
+		{"chunk (view digest)", ours.Tuples.Chunk == theirs.Tuples.Chunk},
+		{"tuples", ours.Tuples.From == theirs.Tuples.From && ours.Tuples.Count == theirs.Tuples.Count},
+		{"messages", ours.Messages == theirs.Messages},
+	} {
+		if !f.same {
+			names = append(names, f.name)
+		}
+	}
+	return fmt.Sprint(names)
+}
+
+// openRun is the signing phase of Figure 4 for a run of tuples: two rounds,
+// then the check of every signature.
+func (s *Signer) openRun(ctx context.Context, net mpc.Network, round string, set mpc.SignerSet, opening *mpc.Opening, public p256.Point, own *run, digests [][32]byte) ([]mpc.Signature, error) {
+	n := len(digests)
+	// Figure 4, signing, step 1: R ← Open(⟨k⟩), every share against its commitment.
+	got, err := mpc.Exchange(ctx, net, round+"/R", own.rShares)
+	if err != nil {
+		return nil, err
+	}
+	points := make([][]p256.Point, len(set))
+	for j, p := range set {
+		if points[j], err = p256.DecodePoints(got[p], n); err != nil {
+			return nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "shares of R: " + err.Error()}
+		}
+		c := newCommitter(own.view, p)
+		for i := range n {
+			h := c.commitment(own.from+i, got[p][64*i:64*i+64])
+			if subtle.ConstantTimeCompare(h[:], own.commitments[j][32*i:32*i+32]) != 1 && !s.holes.noCommitments {
+				return nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("its share of R of tuple %d is not the one it committed to", own.from+i)}
+			}
+		}
+	}
+	R, err := opening.Points("opening of R", points)
+	if err != nil {
+		return nil, err
+	}
+
+	// Step 2: r is the x coordinate of R.
+	p256.Normalize(R)
+	r := make([]p256.Scalar, n)
+	for i := range R {
+		if r[i], err = R[i].X(); err != nil || r[i].IsZero() {
+			return nil, dispute(net, fmt.Sprintf("R of tuple %d has no usable x coordinate", own.from+i))
+		}
+	}
+
+	// Steps 3 and 4: s ← Open(H(M)·[k⁻¹] + r·[sk']).
+	mine := make([]p256.Scalar, n)
+	for i := range mine {
+		m := p256.ScalarFromDigest(digests[i][:])
+		mine[i] = m.Mul(own.kInv[i]).Add(r[i].Mul(own.kInvSK[i]))
+	}
+	if got, err = mpc.Exchange(ctx, net, round+"/s", p256.AppendScalars(make([]byte, 0, 32*n), mine)); err != nil {
+		return nil, err
+	}
+	scalars := make([][]p256.Scalar, len(set))
+	for j, p := range set {
+		if scalars[j], err = p256.DecodeScalars(got[p], n); err != nil {
+			return nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "shares of s: " + err.Error()}
+		}
+	}
+	sig, err := opening.Scalars("opening of s", scalars)
+	if err != nil {
+		return nil, err
+	}
+
+	// Nothing leaves that does not verify; zeros are refused there.
+	bad, err := p256.VerifyBatch(public, digests, r, sig, R, rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("verify signatures: %w", err)
+	}
+	if len(bad) > 0 && !s.holes.noFinalCheck {
+		return nil, dispute(net, fmt.Sprintf("%d of %d signatures do not verify, the first for tuple %d", len(bad), n, own.from+bad[0]))
+	}
+	out := make([]mpc.Signature, n)
+	for i := range out {
+		rb, sb := r[i].Bytes(), sig[i].Bytes()
+		copy(out[i][:32], rb[:])
+		copy(out[i][32:], sb[:])
+	}
+	return out, nil
+}

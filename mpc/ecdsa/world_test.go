@@ -1,0 +1,253 @@
+package ecdsa
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/p256"
+	"zonesigner/mpc/shamir"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// identity is mpc.Identity with keys in memory.
+type identity struct {
+	self mpc.PartyID
+	key  ed25519.PrivateKey
+	all  map[mpc.PartyID]ed25519.PublicKey
+}
+
+func (i *identity) Self() mpc.PartyID      { return i.self }
+func (i *identity) Sign(msg []byte) []byte { return ed25519.Sign(i.key, msg) }
+func (i *identity) Verify(from mpc.PartyID, msg, sig []byte) bool {
+	pk := i.all[from]
+	return pk != nil && len(sig) == ed25519.SignatureSize && ed25519.Verify(pk, msg, sig)
+}
+
+// store is mpc.TupleStore in memory.
+type store struct {
+	mu     sync.Mutex
+	chunks map[mpc.ChunkID]mpc.Chunk
+	next   map[mpc.ChunkID]int
+	order  []mpc.ChunkID
+	mark   uint64
+	events []string // what was spent, in order
+}
+
+var errSpent = errors.New("spent")
+
+func (s *store) Add(_ mpc.PoolID, c mpc.Chunk) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.Blob = append([]byte(nil), c.Blob...)
+	s.chunks[c.ID] = c
+	s.order = append(s.order, c.ID)
+	return nil
+}
+
+func (s *store) Spend(_ mpc.PoolID, r mpc.TupleRange, _ [32]byte) ([]byte, mpc.Mark, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.chunks[r.Chunk]
+	if !ok || r.From < s.next[r.Chunk] || r.From+r.Count > c.Count {
+		return nil, mpc.Mark{}, errSpent
+	}
+	s.next[r.Chunk] = r.From + r.Count
+	s.mark++
+	s.events = append(s.events, "spend")
+	return append([]byte(nil), c.Blob...), mpc.Mark{Generation: s.mark}, nil
+}
+
+// world is a group with a key, and everyone's signer over a memory network.
+type world struct {
+	t        testing.TB
+	hub      *memnet.Hub
+	group    mpc.Group
+	protocol Protocol
+	ids      map[mpc.PartyID]*identity
+	stores   map[mpc.PartyID]*store
+	keys     map[mpc.PartyID]*KeyShare
+	signers  map[mpc.PartyID]*Signer
+	sessions byte
+	// wrap, which may be nil, stands between a party and its network.
+	wrap func(net mpc.Network) mpc.Network
+}
+
+func newWorld(t testing.TB, n, threshold int, engine mpc.Engine[p256.Scalar], chunk int) *world {
+	t.Helper()
+	w := &world{t: t, protocol: Over(engine), ids: map[mpc.PartyID]*identity{}, stores: map[mpc.PartyID]*store{},
+		keys: map[mpc.PartyID]*KeyShare{}, signers: map[mpc.PartyID]*Signer{}}
+	w.group = mpc.Group{T: threshold, Digest: sha256.Sum256([]byte("a test's group"))}
+	public := map[mpc.PartyID]ed25519.PublicKey{}
+	for i := range n {
+		p := mpc.PartyID(rune('a' + i))
+		w.group.Parties = append(w.group.Parties, p)
+		pk, sk, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public[p] = pk
+		w.ids[p] = &identity{p, sk, public}
+		w.stores[p] = &store{chunks: map[mpc.ChunkID]mpc.Chunk{}, next: map[mpc.ChunkID]int{}}
+	}
+	w.hub = memnet.New(w.group.Parties...)
+	t.Cleanup(w.hub.Close)
+	for _, p := range w.group.Parties {
+		s, err := NewSigner(Config{
+			Identity:  w.ids[p],
+			Store:     w.stores[p],
+			Protocols: []Protocol{w.protocol},
+			Keys: func(id mpc.KeyID) (*KeyShare, error) {
+				if k := w.keys[p]; k != nil && k.ID == id {
+					return k, nil
+				}
+				return nil, fmt.Errorf("no key %s", id)
+			},
+			ChunkSize: chunk,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.signers[p] = s
+	}
+	return w
+}
+
+// generate makes the world's key.
+func (w *world) generate() {
+	w.t.Helper()
+	for p, err := range w.all(func(ctx context.Context, net mpc.Network) error {
+		k, err := GenerateKey(ctx, net, w.ids[net.Self()], w.group, w.protocol, []byte("example. zsk"))
+		w.put(net.Self(), k)
+		return err
+	}) {
+		if err != nil {
+			w.t.Fatalf("generate key at %s: %v", p, err)
+		}
+	}
+}
+
+var keysMu sync.Mutex
+
+func (w *world) put(p mpc.PartyID, k *KeyShare) {
+	keysMu.Lock()
+	defer keysMu.Unlock()
+	w.keys[p] = k
+}
+
+func (w *world) all(f func(ctx context.Context, net mpc.Network) error) map[mpc.PartyID]error {
+	w.t.Helper()
+	return w.among(w.group.Parties, f)
+}
+
+// among runs f for each of parties in a fresh session. When one fails the
+// others are told by the end of their context, so that nobody waits for ever.
+func (w *world) among(parties []mpc.PartyID, f func(ctx context.Context, net mpc.Network) error) map[mpc.PartyID]error {
+	w.t.Helper()
+	w.sessions++
+	ends, err := w.hub.Open(mpc.SessionID{w.sessions}, parties...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	errs := map[mpc.PartyID]error{}
+	for _, end := range ends {
+		wg.Go(func() {
+			defer end.Close()
+			net := mpc.Network(end)
+			if w.wrap != nil {
+				net = w.wrap(net)
+			}
+			err := f(ctx, net)
+			mu.Lock()
+			defer mu.Unlock()
+			errs[end.Self()] = err
+			if err != nil {
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+func (w *world) key() *KeyShare { return w.keys[w.group.Parties[0]] }
+
+func (w *world) prepare(set mpc.SignerSet, n int) map[mpc.PartyID]error {
+	w.t.Helper()
+	return w.all(func(ctx context.Context, net mpc.Network) error {
+		return w.signers[net.Self()].Prepare(ctx, net, w.key().ID, set, "a", n, nil)
+	})
+}
+
+func (w *world) mustPrepare(set mpc.SignerSet, n int) {
+	w.t.Helper()
+	for p, err := range w.prepare(set, n) {
+		if err != nil {
+			w.t.Fatalf("prepare at %s: %v", p, err)
+		}
+	}
+}
+
+// ranges names the chunks that a member holds.
+func (w *world) ranges(set mpc.SignerSet) []mpc.TupleRange {
+	var out []mpc.TupleRange
+	s := w.stores[set[0]]
+	for _, id := range s.order {
+		out = append(out, mpc.TupleRange{Chunk: id, From: s.next[id], Count: s.chunks[id].Count - s.next[id]})
+	}
+	return out
+}
+
+func (w *world) request(set mpc.SignerSet, messages ...string) mpc.SignRequest {
+	req := mpc.SignRequest{
+		Session:  mpc.SessionID{w.sessions + 1},
+		Key:      w.key().ID,
+		Set:      set,
+		Manifest: sha256.Sum256([]byte("a manifest")),
+		Tuples:   w.ranges(set),
+		Stripe:   "a",
+	}
+	for _, m := range messages {
+		req.Messages = append(req.Messages, []byte(m))
+	}
+	return req
+}
+
+// sign lets every member sign what change makes of the request.
+func (w *world) sign(req mpc.SignRequest, change func(p mpc.PartyID, r *mpc.SignRequest)) (map[mpc.PartyID][]mpc.Signature, map[mpc.PartyID]error) {
+	w.t.Helper()
+	var mu sync.Mutex
+	sigs := map[mpc.PartyID][]mpc.Signature{}
+	errs := w.among(req.Set, func(ctx context.Context, net mpc.Network) error {
+		mine := req
+		if change != nil {
+			change(net.Self(), &mine)
+		}
+		s, err := w.signers[net.Self()].Sign(ctx, net, mine, nil)
+		mu.Lock()
+		defer mu.Unlock()
+		sigs[net.Self()] = s
+		return err
+	})
+	return sigs, errs
+}
+
+func (w *world) verify(message string, sig mpc.Signature) bool {
+	return p256.VerifySignature(w.key().Public, sha256.Sum256([]byte(message)), sig)
+}
+
+func passive() mpc.Engine[p256.Scalar] { return shamir.Passive() }
+func active() mpc.Engine[p256.Scalar]  { return shamir.Active() }
