@@ -153,7 +153,7 @@ func (s *Server) Restart() {
 	if err := s.Control().WaitReady(ctx); err != nil {
 		_ = cmd.Process.Kill()
 		<-dead
-		s.t.Fatalf("knotd did not come up: %v\n%s", err, s.Log())
+		s.t.Fatalf("knotd did not come up: %v\n%s", err, s.logTail())
 	}
 	s.cmd, s.dead = cmd, dead
 }
@@ -176,7 +176,7 @@ func (s *Server) end(sig syscall.Signal) {
 	case <-time.After(Wait):
 		_ = s.cmd.Process.Kill()
 		<-s.dead
-		s.t.Errorf("knotd did not end on %v within %v\n%s", sig, Wait, s.Log())
+		s.t.Errorf("knotd did not end on %v within %v\n%s", sig, Wait, s.logTail())
 	}
 	s.cmd = nil
 }
@@ -229,7 +229,7 @@ func (s *Server) Command(command, zone string) {
 	s.t.Helper()
 	c, err := net.Dial("unix", s.Socket)
 	if err != nil {
-		s.t.Fatalf("%s: %v\n%s", command, err, s.Log())
+		s.t.Fatalf("%s: %v\n%s", command, err, s.logTail())
 	}
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(Wait))
@@ -244,7 +244,7 @@ func (s *Server) Command(command, zone string) {
 		n, err = c.Read(reply)
 	}
 	if err != nil || n != 1 || reply[0] != 3 {
-		s.t.Fatalf("%s %s: %v, %q\n%s", command, zone, err, reply[:n], s.Log())
+		s.t.Fatalf("%s %s: %v, %q\n%s", command, zone, err, reply[:n], s.logTail())
 	}
 	_, _ = c.Write([]byte{0})
 }
@@ -270,7 +270,7 @@ func (s *Server) waitFor(what string, ok func(knot.Status) bool, zone string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			s.t.Fatalf("waited %v for %s: %+v, %v\n%s", Wait, what, st, err, s.Log())
+			s.t.Fatalf("waited %v for %s: %+v, %v\n%s", Wait, what, st, err, s.logTail())
 		}
 	}
 }
@@ -284,7 +284,7 @@ func (s *Server) Query(name string, qtype uint16) *dns.Msg {
 	c := &dns.Client{Net: "tcp", Timeout: Wait}
 	m, _, err := c.Exchange(q, s.Addr)
 	if err != nil {
-		s.t.Fatalf("query %s %s: %v\n%s", name, dns.Type(qtype), err, s.Log())
+		s.t.Fatalf("query %s %s: %v\n%s", name, dns.Type(qtype), err, s.logTail())
 	}
 	return m
 }
@@ -298,13 +298,23 @@ func (s *Server) AXFR(zone string) []dns.RR {
 	}
 	c, err := src.Read(context.Background())
 	if err != nil {
-		s.t.Fatalf("%v\n%s", err, s.Log())
+		s.t.Fatalf("%v\n%s", err, s.logTail())
 	}
 	return c.RRs
 }
 
 // Log is what knotd has logged so far.
 func (s *Server) Log() string { return s.log.String() }
+
+// logTail is the log's end, for a failing test.
+func (s *Server) logTail() string {
+	const most = 4096
+	l := s.Log()
+	if len(l) > most {
+		l = "..." + l[len(l)-most:]
+	}
+	return l
+}
 
 // WaitLog waits until knotd has logged a line that contains text.
 func (s *Server) WaitLog(text string) {
@@ -318,7 +328,7 @@ func (s *Server) WaitLog(text string) {
 		select {
 		case <-changed:
 		case <-timeout:
-			s.t.Fatalf("waited %v for %q in the log:\n%s", Wait, text, s.Log())
+			s.t.Fatalf("waited %v for %q in the log:\n%s", Wait, text, s.logTail())
 		}
 	}
 }
