@@ -1,0 +1,322 @@
+package dnssec
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/miekg/dns"
+)
+
+// The binary form of a signed zone: the magic, the apex, the source serial and
+// the number of RRsets (4 bytes each), then for each RRset its flat form and
+// its signatures (a byte that counts them, 75 bytes each), and at the end the
+// SHA-256 of all before. Numbers are big-endian.
+const (
+	zoneMagic = "zonesigner zone 1\n"
+	sigsMagic = "zonesigner rrsig 1\n"
+)
+
+// Save writes the zone in binary form, which Load reads.
+func (sz *SignedZone) Save(w io.Writer) error {
+	s := newSaver(w)
+	s.write([]byte(zoneMagic))
+	s.write([]byte(sz.apex))
+	s.write(binary.BigEndian.AppendUint32(nil, sz.sourceSerial))
+	s.write(binary.BigEndian.AppendUint32(nil, uint32(len(sz.sets))))
+	sz.writeBody(s.write)
+	return s.close()
+}
+
+// WriteSignatures writes the signatures alone, for an operator that has the
+// content and the parameters: the magic, the SHA-256 of all RRsets without
+// their signatures, the number of RRsets, the signatures of each in order,
+// and the SHA-256 of all before.
+func (sz *SignedZone) WriteSignatures(w io.Writer) error {
+	s := newSaver(w)
+	s.write([]byte(sigsMagic))
+	sum := hashSets(sz.apex, sz.sets)
+	s.write(sum[:])
+	s.write(binary.BigEndian.AppendUint32(nil, uint32(len(sz.sets))))
+	var buf []byte
+	for i := range sz.sets {
+		buf = appendSignatures(buf[:0], sz.signaturesAt(i))
+		s.write(buf)
+	}
+	return s.close()
+}
+
+func hashSets(apex Name, sets []RRset) [32]byte {
+	h := sha256.New()
+	h.Write([]byte(apex))
+	hashRRsets(h, sets, nil)
+	return [32]byte(h.Sum(nil))
+}
+
+// NewSignedZoneFromParts makes a signed zone from content and parameters that
+// this operator has itself, and signatures that a peer wrote with
+// WriteSignatures. p.Base is not used. The peer's part is hostile until Verify
+// finds no fault: here only its form is checked, and that it is for the very
+// same RRsets.
+func NewSignedZoneFromParts(z *Zone, p Params, sigs io.Reader) (*SignedZone, error) {
+	p.Base = nil
+	sets, _, err := allRRsets(z, p)
+	if err != nil {
+		return nil, err
+	}
+	sz := &SignedZone{apex: z.apex, sourceSerial: z.Serial(), sets: sets, first: make([]uint32, 0, len(sets)+1)}
+	l := newLoader(sigs)
+	l.magic(sigsMagic)
+	want := hashSets(z.apex, sets)
+	if got := l.take(32); l.err == nil && [32]byte(got) != want {
+		l.fail("signatures are for other RRsets than ours")
+	}
+	if n := l.number(); l.err == nil && n != uint32(len(sets)) {
+		l.fail("signatures for %d RRsets, expected %d", n, len(sets))
+	}
+	for range sets {
+		sz.first = append(sz.first, uint32(len(sz.sigs)))
+		sz.sigs = l.signatures(sz.sigs)
+		if l.err != nil {
+			break
+		}
+	}
+	if err := l.close(); err != nil {
+		return nil, fmt.Errorf("zone %s: signatures: %w", z.apex, err)
+	}
+	sz.first = append(sz.first, uint32(len(sz.sigs)))
+	sz.init()
+	return sz, nil
+}
+
+// Load reads a signed zone in binary form. It accepts canonical form alone
+// (order, letters, no duplicates, its own digest) and allocates no more than
+// what it has read calls for; it does not verify signatures.
+func Load(r io.Reader) (*SignedZone, error) {
+	l := newLoader(r)
+	sz := l.zone()
+	if err := l.close(); err != nil {
+		return nil, fmt.Errorf("signed zone: %w", err)
+	}
+	sz.init()
+	return sz, nil
+}
+
+// saver writes and hashes.
+type saver struct {
+	w *bufio.Writer
+	h hash.Hash
+}
+
+func newSaver(w io.Writer) *saver {
+	return &saver{w: bufio.NewWriterSize(w, 1<<18), h: sha256.New()}
+}
+
+// write leaves errors to the bufio.Writer, which keeps the first for Flush.
+func (s *saver) write(b []byte) {
+	_, _ = s.w.Write(b)
+	_, _ = s.h.Write(b)
+}
+
+func (s *saver) close() error {
+	_, _ = s.w.Write(s.h.Sum(nil))
+	return s.w.Flush()
+}
+
+// loader reads and hashes. After the first error it reads nothing more and
+// gives zeros.
+type loader struct {
+	r   *bufio.Reader
+	h   hash.Hash
+	buf []byte
+	err error
+}
+
+func newLoader(r io.Reader) *loader {
+	return &loader{r: bufio.NewReaderSize(r, 1<<18), h: sha256.New()}
+}
+
+func (l *loader) fail(format string, a ...any) {
+	if l.err == nil {
+		l.err = fmt.Errorf(format, a...)
+	}
+}
+
+// take returns the next n bytes, valid until the next call.
+func (l *loader) take(n int) []byte {
+	if cap(l.buf) < n {
+		l.buf = make([]byte, n)
+	}
+	b := l.buf[:n]
+	if l.err == nil {
+		if _, err := io.ReadFull(l.r, b); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			l.err = err
+		}
+		l.h.Write(b)
+	}
+	if l.err != nil {
+		clear(b)
+	}
+	return b
+}
+
+func (l *loader) number() uint32 { return binary.BigEndian.Uint32(l.take(4)) }
+
+func (l *loader) magic(want string) {
+	if got := l.take(len(want)); l.err == nil && string(got) != want {
+		l.fail("starts with %q, expected %q", got, want)
+	}
+}
+
+// name reads a canonical name.
+func (l *loader) name(buf []byte) []byte {
+	buf = buf[:0]
+	for l.err == nil {
+		n := l.take(1)[0]
+		if n > 63 || len(buf)+int(n)+1 > maxNameLen {
+			l.fail("malformed name")
+		}
+		buf = append(buf, n)
+		if n == 0 {
+			return buf
+		}
+		for _, c := range l.take(int(n)) {
+			if c != lower(c) {
+				l.fail("name is not in lower case")
+			}
+			buf = append(buf, c)
+		}
+	}
+	return append(buf[:0], 0)
+}
+
+// signatures reads the signatures of one RRset, in strict order of algorithm
+// and key tag.
+func (l *loader) signatures(dst []Signature) []Signature {
+	n := int(l.take(1)[0])
+	last := -1
+	for range n {
+		b := l.take(signatureSize)
+		if l.err != nil {
+			return dst
+		}
+		g := Signature{Algorithm: b[0], KeyTag: binary.BigEndian.Uint16(b[1:]), Inception: binary.BigEndian.Uint32(b[3:]),
+			Expiration: binary.BigEndian.Uint32(b[7:]), Sig: [64]byte(b[11:])}
+		if order := int(g.Algorithm)<<16 | int(g.KeyTag); order <= last {
+			l.fail("signatures out of order")
+		} else {
+			last = order
+		}
+		dst = append(dst, g)
+	}
+	return dst
+}
+
+func (l *loader) zone() *SignedZone {
+	l.magic(zoneMagic)
+	sz := &SignedZone{apex: Name(l.name(nil))}
+	sz.sourceSerial = l.number()
+	n := l.number()
+	var names, data arena
+	var name, scratch []byte
+	var soa bool
+	for range n {
+		if name = l.name(name); l.err != nil {
+			return nil
+		}
+		s := RRset{}
+		if k := len(sz.sets); k > 0 && string(sz.sets[k-1].Owner) == string(name) {
+			s.Owner = sz.sets[k-1].Owner
+		} else {
+			s.Owner = Name(names.add(name))
+		}
+		head := l.take(2 + 4 + 2 + 4)
+		s.Type, s.TTL, s.count = binary.BigEndian.Uint16(head), binary.BigEndian.Uint32(head[2:]), binary.BigEndian.Uint16(head[6:])
+		size := binary.BigEndian.Uint32(head[8:])
+		if size > maxRRsetSize {
+			l.fail("%s %s: rdata of %d bytes, at most %d fit", s.Owner, TypeName(s.Type), size, maxRRsetSize)
+			return nil
+		}
+		rdata := l.take(int(size))
+		if l.err != nil {
+			return nil
+		}
+		var err error
+		if scratch, err = checkFlat(s, rdata, scratch); err != nil {
+			l.fail("%s %s: %w", s.Owner, TypeName(s.Type), err)
+		} else if k := len(sz.sets); k > 0 && compareRRsets(sz.sets[k-1], s) >= 0 {
+			l.fail("%s %s: out of order", s.Owner, TypeName(s.Type))
+		} else if !s.Owner.IsSubdomainOf(sz.apex) {
+			l.fail("%s %s: out of zone %s", s.Owner, TypeName(s.Type), sz.apex)
+		}
+		soa = soa || s.Type == dns.TypeSOA && s.Owner == sz.apex && s.count == 1
+		s.rdata = data.add(rdata)
+		sz.first = append(sz.first, uint32(len(sz.sigs)))
+		sz.sets = append(sz.sets, s)
+		sz.sigs = l.signatures(sz.sigs)
+		if l.err != nil {
+			return nil
+		}
+	}
+	if !soa {
+		l.fail("no SOA at the apex %s", sz.apex)
+	}
+	sz.first = append(sz.first, uint32(len(sz.sigs)))
+	return sz
+}
+
+// checkFlat checks that rdata is the canonical flat form of s's records.
+func checkFlat(s RRset, rdata, scratch []byte) ([]byte, error) {
+	if err := checkType(s.Type); err != nil {
+		return scratch, err
+	}
+	if s.Type == dns.TypeRRSIG {
+		return scratch, errors.New("stands with its RRset, not alone")
+	}
+	if s.TTL > maxTTL {
+		return scratch, fmt.Errorf("TTL %d is over %d", s.TTL, maxTTL)
+	}
+	var last []byte
+	var n uint16
+	for rest := rdata; len(rest) > 0; n++ {
+		if len(rest) < 2 || len(rest)-2 < int(binary.BigEndian.Uint16(rest)) {
+			return scratch, errRData
+		}
+		d := rest[2 : 2+int(binary.BigEndian.Uint16(rest))]
+		rest = rest[2+len(d):]
+		scratch = append(scratch[:0], d...)
+		if err := canonicalRData(s.Type, scratch); err != nil {
+			return scratch, err
+		}
+		if string(scratch) != string(d) || n > 0 && string(last) >= string(d) {
+			return scratch, errCanonical
+		}
+		last = d
+	}
+	if n != s.count || n == 0 {
+		return scratch, fmt.Errorf("%d records, expected %d", n, s.count)
+	}
+	return scratch, nil
+}
+
+// close checks the digest and that nothing follows.
+func (l *loader) close() error {
+	sum := l.h.Sum(nil)
+	if got := l.take(32); l.err == nil && string(got) != string(sum) {
+		l.fail("the digest at its end does not fit: damaged or cut off")
+	}
+	if l.err != nil {
+		return l.err
+	}
+	if _, err := l.r.ReadByte(); !errors.Is(err, io.EOF) {
+		return errors.New("data after the end")
+	}
+	return nil
+}
