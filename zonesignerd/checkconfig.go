@@ -1,0 +1,153 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/miekg/dns"
+	"github.com/spf13/cobra"
+
+	"zonesigner/zonesignerd/config"
+)
+
+func (a *app) checkConfigCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check-config [POLICY...]",
+		Short: "Check the configuration, the files it names, and policies",
+		Long: `Check the daemon's configuration (--config), that the files it names can be
+used, that the group knows this operator by this identity, and the policies
+that are given. A policy whose source is a file is compared with the zone in
+it. All that is wrong is listed; the exit status is then 2.`,
+		Example: "  zonesignerd check-config\n  zonesignerd check-config --config ./zonesignerd.yaml example.org.yaml",
+		Args:    between(0, -1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.checkConfig(args) },
+	}
+}
+
+type checkResult struct {
+	File   string   `json:"file"`
+	OK     bool     `json:"ok"`
+	Faults []string `json:"faults"`
+}
+
+func (a *app) checkConfig(policies []string) error {
+	var results []checkResult
+	var all config.Faults
+	add := func(file string, err error) {
+		found := asFaults(file, err)
+		r := checkResult{File: file, OK: len(found) == 0, Faults: []string{}}
+		for _, f := range found {
+			r.Faults = append(r.Faults, f.Error())
+		}
+		results = append(results, r)
+		all = append(all, found...)
+	}
+	path := a.configPath()
+	c, err := config.LoadDaemon(path)
+	add(path, err)
+	if err == nil {
+		g, err := config.LoadGroup(c.Group)
+		add(c.Group, err)
+		add(c.Identity, checkIdentity(c, g))
+		if secret := c.Keystore.KeyFile + c.Keystore.PassphraseFile; secret != "" {
+			_, err = config.ReadSecret(secret, 4096)
+			add(secret, err)
+		}
+	}
+	for _, file := range policies {
+		add(file, checkPolicy(file))
+	}
+	switch {
+	case a.json:
+		if err := a.printJSON(results); err != nil {
+			return err
+		}
+	default:
+		for _, r := range results {
+			if r.OK {
+				a.printf("%s: good", r.File)
+			}
+		}
+	}
+	if len(all) > 0 {
+		return all
+	}
+	return nil
+}
+
+// asFaults brings an error to the form of the loaders.
+func asFaults(file string, err error) config.Faults {
+	var faults config.Faults
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &faults):
+		for i := range faults {
+			if faults[i].File == "" {
+				faults[i].File = file
+			}
+		}
+		return faults
+	}
+	return config.Faults{{Message: err.Error()}}
+}
+
+// checkIdentity compares the seed with the group file, which is nil when it
+// could not be read.
+func checkIdentity(c *config.Daemon, g *config.Group) error {
+	key, err := config.ReadIdentity(c.Identity)
+	if err != nil || g == nil {
+		return err
+	}
+	nkey, err := config.NKey(key.Public().(ed25519.PublicKey))
+	if err != nil {
+		return err
+	}
+	o, ok := g.Operator(c.Operator)
+	if !ok {
+		return fmt.Errorf("%s: operator %q is not in the group of %s", c.Identity, c.Operator, c.Group)
+	}
+	if o.NKey != nkey {
+		return fmt.Errorf("%s: its public key is %s, and the group has %s for operator %s", c.Identity, nkey, o.NKey, o.Name)
+	}
+	return nil
+}
+
+func checkPolicy(file string) error {
+	p, err := config.LoadPolicy(file)
+	if err != nil || p.Source.Type != "file" {
+		return err
+	}
+	expire, maxTTL, err := zoneFacts(p)
+	if err != nil {
+		return err
+	}
+	return p.CheckZone(expire, maxTTL)
+}
+
+// zoneFacts reads the zone file of a policy for what its margins depend on.
+func zoneFacts(p *config.Policy) (expire, maxTTL uint32, err error) {
+	f, err := os.Open(p.Source.File)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	found := false
+	records := dns.NewZoneParser(f, p.Zone, p.Source.File)
+	records.SetIncludeAllowed(true)
+	for rr, ok := records.Next(); ok; rr, ok = records.Next() {
+		maxTTL = max(maxTTL, rr.Header().Ttl)
+		if soa, ok := rr.(*dns.SOA); ok {
+			expire, found = soa.Expire, true
+		}
+	}
+	if err := records.Err(); err != nil {
+		return 0, 0, err
+	}
+	if !found {
+		return 0, 0, fmt.Errorf("%s: no SOA record of %s", p.Source.File, p.Zone)
+	}
+	return expire, maxTTL, nil
+}

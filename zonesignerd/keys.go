@@ -1,0 +1,226 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"zonesigner/zonesignerd/internal/api"
+)
+
+// ceremonyTimeout is how long people at the other operators are waited for.
+const ceremonyTimeout = 10 * time.Minute
+
+func (a *app) keysCommand() *cobra.Command {
+	return parent(&cobra.Command{Use: "keys", Short: "Make, list and show the shared keys"},
+		a.keysGenerateCommand(), a.keysListCommand(), a.keysShowCommand(), a.keysDSCommand())
+}
+
+func (a *app) keysGenerateCommand() *cobra.Command {
+	var w waiting
+	var g api.GenerateKeys
+	cmd := &cobra.Command{
+		Use:   "generate ZONE",
+		Short: "Make a zone's keys, together with all operators",
+		Long: `Make a zone's keys. This starts when every operator has run the same command,
+and needs all of them; should one drop out, nothing is lost and it starts
+again when it is back. In the end a test signature has been verified, all
+operators hold equal signed transcripts, and the keys are shown.`,
+		Example:           "  zonesignerd keys generate example.org\n  zonesignerd keys generate example.org --role csk --timeout 1h",
+		Args:              between(1, 1),
+		ValidArgsFunction: a.completeZones,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if g.Zone, err = zoneName(args[0]); err != nil {
+				return err
+			}
+			if g.Roles, err = parseRoles(g.Roles); err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := c.GenerateKeys(cmd.Context(), g)
+			if err != nil {
+				return err
+			}
+			return a.follow(cmd.Context(), c, &w, r, func(r *api.Request) { a.printKeys(r.Keys) })
+		},
+	}
+	cmd.Flags().StringSliceVar(&g.Roles, "role", nil, "ksk, zsk or both, or csk (default as the policy says)")
+	cmd.Flags().StringVar(&g.Engine, "engine", "", "mal-shamir or shamir (default as the policy says)")
+	w.flags(cmd, ceremonyTimeout)
+	return cmd
+}
+
+func parseRoles(given []string) ([]string, error) {
+	var roles []string
+	seen := map[string]bool{}
+	for _, text := range given {
+		role := strings.ToUpper(text)
+		if role != "KSK" && role != "ZSK" && role != "CSK" {
+			return nil, usageError("--role: %q is not known: want ksk, zsk or csk", text)
+		}
+		if seen[role] {
+			return nil, usageError("--role: %s is given twice", role)
+		}
+		seen[role] = true
+		roles = append(roles, role)
+	}
+	if seen["CSK"] && len(roles) > 1 {
+		return nil, usageError("--role: csk is one key for everything and goes with no other")
+	}
+	if len(roles) == 2 {
+		roles = []string{"KSK", "ZSK"} // one order, so that requests are equal
+	}
+	return roles, nil
+}
+
+func (a *app) keysListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "list [ZONE]",
+		Short:             "List keys, their states and who confirmed them",
+		Example:           "  zonesignerd keys list\n  zonesignerd keys list example.org",
+		Args:              between(0, 1),
+		ValidArgsFunction: a.completeZones,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, err := a.findKeys(cmd, args)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(keys)
+			}
+			a.printKeys(keys)
+			return nil
+		},
+	}
+}
+
+// findKeys is the daemon's keys of the zone in args, or all.
+func (a *app) findKeys(cmd *cobra.Command, args []string) ([]api.Key, error) {
+	zone := ""
+	if len(args) > 0 {
+		var err error
+		if zone, err = zoneName(args[0]); err != nil {
+			return nil, err
+		}
+	}
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	return c.Keys(cmd.Context(), zone)
+}
+
+func (a *app) printKeys(keys []api.Key) {
+	if len(keys) == 0 {
+		return
+	}
+	t := newTable("ZONE", "ROLE", "TAG", "STATE", "ENGINE", "CREATED", "CONFIRMED BY", "KEY")
+	for _, k := range keys {
+		t.row(k.Zone, k.Role, tag(k.Tag), k.State, k.Engine, when(k.Created, a.now()), strings.Join(k.Confirmed, ","), k.ID)
+	}
+	a.printTable(t)
+}
+
+func (a *app) keysShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show KEY",
+		Short: "Show a key, its DNSKEY and its DS",
+		Long: `Show a key, named by its id, by the beginning of its id, or by its tag. No part
+of the private key is ever shown, and no operator has it whole.`,
+		Example: "  zonesignerd keys show 34812",
+		Args:    between(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, err := a.findKeys(cmd, nil)
+			if err != nil {
+				return err
+			}
+			k, err := pickKey(keys, args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(k)
+			}
+			a.printKey(k)
+			return nil
+		},
+	}
+}
+
+// pickKey finds the one key that name means.
+func pickKey(keys []api.Key, name string) (*api.Key, error) {
+	var found []*api.Key
+	for i, k := range keys {
+		if k.ID == name || tag(k.Tag) == name {
+			found = append(found, &keys[i])
+		} else if len(name) >= 6 && strings.HasPrefix(k.ID, name) {
+			found = append(found, &keys[i])
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, api.Errorf(api.CodeNotFound, "there is no key %q", name)
+	case 1:
+		return found[0], nil
+	}
+	return nil, usageError("%q is %d keys: give more of the id", name, len(found))
+}
+
+func (a *app) printKey(k *api.Key) {
+	t := &table{}
+	t.row("key", k.ID)
+	t.row("zone", k.Zone)
+	t.row("role", k.Role)
+	t.row("tag", tag(k.Tag))
+	t.row("algorithm", strconv.Itoa(int(k.Algorithm)))
+	t.row("state", k.State)
+	t.row("engine", k.Engine)
+	t.row("created", when(k.Created, a.now()))
+	t.row("active", when(k.Active, a.now()))
+	t.row("confirmed by", strings.Join(k.Confirmed, ", "))
+	a.printTable(t)
+	a.printf("%s", k.DNSKEY)
+	for _, ds := range k.DS {
+		a.printf("%s", ds)
+	}
+}
+
+func (a *app) keysDSCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "ds ZONE",
+		Short:             "Print the DS records to give to the parent zone",
+		Example:           "  zonesignerd keys ds example.org",
+		Args:              between(1, 1),
+		ValidArgsFunction: a.completeZones,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, err := a.findKeys(cmd, args)
+			if err != nil {
+				return err
+			}
+			records := []string{}
+			for _, k := range keys {
+				if k.State != "removed" && k.State != "retired" {
+					records = append(records, k.DS...)
+				}
+			}
+			if a.json {
+				return a.printJSON(records)
+			}
+			if len(records) == 0 {
+				return api.Errorf(api.CodeNotFound, "%s has no key that a DS could name", args[0])
+			}
+			for _, r := range records {
+				a.printf("%s", r)
+			}
+			return nil
+		},
+	}
+}
+
+func tag(n uint16) string { return strconv.Itoa(int(n)) }
