@@ -87,8 +87,7 @@ func (v view) yieldWithout(o view, remove bool, yield func(Change) bool) bool {
 		if !retimed && o.set.has(d) {
 			continue
 		}
-		typ, data := splitTypeAndRData(v.set.Type, d, nil)
-		if !emit(string(typ), string(data)) {
+		if !emit(typeAndRData(v.set.Type, d)) {
 			return false
 		}
 	}

@@ -76,8 +76,8 @@ func (s RRset) words(o RRset) string {
 	}
 	var own, all []string
 	for d := range s.RData() {
-		_, data := splitTypeAndRData(s.Type, d, nil)
-		text := clip(string(data))
+		_, data := typeAndRData(s.Type, d)
+		text := clip(data)
 		all = append(all, text)
 		if !o.has(d) {
 			own = append(own, text)

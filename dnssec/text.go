@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -39,22 +40,31 @@ func ownFormat(t uint16) bool {
 // appendTypeAndRData appends "TYPE rdata". Rdata that does not have its
 // type's form is written as RFC 3597 has it.
 func appendTypeAndRData(dst []byte, t uint16, rdata string) []byte {
-	typ, data := splitTypeAndRData(t, rdata, dst)
-	return append(append(typ, ' '), data...)
+	start := len(dst)
+	if ownFormat(t) {
+		dst = append(appendTypeName(dst, t), ' ')
+		if out, ok := appendRDataFields(dst, t, rdata); ok {
+			return out
+		}
+		dst = dst[:start]
+	}
+	dst = strconv.AppendUint(append(dst, "TYPE"...), uint64(t), 10)
+	dst = strconv.AppendInt(append(dst, ` \# `...), int64(len(rdata)), 10)
+	if rdata == "" {
+		return dst
+	}
+	dst = append(dst, ' ')
+	for i := range len(rdata) {
+		dst = append(dst, hexDigits[rdata[i]>>4], hexDigits[rdata[i]&15])
+	}
+	return dst
 }
 
-func splitTypeAndRData(t uint16, rdata string, dst []byte) (typ, data []byte) {
-	if ownFormat(t) {
-		var buf [512]byte
-		if d, ok := appendRDataFields(buf[:0], t, rdata); ok {
-			return appendTypeName(dst, t), d
-		}
-	}
-	typ = strconv.AppendUint(append(dst, "TYPE"...), uint64(t), 10)
-	data = strconv.AppendInt(append(data, `\# `...), int64(len(rdata)), 10)
-	if rdata != "" {
-		data = hex.AppendEncode(append(data, ' '), []byte(rdata))
-	}
+const hexDigits = "0123456789abcdef"
+
+// typeAndRData is the same as two strings.
+func typeAndRData(t uint16, rdata string) (typ, data string) {
+	typ, data, _ = strings.Cut(string(appendTypeAndRData(nil, t, rdata)), " ")
 	return typ, data
 }
 
