@@ -3,6 +3,7 @@ package p256
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // ScalarSize and PointSize are the lengths of encodings in bytes.
@@ -25,19 +26,18 @@ func ScalarFromBytes(b []byte) (Scalar, error) {
 
 // ScalarFromWide reads b as one big-endian number and reduces it mod n, in
 // time that depends on the length alone. Of 48 uniform bytes it makes a
-// scalar that is uniform within 2⁻¹²⁸; do not use it on fewer than 40.
+// scalar that is uniform within 2⁻¹²⁸; use it on no fewer than 40. It panics
+// on more than 56.
 func ScalarFromWide(b []byte) Scalar {
-	var x Scalar
-	for len(b) > 0 {
-		// The first block takes what is left over by whole ones.
-		n := (len(b)-1)%32 + 1
-		var block [32]byte
-		copy(block[32-n:], b[:n])
-		shifted := Scalar{toMontgomery(x.m)} // x·2²⁵⁶
-		x = shifted.Add(Scalar{toMontgomery(u256FromBytes(&block))})
-		b = b[n:]
+	if len(b) > 56 {
+		panic(fmt.Sprintf("p256: %d bytes to be reduced, expected 56 at most", len(b)))
 	}
-	return x
+	var wide [64]byte
+	copy(wide[64-len(b):], b)
+	high, low := u256FromBytes((*[32]byte)(wide[:32])), u256FromBytes((*[32]byte)(wide[32:]))
+	// high is below n, as the reduction needs.
+	t := montgomeryN(low.l0, low.l1, low.l2, low.l3, high.l0, high.l1, high.l2, high.l3)
+	return Scalar{mulN(t, scalarR3)}
 }
 
 // ScalarFromDigest maps a digest to a scalar as ECDSA does: the leftmost 256
@@ -100,22 +100,26 @@ func PointFromBytes(b []byte) (Point, error) {
 // Bytes is the affine x then y, 32 bytes each, big-endian: the form of a
 // DNSKEY (RFC 6605, section 4). The identity is an error.
 func (p Point) Bytes() (b [PointSize]byte, err error) {
-	out, err := AppendPoints(b[:0], []Point{p})
-	return [PointSize]byte(append(out, make([]byte, PointSize-len(out))...)), err
+	a, ok := p.affine()
+	if !ok {
+		return b, errors.New("the identity has no encoding")
+	}
+	a.append(b[:0])
+	return b, nil
 }
 
 // AppendPoints appends the encodings of ps, 64 bytes each, to dst, at one
 // field inversion for all of them (none if they are normalized). An identity
 // is an error that names its index, and dst is then returned as it was.
 func AppendPoints(dst []byte, ps []Point) ([]byte, error) {
-	affine, err := toAffine(ps)
-	if err != nil {
-		return dst, err
+	out := slices.Grow(dst, len(ps)*PointSize)
+	for i, p := range normalized(ps) {
+		if p.IsIdentity() {
+			return dst, fmt.Errorf("point %d of %d is the identity, which has no encoding", i, len(ps))
+		}
+		out = affine{p.x, p.y}.append(out)
 	}
-	for _, a := range affine {
-		dst = a.append(dst)
-	}
-	return dst, nil
+	return out, nil
 }
 
 func (a affine) append(dst []byte) []byte {

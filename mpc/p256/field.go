@@ -43,6 +43,15 @@ func (x field) sub(y field) field {
 	return field{t0, t1, t2, t3}
 }
 
+// isZero returns 1 if x = 0 and 0 otherwise.
+func (x field) isZero() uint64 { return u256(x).isZero() }
+
+// equal returns 1 if x = y and 0 otherwise.
+func (x field) equal(y field) uint64 { return u256(x).equal(u256(y)) }
+
+// chooseField returns x if cond = 1 and y if cond = 0.
+func chooseField(cond uint64, x, y field) field { return field(choose(cond, u256(x), u256(y))) }
+
 func (x field) neg() field { return field{}.sub(x) }
 
 // mul returns x·y/2²⁵⁶ mod p, for y < p and any x.
@@ -85,7 +94,7 @@ func invertFields(xs, scratch []field) bool {
 		scratch[i] = product
 		product = product.mul(x)
 	}
-	if u256(product).isZero() == 1 {
+	if product.isZero() == 1 {
 		return false
 	}
 	inverse := product.inverse()

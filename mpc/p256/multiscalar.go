@@ -8,12 +8,9 @@ package p256
 // addition costs six multiplications in affine coordinates.
 func MultiScalarMult(ks []Scalar, ps []Point) Point {
 	sameLength(len(ks), len(ps))
-	normal := make([]Point, len(ps))
-	copy(normal, ps)
-	Normalize(normal)
 	m := multiScalar{ks: make([]u256, 0, len(ks)), ps: make([]affine, 0, len(ps))}
 	length := 0 // of the longest scalar, in bits
-	for i, p := range normal {
+	for i, p := range normalized(ps) {
 		if k := ks[i].number(); !p.IsIdentity() && k != (u256{}) {
 			m.ks = append(m.ks, k)
 			m.ps = append(m.ps, affine{p.x, p.y})

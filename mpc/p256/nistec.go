@@ -28,12 +28,11 @@ func BaseMultBatch(ks []Scalar) []Point {
 
 // Mult returns k·p in constant time.
 func (p Point) Mult(k Scalar) Point {
-	a, err := toAffine([]Point{p})
-	if err != nil {
-		return Point{} // p is the identity
+	a, ok := p.affine()
+	if !ok {
+		return Point{} // k·identity
 	}
-	encoded := append([]byte{4}, a[0].append(nil)...)
-	q, err := nistec.NewP256Point().SetBytes(encoded)
+	q, err := nistec.NewP256Point().SetBytes(a.append([]byte{4}))
 	if err != nil {
 		return Point{} // not reached: every Point is on the curve
 	}

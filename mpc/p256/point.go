@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Point is a point of P-256. The zero value is the identity. Points are
@@ -47,7 +48,7 @@ func triple(x field) field { return x.add(x).add(x) }
 // wellFormed turns the zero value into the identity that the formulas know,
 // which has y ≠ 0.
 func (p Point) wellFormed() Point {
-	p.y = field(choose(u256(p.z).isZero(), u256(fieldOne), u256(p.y)))
+	p.y = chooseField(p.z.isZero(), fieldOne, p.y)
 	return p
 }
 
@@ -61,13 +62,13 @@ func (p Point) Neg() Point { return Point{p.x, p.y.neg(), p.z} }
 func (p Point) Sub(q Point) Point { return p.Add(q.Neg()) }
 
 // IsIdentity reports whether p is the identity.
-func (p Point) IsIdentity() bool { return u256(p.z).isZero() == 1 }
+func (p Point) IsIdentity() bool { return p.z.isZero() == 1 }
 
 // Equal reports whether p and q are the same point, in constant time.
 func (p Point) Equal(q Point) bool {
-	p0, q0 := u256(p.z).isZero(), u256(q.z).isZero()
-	sameX := u256(p.x.mul(q.z)).equal(u256(q.x.mul(p.z)))
-	sameY := u256(p.y.mul(q.z)).equal(u256(q.y.mul(p.z)))
+	p0, q0 := p.z.isZero(), q.z.isZero()
+	sameX := p.x.mul(q.z).equal(q.x.mul(p.z))
+	sameY := p.y.mul(q.z).equal(q.y.mul(p.z))
 	return p0&q0|(1^p0)&(1^q0)&sameX&sameY == 1
 }
 
@@ -96,54 +97,66 @@ func (p Point) MultSmall(k int64) Point {
 // X returns the affine x mod n, the r of an ECDSA signature. The identity is
 // an error. For many points, Normalize them first.
 func (p Point) X() (Scalar, error) {
-	a, err := toAffine([]Point{p})
-	if err != nil {
+	a, ok := p.affine()
+	if !ok {
 		return Scalar{}, errors.New("the identity has no x coordinate")
 	}
-	return a[0].r(), nil
+	return a.r(), nil
 }
 
+// r is x mod n.
 func (a affine) r() Scalar { return Scalar{toMontgomery(a.x.canonical())} }
 
-// Normalize makes the representation of each point affine, at one field
-// inversion for all, so that X, Bytes and AppendPoints are cheap afterwards.
-// Identities stay.
+// affine reports false for the identity. Whether p is normalized, which is no
+// secret, shows in its time.
+func (p Point) affine() (affine, bool) {
+	if p.IsIdentity() {
+		return affine{}, false
+	}
+	if p.z != fieldOne {
+		inverse := p.z.inverse()
+		return affine{p.x.mul(inverse), p.y.mul(inverse)}, true
+	}
+	return affine{p.x, p.y}, true
+}
+
+// Normalize makes the representation of each point affine, in place and at one
+// field inversion for all, so that X, Bytes and AppendPoints are cheap
+// afterwards. Identities stay.
 func Normalize(ps []Point) {
-	zs := make([]field, len(ps))
+	zs := make([]field, 2*len(ps))
+	zs, scratch := zs[:len(ps)], zs[len(ps):]
 	done := true
 	for i, p := range ps {
-		zs[i] = field(choose(u256(p.z).isZero(), u256(fieldOne), u256(p.z)))
+		zs[i] = chooseField(p.z.isZero(), fieldOne, p.z)
 		done = done && zs[i] == fieldOne
 	}
 	if done {
 		return
 	}
-	invertFields(zs, make([]field, len(ps))) // none is zero
+	invertFields(zs, scratch) // none is zero
 	for i, p := range ps {
-		zero := u256(p.z).isZero()
-		ps[i] = Point{p.x.mul(zs[i]), p.y.mul(zs[i]), field(choose(zero, u256{}, u256(fieldOne)))}
+		z := chooseField(p.z.isZero(), field{}, fieldOne)
+		ps[i] = Point{p.x.mul(zs[i]), p.y.mul(zs[i]), z}
 	}
 }
 
-// toAffine leaves ps as they are. An identity is an error.
-func toAffine(ps []Point) ([]affine, error) {
-	normal := make([]Point, len(ps))
-	copy(normal, ps)
-	Normalize(normal)
-	out := make([]affine, len(ps))
-	for i, p := range normal {
-		if p.IsIdentity() {
-			return nil, fmt.Errorf("point %d of %d is the identity", i, len(ps))
-		}
-		out[i] = affine{p.x, p.y}
-	}
-	return out, nil
+// normalized returns ps normalized, in memory of its own.
+func normalized(ps []Point) []Point {
+	out := make([]Point, len(ps))
+	copy(out, ps)
+	Normalize(out)
+	return out
 }
+
+// Format gives a placeholder for every verb: before it is opened a point may
+// be secret, and coordinates that are not normalized tell of its scalar.
+func (Point) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "p256.Point(hidden)") }
 
 func onCurve(x, y field) bool {
 	// x³ - 3x + b
 	right := x.square().sub(triple(fieldOne)).mul(x).add(curveB)
-	return u256(y.square()).equal(u256(right)) == 1
+	return y.square().equal(right) == 1
 }
 
 // PublicKey returns p for crypto/ecdsa. The identity is an error.

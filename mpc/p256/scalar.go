@@ -30,6 +30,7 @@ var (
 	order     = u256{n0, n1, n2, n3}
 	scalarOne = u256{0x0c46353d039cdaaf, 0x4319055258e8617b, 0, 0x00000000ffffffff}                  // 2²⁵⁶ mod n
 	scalarR2  = u256{0x83244c95be79eea2, 0x4699799c49bd6fa6, 0x2845b2392b6bec59, 0x66e12d94f3d95620} // 2⁵¹² mod n
+	scalarR3  = u256{0xac8ebec90b65a624, 0x111f28ae0c0555c9, 0x2543b9246ba5e93f, 0x503a54e76407be65} // 2⁷⁶⁸ mod n
 )
 
 // One returns 1.
@@ -124,8 +125,8 @@ func InnerProduct(xs, ys []Scalar) Scalar {
 	return sum
 }
 
-// sameLength stops a caller that mixed up its vectors: to go on with a part of
-// them would give a wrong sum without a word.
+// sameLength stops a program that mixed up its vectors; to sum a part of them
+// would be wrong without a word.
 func sameLength(a, b int) {
 	if a != b {
 		panic(fmt.Sprintf("p256: vectors of %d and %d elements, expected as many of each", a, b))

@@ -42,9 +42,7 @@ func VerifyBatch(pk Point, digests [][32]byte, rs, ss []Scalar, Rs []Point, rand
 	if pk.IsIdentity() {
 		return nil, errors.New("public key is the identity")
 	}
-	normal := make([]Point, n)
-	copy(normal, Rs)
-	Normalize(normal)
+	normal := normalized(Rs)
 
 	coins := make([]byte, 16*n)
 	if _, err := io.ReadFull(rand, coins); err != nil {
