@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -16,10 +17,10 @@ import (
 var ErrTransfer = errors.New("broken zone transfer")
 
 const (
-	transferTrickle = 64 << 10 // least bytes a second of a long transfer
-	maxTransfer     = 2 << 30  // bytes in one transfer
-	maxUnsigned     = 100      // messages between two signed ones (RFC 8945, section 5.3.1)
-	tsigFudge       = 300      // seconds
+	transferTrickle = 64 << 10      // least bytes a second of a long transfer
+	maxTransfer     = math.MaxInt32 // bytes in one transfer
+	maxUnsigned     = 100           // messages between two signed ones (RFC 8945, section 5.3.1)
+	tsigFudge       = 300           // seconds
 )
 
 // AXFR says where a zone is transferred from.
@@ -87,21 +88,26 @@ func (s *AXFRSource) Poll(ctx context.Context) (Version, error) {
 // Read transfers the zone.
 func (s *AXFRSource) Read(ctx context.Context) (*Content, error) {
 	var rrs []dns.RR
-	err := s.query(ctx, dns.TypeAXFR, func(m *dns.Msg) (done bool, err error) {
-		for _, rr := range m.Answer {
-			if done {
-				return false, fmt.Errorf("%w: records after the last soa", ErrTransfer)
-			}
-			if rrs, done, err = s.take(rrs, rr); err != nil {
-				return false, err
-			}
-		}
-		return done, nil
-	})
+	err := s.query(ctx, dns.TypeAXFR, s.collect(&rrs))
 	if err != nil {
 		return nil, fmt.Errorf("transfer zone %s from %s: %w", s.zone, s.Server, err)
 	}
 	return &Content{Version: serialVersion(rrs[0].(*dns.SOA).Serial), RRs: rrs}, nil
+}
+
+// collect gathers the records of a transfer, message by message.
+func (s *AXFRSource) collect(rrs *[]dns.RR) func(*dns.Msg) (bool, error) {
+	return func(m *dns.Msg) (done bool, err error) {
+		for _, rr := range m.Answer {
+			if done {
+				return false, fmt.Errorf("%w: records after the last soa", ErrTransfer)
+			}
+			if *rrs, done, err = s.take(*rrs, rr); err != nil {
+				return false, err
+			}
+		}
+		return done, nil
+	}
 }
 
 // take adds a record of the transfer; the SOA, which comes first, comes again

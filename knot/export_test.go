@@ -1,6 +1,11 @@
 package knot
 
-import "time"
+import (
+	"net"
+	"time"
+
+	"github.com/miekg/dns"
+)
 
 // SetSlowReader calls f between two reads of a reply.
 func (c *Control) SetSlowReader(f func()) { c.slowReader = f }
@@ -10,3 +15,14 @@ func (c *Control) SetPause(d time.Duration) { c.pause = d }
 
 // SetLaxTSIG takes out the demand that messages be signed.
 func (s *AXFRSource) SetLaxTSIG() { s.laxTSIG = true }
+
+// ProviderForTest signs a message after unsigned ones.
+func ProviderForTest(key TSIG, between []byte, mac string) dns.TsigProvider {
+	return keyProvider{key: key, between: between, mac: len(mac) / 2}
+}
+
+// TransferForTest is Read on a connection that is there already.
+func (s *AXFRSource) TransferForTest(c net.Conn) (rrs []dns.RR, err error) {
+	err = s.converse(c, dns.TypeAXFR, s.collect(&rrs))
+	return rrs, err
+}

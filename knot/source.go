@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -102,7 +103,7 @@ func (s *ControlSource) Changed() <-chan struct{} { return nil }
 func (s *ControlSource) Close() error { return nil }
 
 // MaxFile bounds a zone file in bytes.
-const MaxFile = 2 << 30
+const MaxFile = math.MaxInt32
 
 // FileSource reads a zone file. Whoever writes the file should write another
 // one and rename it, or a reader can meet it half written; Read notices a file
