@@ -94,7 +94,7 @@ func Restore(dir string, backup io.Reader, opt Options) (*Store, error) {
 	if err := tmp.Close(); err != nil {
 		return fail(err)
 	}
-	src, err := openChecked(tmp.Name())
+	src, _, err := openChecked(tmp.Name())
 	if err != nil {
 		return fail(err)
 	}

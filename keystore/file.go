@@ -13,7 +13,6 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,79 +47,68 @@ func checkDir(dir string, create bool) error {
 	return nil
 }
 
-// openChecked opens the database for writing after a first, read-only opening
-// has walked through all of it. The database library trusts its file: what
-// would crash it later is an error of the walk now.
-func openChecked(path string) (db *bolt.DB, err error) {
+// openChecked opens the database for writing, after verify has walked through
+// all of it: the database library trusts its file. The file comes with it, as
+// closing that releases the lock even where the library is stuck.
+func openChecked(path string) (db *bolt.DB, file *os.File, err error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if newer, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "keystore.v*.db")); len(newer) > 0 {
-			return nil, fmt.Errorf("%w: found %s", ErrNewer, filepath.Base(newer[0]))
+			return nil, nil, fmt.Errorf("%w: found %s", ErrNewer, filepath.Base(newer[0]))
 		}
-		return nil, ErrNoStore
+		return nil, nil, ErrNoStore
 	}
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case !info.Mode().IsRegular():
-		return nil, errors.New("not a regular file")
+		return nil, nil, errors.New("not a regular file")
 	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("%w: it has mode %04o, expected 0600", ErrPermissions, info.Mode().Perm())
+		return nil, nil, fmt.Errorf("%w: it has mode %04o, expected 0600", ErrPermissions, info.Mode().Perm())
 	case info.Size() == 0:
-		return nil, fmt.Errorf("%w: it is empty", ErrDamaged)
+		return nil, nil, fmt.Errorf("%w: it is empty", ErrDamaged)
 	}
-	if err := guard(func() error { return walk(path) }); err != nil {
-		return nil, lockError(path, err)
+	if file, err = lock(path); err != nil {
+		return nil, nil, err
 	}
-	err = guard(func() error {
-		db, err = bolt.Open(path, fileMode, boltOptions())
-		return err
-	})
-	if err != nil {
-		return nil, lockError(path, err)
+	if err := guard(func() error { return verify(file) }); err != nil {
+		return nil, nil, errors.Join(err, file.Close())
 	}
-	return db, nil
-}
-
-// walk reads every page of the tree.
-func walk(path string) error {
 	opt := boltOptions()
-	opt.ReadOnly = true
-	db, err := bolt.Open(path, fileMode, opt)
-	if err != nil {
-		return err
-	}
+	opt.OpenFile = func(string, int, os.FileMode) (*os.File, error) { return file, nil }
 	err = guard(func() error {
-		return db.View(func(tx *bolt.Tx) error {
-			info, err := os.Stat(path)
-			if err != nil {
-				return err
-			}
-			if info.Size() < tx.Size() {
-				return fmt.Errorf("%w: it has %d bytes and should have %d or more, so it was cut short", ErrDamaged, info.Size(), tx.Size())
-			}
-			return tx.ForEach(walkBucket)
-		})
+		db, err = bolt.Open(path, fileMode, opt)
+		return err
 	})
-	return errors.Join(err, guard(db.Close))
+	if err != nil {
+		file.Close() // a second closing does no harm
+		return nil, nil, err
+	}
+	return db, file, nil
 }
 
-func walkBucket(name []byte, b *bolt.Bucket) error {
-	var last []byte
-	return b.ForEach(func(k, v []byte) error {
-		if last != nil && bytes.Compare(last, k) >= 0 {
-			return fmt.Errorf("%w: bucket %q is out of order", ErrDamaged, name)
-		}
-		last = k
-		if v == nil {
-			child := b.Bucket(k)
-			if child == nil {
-				return fmt.Errorf("%w: bucket %q holds something unreadable", ErrDamaged, name)
+// lock opens the file for writing and takes the lock that the database library
+// takes too (on the same descriptor, so both are one).
+func lock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	for start := time.Now(); ; time.Sleep(lockWait / 10) {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return file, nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return nil, errors.Join(fmt.Errorf("lock: %w", err), file.Close())
+		case time.Since(start) > lockWait:
+			err = ErrLocked
+			if pid := lockHolder(path); pid > 0 {
+				err = fmt.Errorf("%w: process %d has it open", ErrLocked, pid)
 			}
-			return walkBucket(k, child)
+			return nil, errors.Join(err, file.Close())
 		}
-		return nil
-	})
+	}
 }
 
 // guard runs fn and turns the database library's panics, and faults on pages
@@ -133,21 +121,6 @@ func guard(fn func() error) (err error) {
 		}
 	}()
 	return fn()
-}
-
-// lockError adds who holds the lock, and says damage where the library does.
-func lockError(path string, err error) error {
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		if pid := lockHolder(path); pid > 0 {
-			return fmt.Errorf("%w: process %d has it open", ErrLocked, pid)
-		}
-		return ErrLocked
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch),
-		strings.Contains(err.Error(), "file size too small"):
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	return err
 }
 
 // lockHolder looks the file's lock up in /proc/locks (proc(5)); 0 when it

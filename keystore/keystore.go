@@ -86,6 +86,7 @@ type Store struct {
 	write   sync.Mutex   // held over a write transaction and what follows from it
 	readers sync.RWMutex // held over a read transaction; wipe waits for them all
 	db      *bolt.DB
+	file    *os.File // the database's own descriptor
 
 	mu         sync.RWMutex // guards what is below, never held over I/O
 	failed     error        // why nothing is served any more
@@ -238,13 +239,12 @@ func open(dir string, opt Options) (*Store, error) {
 		}
 		s.boot = strings.TrimSpace(string(b))
 	}
-	db, err := openChecked(s.path)
-	if err != nil {
+	var err error
+	if s.db, s.file, err = openChecked(s.path); err != nil {
 		return nil, err
 	}
-	s.db = db
 	if err := guard(s.start); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -326,8 +326,11 @@ func (s *Store) Close() error {
 	was := s.failed
 	s.failed = ErrClosed
 	s.mu.Unlock()
-	if errors.Is(was, ErrClosed) || errors.Is(was, errStuck) {
+	switch {
+	case errors.Is(was, ErrClosed):
 		return nil
+	case errors.Is(was, errStuck):
+		return s.file.Close()
 	}
 	return s.db.Close()
 }
