@@ -12,9 +12,8 @@ import (
 // How a YAML file is laid out does not matter, nor does whether a default
 // was written down.
 
-// Digest is what operators compare of the group: all of it. Signer sets count
-// in effect, so a file that names the default sets has the same digest as one
-// that names none.
+// Digest is what operators compare of the group: all of it, and the signer
+// sets as they come out under each engine.
 func (g *Group) Digest() [32]byte {
 	f := newFields("zonesigner group v1")
 	f.text(g.Name)
