@@ -1,0 +1,470 @@
+// Package agree is how operators come to have a session: one proposes, each
+// of the others compares the proposal with what it derived itself and answers
+// to all, signed, and when every member has accepted, all of them know the
+// session's id, to which each contributed a nonce. Nothing is spent on the
+// way; a proposal that is refused costs a message.
+//
+//	            Propose                         all members accepted
+//	proposer  ───────────▶ waiting ───────────────────────────────────▶ session
+//	                          │ a refusal, a newer version, an absent member
+//	                          ▼
+//	                        aborted (told to all)
+//
+//	            proposal           Judge: accept          all members accepted
+//	receiver  ───────────▶ judging ─────────────▶ waiting ─────────────▶ session
+//	                          │ behind: looks, judges again   │ abort, time-out
+//	                          ▼ refuse, superseded            ▼
+//	                        done                          Abandon
+//
+// What a proposal means is its kind's business (Handler); zones, tuples and
+// keys are kinds, and so will roll-overs and resharing be.
+package agree
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"zonesigner/mpc"
+)
+
+// Handler gives proposals of one kind their meaning.
+type Handler interface {
+	// Judge compares a peer's proposal with what this operator derives
+	// itself. It may take its time; provisional tells the others meanwhile.
+	// Only a member is asked to accept; another operator's Accept has no
+	// effect, its refusal does.
+	Judge(ctx context.Context, id Digest, p *Proposal, provisional func(v Verdict, reason string)) Answer
+	// Run takes part in the session after an acceptance.
+	Run(ctx context.Context, a *Agreed)
+	// Abandon undoes what an acceptance had reserved: there is no session.
+	Abandon(id Digest, p *Proposal, why error)
+	// Refused is told of every final answer but acceptance that any operator
+	// gave to any proposal of this kind.
+	Refused(p *Proposal, from mpc.PartyID, a *Answer)
+}
+
+// Agreed is a proposal that all its members accepted.
+type Agreed struct {
+	Proposal *Proposal
+	ID       Digest // of the proposal
+	Session  mpc.SessionID
+}
+
+// RefusedError says that operators refused a proposal, and why.
+type RefusedError struct {
+	Subject string
+	By      []Refusal
+}
+
+// Refusal is one operator's refusal.
+type Refusal struct {
+	Peer mpc.PartyID
+	Answer
+}
+
+func (e *RefusedError) Error() string {
+	var s []string
+	for _, r := range e.By {
+		text := fmt.Sprintf("operator %s refuses: %s", r.Peer, r.Reason)
+		if r.Verdict == Superseded {
+			text = fmt.Sprintf("operator %s holds a newer version: %s", r.Peer, r.Reason)
+		}
+		if len(r.Records) > 0 {
+			text += " (" + strings.Join(r.Records, "; ") + ")"
+		}
+		s = append(s, text)
+	}
+	return strings.Join(s, "; ")
+}
+
+// Code reports whether any refusal has the code.
+func (e *RefusedError) Code(code string) (Refusal, bool) {
+	for _, r := range e.By {
+		if r.Code == code {
+			return r, true
+		}
+	}
+	return Refusal{}, false
+}
+
+// Config is what an Agreement needs.
+type Config struct {
+	Identity mpc.Identity
+	Group    func() mpc.Group // current epoch
+	Send     func(ctx context.Context, to mpc.PartyID, msg []byte) error
+	Ready    func(mpc.PartyID) bool // whether a peer answers at all
+	// Timeout bounds the waiting for answers while their senders are ready.
+	Timeout time.Duration
+	// Tolerates reports whether a refusal by an operator that is not a
+	// member leaves the proposal standing (content quorum t+1).
+	Tolerates func(p *Proposal, from mpc.PartyID, a *Answer) bool
+	Logger    *slog.Logger
+}
+
+// Agreement runs the exchange for all kinds. It is safe for concurrent use.
+type Agreement struct {
+	cfg      Config
+	handlers map[Kind]Handler
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex
+	rounds map[Digest]*round
+}
+
+// round is one proposal's life at this operator.
+type round struct {
+	id       Digest
+	proposal *Proposal // nil while only answers have come
+	answers  map[mpc.PartyID]*Answer
+	aborted  string
+	changed  chan struct{} // closed and replaced at each change
+	born     time.Time
+	done     bool
+}
+
+// maxRounds bounds what peers can make us remember.
+const maxRounds = 4096
+
+// New returns an Agreement without handlers; Register them before the first
+// message arrives.
+func New(cfg Config) *Agreement {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Agreement{
+		cfg: cfg, handlers: map[Kind]Handler{}, rounds: map[Digest]*round{},
+		ctx: ctx, cancel: cancel,
+	}
+}
+
+// Register sets the handler of a kind.
+func (a *Agreement) Register(k Kind, h Handler) { a.handlers[k] = h }
+
+// Close ends all rounds and waits for their goroutines.
+func (a *Agreement) Close() {
+	a.cancel()
+	a.wg.Wait()
+}
+
+// Receive takes a message of one of this package's types.
+func (a *Agreement) Receive(m *Message) error {
+	switch m.Type {
+	case TypeProposal:
+		var p Proposal
+		if err := m.Decode(&p); err != nil {
+			return err
+		}
+		if err := p.validate(a.cfg.Group(), m.From); err != nil {
+			return err
+		}
+		h := a.handlers[p.Kind]
+		if h == nil {
+			return a.answer(m.Digest(), Answer{Verdict: Refuse, Code: "kind",
+				Reason: fmt.Sprintf("proposals of kind %q are unknown to this version", p.Kind)})
+		}
+		return a.consider(m.Digest(), &p, h)
+	case TypeAnswer:
+		var ans Answer
+		if err := m.Decode(&ans); err != nil {
+			return err
+		}
+		if err := ans.validate(); err != nil {
+			return fmt.Errorf("answer of operator %s: %w", m.From, err)
+		}
+		a.record(m.From, &ans)
+		return nil
+	case TypeAbort:
+		var ab Abort
+		if err := m.Decode(&ab); err != nil {
+			return err
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if r := a.rounds[ab.Proposal]; r != nil && r.proposal != nil && r.proposal.Proposer == m.From {
+			r.aborted = cut(ab.Reason, maxReason)
+			r.signal()
+		}
+		return nil
+	}
+	return fmt.Errorf("message of unknown type %q", m.Type)
+}
+
+// Propose asks the members and returns when all of them accepted; the caller
+// then runs its part of the session. A *RefusedError or an *mpc.AbsentError
+// says why there is none. Refusals of all operators that are ready are waited
+// for, so that the error is complete.
+func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, members mpc.SignerSet, body any) (*Agreed, error) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode proposal: %w", err)
+	}
+	p := &Proposal{Kind: kind, Subject: subject, Proposer: a.cfg.Identity.Self(), Members: members, Nonce: fresh(), Body: raw}
+	group := a.cfg.Group()
+	sealed, err := Seal(a.cfg.Identity, group.Digest, TypeProposal, p)
+	if err != nil {
+		return nil, err
+	}
+	m := Message{Raw: sealed}
+	r := a.enter(m.Digest(), p)
+	if r == nil {
+		return nil, errors.New("too many proposals are open")
+	}
+	defer a.finish(r)
+	a.broadcast(ctx, sealed)
+	if err := a.answer(r.id, Answer{Verdict: Accept, Nonce: fresh()}); err != nil {
+		return nil, err
+	}
+	agreed, err := a.await(ctx, r)
+	if err != nil {
+		a.abort(r.id, err)
+	}
+	return agreed, err
+}
+
+func (a *Agreement) abort(id Digest, why error) {
+	msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAbort, Abort{Proposal: id, Reason: cut(why.Error(), maxReason)})
+	if err == nil {
+		a.broadcast(a.ctx, msg)
+	}
+}
+
+// consider judges a peer's proposal and, after an acceptance, waits for the
+// others and runs the session.
+func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
+	r := a.enter(id, p)
+	if r == nil {
+		return nil // known already, or too many: the proposer asks again
+	}
+	a.wg.Go(func() {
+		defer a.finish(r)
+		ctx, cancel := context.WithTimeout(a.ctx, a.cfg.Timeout)
+		defer cancel()
+		ans := h.Judge(ctx, id, p, func(v Verdict, reason string) {
+			if err := a.answer(id, Answer{Verdict: v, Reason: reason}); err != nil {
+				a.cfg.Logger.Debug("answer not sent", "err", err)
+			}
+		})
+		accepted := ans.Verdict == Accept
+		if accepted {
+			ans.Nonce = fresh()
+		}
+		if err := a.answer(id, ans); err != nil {
+			a.cfg.Logger.Warn("answer not sent", "proposal", id, "err", err)
+		}
+		member := p.Members.Contains(a.cfg.Identity.Self())
+		if !accepted {
+			return
+		}
+		if !member {
+			h.Abandon(id, p, nil)
+			return
+		}
+		agreed, err := a.await(a.ctx, r)
+		if err != nil {
+			h.Abandon(id, p, err)
+			return
+		}
+		h.Run(a.ctx, agreed)
+	})
+	return nil
+}
+
+// await returns when every member has accepted, or says why that will not be.
+func (a *Agreement) await(ctx context.Context, r *round) (*Agreed, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
+	defer cancel()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		a.mu.Lock()
+		changed := r.changed
+		state := a.weigh(r)
+		a.mu.Unlock()
+		if state.agreed != nil || state.err != nil {
+			return state.agreed, state.err
+		}
+		select {
+		case <-changed:
+		case <-tick.C:
+		case <-ctx.Done():
+			if len(state.refusals) > 0 {
+				return nil, &RefusedError{Subject: r.proposal.Subject, By: state.refusals}
+			}
+			return nil, &mpc.AbsentError{Parties: state.missing, Round: "agreement", Err: ctx.Err()}
+		}
+	}
+}
+
+type weighed struct {
+	agreed   *Agreed
+	err      error
+	refusals []Refusal
+	missing  []mpc.PartyID
+}
+
+// weigh decides on the answers so far; a.mu is held.
+func (a *Agreement) weigh(r *round) (w weighed) {
+	self := a.cfg.Identity.Self()
+	if r.aborted != "" {
+		w.err = fmt.Errorf("operator %s gave up its proposal: %s", r.proposal.Proposer, r.aborted)
+		return w
+	}
+	nonces := map[mpc.PartyID][]byte{}
+	// Operators that can answer and have not yet. The others are waited for
+	// less long than members: being slow is no way to stop a version.
+	waiting, othersWaiting := false, false
+	grace := time.Since(r.born) < a.cfg.Timeout/4
+	var gone []mpc.PartyID
+	for _, id := range a.cfg.Group().Parties {
+		ans, member := r.answers[id], r.proposal.Members.Contains(id)
+		switch {
+		case ans != nil && ans.Verdict == Accept:
+			nonces[id] = ans.Nonce
+		case ans != nil && ans.final():
+			if !member && a.cfg.Tolerates != nil && a.cfg.Tolerates(r.proposal, id, ans) {
+				continue
+			}
+			w.refusals = append(w.refusals, Refusal{Peer: id, Answer: *ans})
+		case id == self || a.cfg.Ready(id):
+			if member {
+				waiting = true
+			} else {
+				othersWaiting = true
+			}
+			w.missing = append(w.missing, id)
+		case member:
+			gone = append(gone, id)
+			w.missing = append(w.missing, id)
+		}
+	}
+	switch {
+	case (waiting || othersWaiting) && grace:
+	case waiting && len(w.refusals) == 0:
+	case len(w.refusals) > 0:
+		w.err = &RefusedError{Subject: r.proposal.Subject, By: w.refusals}
+	case len(gone) > 0:
+		w.err = &mpc.AbsentError{Parties: gone, Round: "agreement"}
+	default:
+		maps.DeleteFunc(nonces, func(id mpc.PartyID, _ []byte) bool { return !r.proposal.Members.Contains(id) })
+		w.agreed = &Agreed{Proposal: r.proposal, ID: r.id,
+			Session: mpc.NewSessionID("session:"+string(r.id[:]), nonces)}
+	}
+	return w
+}
+
+// answer signs and sends this operator's answer to all, itself included.
+func (a *Agreement) answer(id Digest, ans Answer) error {
+	ans.Proposal = id
+	ans.trim()
+	msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAnswer, ans)
+	if err != nil {
+		return err
+	}
+	a.record(a.cfg.Identity.Self(), &ans)
+	a.broadcast(a.ctx, msg)
+	return nil
+}
+
+// record keeps an operator's answer: its first final one, and never a
+// provisional one after that.
+func (a *Agreement) record(from mpc.PartyID, ans *Answer) {
+	a.mu.Lock()
+	r := a.rounds[ans.Proposal]
+	if r == nil {
+		r = a.add(ans.Proposal)
+		if r == nil {
+			a.mu.Unlock()
+			return
+		}
+	}
+	if old := r.answers[from]; old != nil && old.final() {
+		a.mu.Unlock()
+		return
+	}
+	r.answers[from] = ans
+	r.signal()
+	p := r.proposal
+	a.mu.Unlock()
+	if p != nil && ans.final() && ans.Verdict != Accept {
+		a.handlers[p.Kind].Refused(p, from, ans)
+	}
+}
+
+func (a *Agreement) broadcast(ctx context.Context, msg []byte) {
+	for _, id := range a.cfg.Group().Parties {
+		if id == a.cfg.Identity.Self() || !a.cfg.Ready(id) {
+			continue
+		}
+		if err := a.cfg.Send(ctx, id, msg); err != nil {
+			a.cfg.Logger.Debug("message not sent", "peer", id, "err", err)
+		}
+	}
+}
+
+// enter makes the round of a proposal, or returns nil when it is known
+// already or there is no room.
+func (a *Agreement) enter(id Digest, p *Proposal) *round {
+	a.mu.Lock()
+	r := a.rounds[id]
+	if r == nil {
+		r = a.add(id)
+	}
+	if r == nil || r.proposal != nil {
+		a.mu.Unlock()
+		return nil
+	}
+	r.proposal = p
+	early := maps.Clone(r.answers)
+	a.mu.Unlock()
+	for _, from := range slices.Sorted(maps.Keys(early)) {
+		if ans := early[from]; ans.final() && ans.Verdict != Accept {
+			a.handlers[p.Kind].Refused(p, from, ans)
+		}
+	}
+	return r
+}
+
+// add makes an empty round; a.mu is held. Old rounds that are done, or that
+// never got their proposal, make room.
+func (a *Agreement) add(id Digest) *round {
+	if len(a.rounds) >= maxRounds {
+		for k, r := range a.rounds {
+			if age := time.Since(r.born); (r.done || r.proposal == nil) && age > a.cfg.Timeout {
+				delete(a.rounds, k)
+			}
+		}
+		if len(a.rounds) >= maxRounds {
+			return nil
+		}
+	}
+	r := &round{id: id, answers: map[mpc.PartyID]*Answer{}, changed: make(chan struct{}), born: time.Now()}
+	a.rounds[id] = r
+	return r
+}
+
+func (a *Agreement) finish(r *round) {
+	a.mu.Lock()
+	r.done = true
+	a.mu.Unlock()
+}
+
+func (r *round) signal() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func fresh() []byte {
+	b := make([]byte, nonceLen)
+	_, _ = rand.Read(b) // crypto/rand.Read never fails
+	return b
+}

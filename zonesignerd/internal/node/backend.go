@@ -1,0 +1,495 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"zonesigner/knot"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/pipeline"
+)
+
+var _ api.Backend = (*Node)(nil)
+
+// Version implements api.Backend.
+func (n *Node) Version(context.Context) (*api.Version, error) {
+	return &api.Version{Version: n.opt.Version, GoVersion: runtime.Version(), Operator: string(n.self), Wire: []int{agree.Format}}, nil
+}
+
+// Status implements api.Backend.
+func (n *Node) Status(ctx context.Context) (*api.Status, error) {
+	group, err := n.Group(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &api.Status{Operator: string(n.self), Version: n.opt.Version, Started: n.started, Now: n.opt.Now(), Group: *group,
+		Tuples: n.tupleState(), Peers: n.peers(), Requests: n.openRequests()}
+	n.mu.Lock()
+	for _, role := range []string{"hidden", "public"} {
+		if k := n.knots[role]; k != nil {
+			s.Knots = append(s.Knots, *k)
+		}
+	}
+	n.mu.Unlock()
+	if s.Zones, err = n.Zones(ctx); err != nil {
+		return nil, err
+	}
+	passive := false
+	for _, k := range n.keys.all() {
+		passive = passive || k.Engine == config.Shamir
+	}
+	if passive {
+		s.Warnings = append(s.Warnings, "keys of engine shamir are safe from someone who reads a disk or a memory, not from someone who alters a daemon: one altered daemon can take the key")
+	}
+	return s, nil
+}
+
+func (n *Node) tupleState() api.TupleState {
+	t := api.TupleState{State: "usable", Generation: n.store.Generation()}
+	if why, yes := n.store.Suspended(); yes {
+		t.State, t.Reason, t.WaitsFor = "suspended", why, n.marks.waitsFor()
+	}
+	return t
+}
+
+func (n *Node) peers() []api.Peer {
+	var out []api.Peer
+	for _, p := range n.transport.Peers() {
+		v := api.Peer{Name: string(p.ID), Ready: p.Ready, RTTSeconds: p.RoundTrip, Reason: p.Reason}
+		if p.LastSeenUnix != 0 {
+			v.LastSeen = time.Unix(p.LastSeenUnix, 0).UTC()
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// Zones implements api.Backend.
+func (n *Node) Zones(context.Context) ([]api.ZoneStatus, error) {
+	out := []api.ZoneStatus{}
+	for _, z := range n.allZones() {
+		out = append(out, zoneStatus(z.Status()))
+	}
+	return out, nil
+}
+
+func zoneStatus(s pipeline.Status) api.ZoneStatus {
+	v := api.ZoneStatus{
+		Zone: s.Zone, State: s.State, SourceSerial: s.Source, ServedSerial: s.Published,
+		LastSigned: s.SignedAt, EarliestExpiry: s.Earliest, NextRefresh: s.NextRefresh,
+		Next: api.Next{Kind: s.Next.Kind, Name: s.Next.Name, WaitsFor: s.WaitsFor},
+	}
+	if s.Next.Kind == api.ActorClock && s.State == api.ZoneSigned {
+		v.Next.At = s.NextRefresh
+	}
+	for _, r := range s.Refusals {
+		v.Refusals = append(v.Refusals, api.Refusal{Peer: string(r.Peer), Reason: r.Reason, Records: r.Records, At: r.At})
+	}
+	for _, p := range s.Peers {
+		v.Lag = append(v.Lag, api.PeerZone{Peer: string(p.Peer), Serial: p.Serial, Since: p.Since, Behind: p.Behind.Seconds()})
+	}
+	return v
+}
+
+func notFound(zone string) error {
+	return &api.Error{Code: api.CodeNotFound, Message: fmt.Sprintf("no zone %s at this operator", zone), Hint: "list them with `zonesignerd zones list`"}
+}
+
+// Zone implements api.Backend.
+func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
+	z := n.zone(dotted(name))
+	if z == nil {
+		return nil, notFound(name)
+	}
+	s := z.Status()
+	d := &api.ZoneDetail{ZoneStatus: zoneStatus(s), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
+		Denial: denialWords(z.policy.Denial), SourceFrom: n.sourceWords(z.policy), PublishTo: n.publishWords(z.policy),
+		RRSIGs: s.RRSIGs, Records: s.Records}
+	for _, k := range n.keys.all() {
+		if k.Zone == z.Name() {
+			d.Keys = append(d.Keys, n.keys.view(k))
+		}
+	}
+	for _, st := range s.Stages.List() {
+		d.Stages = append(d.Stages, api.Stage{Name: st.Name, Seconds: st.Took.Seconds()})
+	}
+	return d, nil
+}
+
+func denialWords(d config.Denial) string {
+	if !d.NSEC3 {
+		return "NSEC"
+	}
+	salt := "no salt"
+	if d.Salt != "" {
+		salt = "salt " + d.Salt
+	}
+	s := fmt.Sprintf("NSEC3, %s, %d iterations", salt, d.Iterations)
+	if d.OptOut {
+		s += ", opt-out"
+	}
+	return s
+}
+
+func (n *Node) sourceWords(p *config.Policy) string {
+	switch p.Source.Type {
+	case "file":
+		return "file " + p.Source.File
+	case "axfr":
+		return "transfer from " + p.Source.Server
+	}
+	return "knot at " + n.cfg.Knot.Hidden
+}
+
+func (n *Node) publishWords(p *config.Policy) string {
+	if p.Publish.Type == "file" {
+		return "file " + p.Publish.File
+	}
+	return "knot at " + n.cfg.Knot.Public
+}
+
+// AddZone implements api.Backend.
+func (n *Node) AddZone(_ context.Context, a api.AddZone) (*api.Request, error) {
+	p, err := config.ParsePolicy(a.File, []byte(a.Policy))
+	if err != nil {
+		return nil, api.Errorf(api.CodeUsage, "%w", err)
+	}
+	if old := n.zone(p.Zone); old != nil {
+		if err := n.changePolicy(old, p, []byte(a.Policy)); err != nil {
+			return nil, err
+		}
+		return n.done(api.KindZoneAdd, p.Zone), nil
+	}
+	if err := n.store.Put(bucketZones, p.Zone, []byte(a.Policy)); err != nil {
+		return nil, err
+	}
+	if err := n.startZone(p, []byte(a.Policy)); err != nil {
+		if e := n.store.Delete(bucketZones, p.Zone); e != nil {
+			n.log.Error("zone not removed again", "zone", p.Zone, "err", e)
+		}
+		return nil, err
+	}
+	n.log.Info("zone added", "zone", p.Zone)
+	for _, peer := range n.peers() {
+		n.zone(p.Zone).Hello(mpc.PartyID(peer.Name))
+	}
+	n.wg.Go(n.pollOnce)
+	return n.done(api.KindZoneAdd, p.Zone), nil
+}
+
+// changePolicy replaces a zone's policy. What the operators agree on comes
+// into force here at once; the zone is signed again when all have it.
+func (n *Node) changePolicy(z *zone, p *config.Policy, text []byte) error {
+	if p.Source != z.policy.Source || p.Publish != z.policy.Publish {
+		z.stop()
+		if err := n.store.Put(bucketZones, p.Zone, text); err != nil {
+			return err
+		}
+		return n.startZone(p, text)
+	}
+	if err := n.store.Put(bucketZones, p.Zone, text); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	z.policy, z.text = p, text
+	n.mu.Unlock()
+	z.SetPolicy(policyOf(p))
+	return nil
+}
+
+// done is a request that is over at once.
+func (n *Node) done(kind, subject string) *api.Request {
+	at := n.opt.Now().UTC()
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", kind, subject, at.UnixNano()))
+	r := &api.Request{Digest: hex.EncodeToString(sum[:]), Kind: kind, Subject: subject, State: api.RequestDone,
+		Asked: []string{string(n.self)}, Since: at}
+	return n.requests.add(r.Digest, func() *api.Request { return r })
+}
+
+// RemoveZone implements api.Backend. Keys stay in the keystore.
+func (n *Node) RemoveZone(_ context.Context, r api.RemoveZone) (*api.Request, error) {
+	name := dotted(r.Zone)
+	z := n.zone(name)
+	if z == nil {
+		return nil, notFound(r.Zone)
+	}
+	if err := n.store.Delete(bucketZones, name); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	delete(n.zones, name)
+	n.mu.Unlock()
+	z.stop()
+	if err := z.Forget(); err != nil {
+		return nil, err
+	}
+	n.log.Info("zone removed", "zone", name)
+	return n.done(api.KindZoneRemove, name), nil
+}
+
+// SignNow implements api.Backend.
+func (n *Node) SignNow(_ context.Context, s api.SignNow) (*api.Request, error) {
+	z := n.zone(dotted(s.Zone))
+	if z == nil {
+		return nil, notFound(s.Zone)
+	}
+	if len(n.keys.zone(z.Name())) == 0 {
+		return nil, &api.Error{Code: api.CodeFailure, Message: "zone " + z.Name() + " has no keys", Hint: "ask for them at every operator with `zonesignerd keys generate " + z.Name() + "`"}
+	}
+	before := z.Status()
+	at := n.opt.Now().UTC()
+	sum := sha256.Sum256(fmt.Appendf(nil, "sign-now %s %d", z.Name(), at.UnixNano()))
+	digest := hex.EncodeToString(sum[:])
+	z.SignNow()
+	return n.requests.add(digest, func() *api.Request {
+		r := &api.Request{Digest: digest, Kind: api.KindSignNow, Subject: z.Name(), State: api.RequestRunning, Asked: []string{string(n.self)}, Since: at}
+		now := z.Status()
+		r.Serial, r.Progress = now.Published, now.WaitsFor
+		if now.Published != before.Published || !before.HasSigned && now.Published != 0 {
+			r.State = api.RequestDone
+		} else if now.LastError != nil && now.LastErrorAt.After(at) {
+			r.State, r.Error = api.RequestFailed, errorOf(now.LastError)
+		}
+		return r
+	}), nil
+}
+
+// errorOf gives a failed session the code that its command ends with.
+func errorOf(err error) *api.Error {
+	e := &api.Error{Code: api.CodeFailure, Message: err.Error()}
+	switch {
+	case pipeline.IsNoQuorum(err):
+		e.Code, e.Hint = api.CodeNoQuorum, "see `zonesignerd status` for the operators that do not answer"
+	case pipeline.IsRefused(err):
+		e.Code = api.CodeRefused
+	}
+	return e
+}
+
+// Keys implements api.Backend.
+func (n *Node) Keys(_ context.Context, zone string) ([]api.Key, error) {
+	out := []api.Key{}
+	for _, k := range n.keys.all() {
+		if zone == "" || k.Zone == dotted(zone) {
+			out = append(out, n.keys.view(k))
+		}
+	}
+	return out, nil
+}
+
+// GenerateKeys implements api.Backend.
+func (n *Node) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request, error) {
+	z := n.zone(dotted(g.Zone))
+	if z == nil {
+		return nil, notFound(g.Zone)
+	}
+	roles := g.Roles
+	if len(roles) == 0 {
+		roles = []string{roleKSK, roleZSK}
+		if z.policy.SingleTypeSigning {
+			roles = []string{roleCSK}
+		}
+	}
+	for i, r := range roles {
+		roles[i] = strings.ToUpper(r)
+		if !slices.Contains([]string{roleKSK, roleZSK, roleCSK}, roles[i]) {
+			return nil, api.Errorf(api.CodeUsage, "unknown role %q, expected ksk, zsk or csk", r)
+		}
+	}
+	slices.Sort(roles)
+	engine := g.Engine
+	if engine == "" {
+		engine = n.engineOf(z.policy)
+	}
+	if n.engines[engine] == nil {
+		return nil, api.Errorf(api.CodeUsage, "unknown engine %q", engine)
+	}
+	a, err := n.keys.request(z.Name(), slices.Compact(roles), engine)
+	if err != nil {
+		return nil, err
+	}
+	return n.keys.requestView(a), nil
+}
+
+// requestView is a key request as the commands show it.
+func (k *keyring) requestView(a *ask) *api.Request {
+	group := k.n.groups.mpc()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := &api.Request{Digest: hex.EncodeToString(a.Digest[:]), Kind: api.KindKeysGenerate, Subject: a.Zone, State: api.RequestWaiting,
+		Since: time.Unix(a.Since, 0).UTC(), Progress: k.running[a.Digest]}
+	for _, id := range group.Parties {
+		if k.asked[a.Digest][id] {
+			r.Asked = append(r.Asked, string(id))
+		} else {
+			r.WaitsFor = append(r.WaitsFor, string(id))
+		}
+	}
+	if len(r.WaitsFor) > 0 {
+		var flags strings.Builder
+		for _, role := range a.Roles {
+			flags.WriteString(" --" + strings.ToLower(role))
+		}
+		r.Command = fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", a.Zone, flags.String(), a.Engine)
+		return r
+	}
+	r.State = api.RequestRunning
+	if text := k.failed[a.Digest]; text != "" && r.Progress == "" {
+		r.Progress = "trying again: " + text
+	}
+	if k.lacking(a) != "" {
+		return r
+	}
+	r.State, r.Progress = api.RequestDone, ""
+	for _, role := range a.Roles {
+		if rec, ok := k.keyFor(a.Digest, role); ok {
+			r.Keys = append(r.Keys, k.view(rec))
+		}
+	}
+	return r
+}
+
+// Request implements api.Backend.
+func (n *Node) Request(_ context.Context, digest string) (*api.Request, error) {
+	var d agree.Digest
+	if d.UnmarshalText([]byte(digest)) == nil {
+		n.keys.mu.Lock()
+		a := n.keys.own[d]
+		n.keys.mu.Unlock()
+		if a != nil {
+			return n.keys.requestView(a), nil
+		}
+	}
+	if r, ok := n.requests.find(digest); ok {
+		return r, nil
+	}
+	return nil, &api.Error{Code: api.CodeNotFound, Message: "no request " + digest + " at this operator"}
+}
+
+// openRequests lists key requests that are not finished.
+func (n *Node) openRequests() []api.Request {
+	n.keys.mu.Lock()
+	var asks []*ask
+	for _, a := range n.keys.own {
+		asks = append(asks, a)
+	}
+	n.keys.mu.Unlock()
+	out := []api.Request{}
+	for _, a := range asks {
+		if r := n.keys.requestView(a); !r.Finished() {
+			out = append(out, *r)
+		}
+	}
+	slices.SortFunc(out, func(a, b api.Request) int { return strings.Compare(a.Digest, b.Digest) })
+	return out
+}
+
+// Pools implements api.Backend.
+func (n *Node) Pools(_ context.Context, zone string) ([]api.Pool, error) {
+	out := []api.Pool{}
+	for _, k := range n.keys.all() {
+		if zone != "" && k.Zone != dotted(zone) {
+			continue
+		}
+		for _, set := range n.groups.file().Sets(k.Engine) {
+			if set.Contains(n.self) {
+				out = append(out, n.tuples.views(k, set)...)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Group implements api.Backend.
+func (n *Node) Group(context.Context) (*api.Group, error) {
+	g := n.groups.file()
+	digest := g.Digest()
+	v := &api.Group{Name: g.Name, Epoch: g.Epoch, Digest: hex.EncodeToString(digest[:]), Fingerprint: config.Fingerprint(digest),
+		Threshold: g.Threshold, Engine: g.Engine}
+	for _, o := range g.Operators {
+		v.Operators = append(v.Operators, api.Operator{Name: o.Name, NKey: o.NKey, Address: o.Address, Self: o.Name == n.cfg.Operator})
+	}
+	for _, s := range g.Sets(g.Engine) {
+		v.SignerSets = append(v.SignerSets, s.String())
+	}
+	v.StagedEpoch, v.StagedBy = n.stagedBy()
+	return v, nil
+}
+
+// StageGroup implements api.Backend.
+func (n *Node) StageGroup(_ context.Context, s api.StageGroup) (*api.Request, error) {
+	next, err := n.stage(s.File, []byte(s.Group))
+	if err != nil {
+		return nil, api.Errorf(api.CodeUsage, "%w", err)
+	}
+	digest := next.Digest()
+	at := n.opt.Now().UTC()
+	return n.requests.add(hex.EncodeToString(digest[:]), func() *api.Request {
+		r := &api.Request{Digest: hex.EncodeToString(digest[:]), Kind: api.KindGroupStage, Subject: fmt.Sprint(next.Epoch),
+			State: api.RequestDone, Since: at, Command: "zonesignerd group stage FILE"}
+		if now := n.groups.file(); now.Digest() == digest {
+			for _, o := range now.Operators {
+				r.Asked = append(r.Asked, o.Name)
+			}
+			return r
+		}
+		_, r.Asked = n.stagedBy()
+		r.State = api.RequestWaiting
+		for _, o := range next.Operators {
+			if !slices.Contains(r.Asked, o.Name) {
+				r.WaitsFor = append(r.WaitsFor, o.Name)
+			}
+		}
+		return r
+	}), nil
+}
+
+// Reload implements api.Backend: what can change while the daemon runs comes
+// into force; the rest is named.
+func (n *Node) Reload(context.Context) (*api.Reload, error) {
+	if n.opt.Load == nil {
+		return nil, api.Errorf(api.CodeFailure, "this daemon was started without a configuration file")
+	}
+	cfg, err := n.opt.Load()
+	if err != nil {
+		return nil, api.Errorf(api.CodeUsage, "%w", err)
+	}
+	r := &api.Reload{Changed: []string{}}
+	n.mu.Lock()
+	if cfg.Pools.Depth != n.cfg.Pools.Depth {
+		r.Changed = append(r.Changed, fmt.Sprintf("pools.depth is now %d", cfg.Pools.Depth))
+	}
+	fixed := *n.cfg
+	fixed.Pools.Depth = cfg.Pools.Depth
+	if fmt.Sprint(fixed) != fmt.Sprint(*cfg) {
+		r.Changed = append(r.Changed, "other changes of the configuration come into force with a restart")
+	}
+	n.cfg.Pools.Depth = cfg.Pools.Depth
+	n.mu.Unlock()
+	n.log.Info("configuration read again", "changed", r.Changed)
+	n.tuples.wake()
+	return r, nil
+}
+
+// notifier listens for NOTIFY at an address, once for all zones.
+func (n *Node) notifier(addr string) (*knot.Notifier, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l := n.notifiers[addr]; l != nil {
+		return l, nil
+	}
+	l, err := knot.ListenNotify(addr)
+	if err == nil {
+		n.notifiers[addr] = l
+	}
+	return l, err
+}

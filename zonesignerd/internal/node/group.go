@@ -1,0 +1,216 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"zonesigner/keystore"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+const typeStaged agree.Type = "staged"
+
+// staged says that this operator has staged the group file of that digest.
+type staged struct {
+	Epoch  int          `json:"epoch"`
+	Digest agree.Digest `json:"digest"`
+}
+
+// groupState is the group in force and the one that is staged. The old epoch
+// stays in force until all operators have staged the new one.
+type groupState struct {
+	mu     sync.RWMutex
+	now    *config.Group
+	view   mpc.Group
+	next   *config.Group
+	text   []byte // of next
+	staged map[mpc.PartyID]agree.Digest
+}
+
+const (
+	bucketGroup = "group"
+	keyCurrent  = "current"
+	keyStaged   = "staged"
+)
+
+func (g *groupState) file() *config.Group {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.now
+}
+
+func (g *groupState) mpc() mpc.Group {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.view
+}
+
+func (g *groupState) set(now *config.Group) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.now, g.view = now, now.MPC()
+}
+
+// openGroup decides which group file is in force: the one that the store
+// remembers, or, at the first start, the one that the configuration names. A
+// file that was edited without a new epoch is refused; one with a new epoch
+// has to be staged.
+func (n *Node) openGroup() error {
+	n.groups.staged = map[mpc.PartyID]agree.Digest{}
+	text, err := os.ReadFile(n.cfg.Group)
+	if err != nil {
+		return fmt.Errorf("group file: %w", err)
+	}
+	file, err := config.ParseGroup(n.cfg.Group, text)
+	if err != nil {
+		return err
+	}
+	if _, ok := file.Operator(n.cfg.Operator); !ok {
+		return fmt.Errorf("%s: operator %q is not in the group; is `operator` in the configuration right?", n.cfg.Group, n.cfg.Operator)
+	}
+	kept, err := n.store.Get(bucketGroup, keyCurrent)
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		if err := n.store.Put(bucketGroup, keyCurrent, text); err != nil {
+			return err
+		}
+		n.groups.set(file)
+	case err != nil:
+		return err
+	default:
+		current, err := config.ParseGroup("group in force", kept)
+		if err != nil {
+			return err
+		}
+		if file.Epoch == current.Epoch && file.Digest() != current.Digest() {
+			return fmt.Errorf("%s: differs from the group in force, which has the same epoch %d; give it a new epoch and run `zonesignerd group stage`", n.cfg.Group, file.Epoch)
+		}
+		n.groups.set(current)
+	}
+	next, err := n.store.Get(bucketGroup, keyStaged)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	parsed, err := config.ParseGroup("staged group", next)
+	if err != nil {
+		return err
+	}
+	n.groups.next, n.groups.text = parsed, next
+	n.groups.staged[n.self] = parsed.Digest()
+	return nil
+}
+
+// stage keeps the group file of the next epoch and tells the others.
+func (n *Node) stage(file string, text []byte) (*config.Group, error) {
+	next, err := config.ParseGroup(file, text)
+	if err != nil {
+		return nil, err
+	}
+	now := n.groups.file()
+	same := slices.EqualFunc(now.Operators, next.Operators, func(a, b config.Operator) bool { return a.Name == b.Name && a.NKey == b.NKey })
+	switch {
+	case next.Name != now.Name:
+		return nil, fmt.Errorf("%s: is of group %q, this operator is in %q", file, next.Name, now.Name)
+	case next.Epoch <= now.Epoch:
+		return nil, fmt.Errorf("%s: has epoch %d, expected more than %d", file, next.Epoch, now.Epoch)
+	case !same || next.Threshold != now.Threshold:
+		return nil, fmt.Errorf("%s: changes operators or threshold, for which the keys would have to be shared anew; this version changes addresses, engine and signer sets", file)
+	}
+	if err := n.store.Put(bucketGroup, keyStaged, text); err != nil {
+		return nil, err
+	}
+	n.groups.mu.Lock()
+	n.groups.next, n.groups.text = next, text
+	n.groups.staged[n.self] = next.Digest()
+	n.groups.mu.Unlock()
+	if _, err := n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}); err != nil {
+		return nil, err
+	}
+	return next, n.switchGroup()
+}
+
+func (n *Node) helloStaged(peer mpc.PartyID) {
+	n.groups.mu.RLock()
+	next := n.groups.next
+	n.groups.mu.RUnlock()
+	if next != nil {
+		_, _ = n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}, peer)
+	}
+}
+
+func (n *Node) receiveStaged(m *agree.Message) error {
+	var s staged
+	if err := m.Decode(&s); err != nil {
+		return err
+	}
+	n.groups.mu.Lock()
+	n.groups.staged[m.From] = s.Digest
+	n.groups.mu.Unlock()
+	n.log.Info("operator has staged a group", "peer", m.From, "epoch", s.Epoch, "digest", s.Digest)
+	return n.switchGroup()
+}
+
+// stagedBy names the operators that staged the same file as this one.
+func (n *Node) stagedBy() (epoch int, by []string) {
+	n.groups.mu.RLock()
+	defer n.groups.mu.RUnlock()
+	if n.groups.next == nil {
+		return 0, nil
+	}
+	for _, id := range n.groups.view.Parties {
+		if n.groups.staged[id] == n.groups.next.Digest() {
+			by = append(by, string(id))
+		}
+	}
+	return n.groups.next.Epoch, by
+}
+
+// switchGroup puts the staged group in force once all have staged it. Having
+// heard that all have, this operator tells them once more under the old
+// epoch, so that none is left behind.
+func (n *Node) switchGroup() error {
+	_, by := n.stagedBy()
+	if len(by) < n.groups.mpc().N() {
+		return nil
+	}
+	n.groups.mu.RLock()
+	next, text := n.groups.next, n.groups.text
+	n.groups.mu.RUnlock()
+	if _, err := n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}); err != nil {
+		return err
+	}
+	peers, err := peersOf(next)
+	if err != nil {
+		return err
+	}
+	err = n.store.Update(func(t *keystore.Tx) error {
+		if err := t.Put(bucketGroup, keyCurrent, text); err != nil {
+			return err
+		}
+		return t.Delete(bucketGroup, keyStaged)
+	})
+	if err != nil {
+		return err
+	}
+	n.groups.mu.Lock()
+	n.groups.next, n.groups.text = nil, nil
+	clear(n.groups.staged)
+	n.groups.mu.Unlock()
+	n.groups.set(next)
+	if n.nats != nil {
+		if err := n.nats.SetPeers(next.Digest(), peers); err != nil {
+			return err
+		}
+	}
+	n.log.Info("group in force", "epoch", next.Epoch, "fingerprint", config.Fingerprint(next.Digest()))
+	n.tuples.wake()
+	return nil
+}

@@ -1,0 +1,558 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"zonesigner/dnssec"
+	"zonesigner/keystore"
+	"zonesigner/mpc"
+	"zonesigner/mpc/ecdsa"
+	"zonesigner/mpc/shamir"
+	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/pipeline"
+)
+
+// kindKey is the kind of proposal that generates one key.
+const kindKey agree.Kind = "key"
+
+const (
+	typeAsk  agree.Type = "ask"
+	typeMade agree.Type = "made"
+)
+
+// The roles of a key.
+const (
+	roleKSK = "KSK"
+	roleZSK = "ZSK"
+	roleCSK = "CSK"
+)
+
+// ask is an operator's own request for keys of a zone. A key event starts
+// when all operators have asked for the same; its digest is the request.
+type ask struct {
+	Zone   string       `json:"zone"`
+	Roles  []string     `json:"roles"`
+	Engine string       `json:"engine"`
+	Have   []string     `json:"have"` // ids of the zone's keys when it was asked: the same words later are another request
+	Since  int64        `json:"since,omitempty"`
+	Digest agree.Digest `json:"digest"`
+}
+
+func (a *ask) digest() agree.Digest {
+	text := fmt.Sprintf("zonesigner keys\n%s\n%s\n%s\n%s\n", a.Zone, strings.Join(a.Roles, " "), a.Engine, strings.Join(a.Have, " "))
+	return sha256.Sum256([]byte(text))
+}
+
+// wantedKey is the body of a key proposal.
+type wantedKey struct {
+	Ask  agree.Digest `json:"ask"`
+	Role string       `json:"role"`
+}
+
+// made says that this operator holds its share of a key that all generated.
+type made struct {
+	Ask  agree.Digest `json:"ask"`
+	Role string       `json:"role"`
+	Key  string       `json:"key"`
+}
+
+// A key is pending until all operators have said that they hold it; only then
+// does it belong to its zone.
+const (
+	metaAsk       = "ask"
+	metaPending   = "pending"
+	metaConfirmed = "confirmed"
+)
+
+// keyring is the operator's keys and what is asked for.
+type keyring struct {
+	n    *Node
+	kick chan struct{}
+
+	mu       sync.Mutex
+	records  map[string]keystore.KeyRecord // without secrets
+	shares   map[mpc.KeyID]*ecdsa.KeyShare
+	own      map[agree.Digest]*ask
+	asked    map[agree.Digest]map[mpc.PartyID]bool
+	confirms map[string]map[mpc.PartyID]bool // key id -> who holds it
+	running  map[agree.Digest]string         // what happens now
+	failed   map[agree.Digest]string
+	retryAt  map[agree.Digest]time.Time
+}
+
+const bucketAsks = "asks"
+
+func (n *Node) openKeys() error {
+	n.engines = map[string]ecdsa.Protocol{}
+	var protocols []ecdsa.Protocol
+	for _, p := range []ecdsa.Protocol{ecdsa.Over(shamir.Passive()), ecdsa.Over(shamir.Active())} {
+		n.engines[p.Name()] = p
+		protocols = append(protocols, p)
+	}
+	k := &n.keys
+	k.n, k.kick = n, make(chan struct{}, 1)
+	k.records, k.shares = map[string]keystore.KeyRecord{}, map[mpc.KeyID]*ecdsa.KeyShare{}
+	k.own, k.asked = map[agree.Digest]*ask{}, map[agree.Digest]map[mpc.PartyID]bool{}
+	k.confirms, k.running = map[string]map[mpc.PartyID]bool{}, map[agree.Digest]string{}
+	k.failed, k.retryAt = map[agree.Digest]string{}, map[agree.Digest]time.Time{}
+	records, err := n.store.Keys()
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		k.records[r.ID] = r
+	}
+	entries, err := n.store.List(bucketAsks, "")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		var a ask
+		if err := json.Unmarshal(e.Value, &a); err != nil {
+			return fmt.Errorf("request %s: %w", e.Key, err)
+		}
+		k.own[a.Digest] = &a
+		k.asked[a.Digest] = map[mpc.PartyID]bool{n.self: true}
+	}
+	n.tuples = newTuples(n)
+	n.marks = newMarks(n)
+	n.signer, err = ecdsa.NewSigner(ecdsa.Config{
+		Identity: n.identity, Store: tupleStore{n.store}, Protocols: protocols,
+		Keys: k.share, ChunkSize: n.cfg.Pools.Chunk, Signed: n.marks.signed,
+	})
+	return err
+}
+
+// share returns this operator's share of a key for the signer.
+func (k *keyring) share(id mpc.KeyID) (*ecdsa.KeyShare, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s := k.shares[id]; s != nil {
+		return s, nil
+	}
+	r, err := k.n.store.Key(string(id))
+	if err != nil {
+		return nil, err
+	}
+	s := new(ecdsa.KeyShare)
+	if err := s.UnmarshalBinary(r.Secret); err != nil {
+		return nil, fmt.Errorf("key %s: %w", id, err)
+	}
+	k.shares[id] = s
+	return s, nil
+}
+
+// all lists the keys that are in use or will be, sorted by id.
+func (k *keyring) all() []keystore.KeyRecord {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []keystore.KeyRecord
+	for _, r := range k.records {
+		if r.Meta[metaPending] == "" && r.State != keystore.Removed {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b keystore.KeyRecord) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+func (k *keyring) find(id string) (keystore.KeyRecord, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r, ok := k.records[id]
+	return r, ok && r.Meta[metaPending] == ""
+}
+
+// zone returns the zone's key set for planning.
+func (k *keyring) zone(name string) []dnssec.Key {
+	var out []dnssec.Key
+	for _, r := range k.all() {
+		if r.Zone == name {
+			out = append(out, dnssecKey(r))
+		}
+	}
+	return out
+}
+
+func dnssecKey(r keystore.KeyRecord) dnssec.Key {
+	flags := uint16(257)
+	if r.Role == roleZSK {
+		flags = 256
+	}
+	return dnssec.Key{ID: r.ID, Flags: flags, CSK: r.Role == roleCSK, Algorithm: dnssec.ECDSAP256SHA256,
+		PublicKey: r.Public, State: dnssec.KeyState(r.State)}
+}
+
+// request makes this operator's request, or finds the same one.
+func (k *keyring) request(zone string, roles []string, engine string) (*ask, error) {
+	a := &ask{Zone: zone, Roles: roles, Engine: engine, Since: k.n.opt.Now().Unix()}
+	for _, key := range k.zone(zone) {
+		a.Have = append(a.Have, key.ID)
+	}
+	a.Digest = a.digest()
+	k.mu.Lock()
+	old := k.own[a.Digest]
+	k.mu.Unlock()
+	if old != nil {
+		return old, nil
+	}
+	text, err := json.Marshal(a)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.n.store.Put(bucketAsks, hex.EncodeToString(a.Digest[:]), text); err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	k.own[a.Digest] = a
+	if k.asked[a.Digest] == nil {
+		k.asked[a.Digest] = map[mpc.PartyID]bool{}
+	}
+	k.asked[a.Digest][k.n.self] = true
+	k.mu.Unlock()
+	if _, err := k.n.say(typeAsk, a); err != nil {
+		return nil, err
+	}
+	k.wake()
+	return a, nil
+}
+
+func (k *keyring) wake() {
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
+}
+
+// hello repeats to a peer what it may have missed.
+func (k *keyring) hello(peer mpc.PartyID) {
+	k.mu.Lock()
+	var asks []*ask
+	for _, a := range k.own {
+		asks = append(asks, a)
+	}
+	var mades []made
+	for _, r := range k.records {
+		if d, ok := askOf(r); ok {
+			mades = append(mades, made{Ask: d, Role: r.Role, Key: r.ID})
+		}
+	}
+	k.mu.Unlock()
+	for _, a := range asks {
+		_, _ = k.n.say(typeAsk, a, peer)
+	}
+	for _, m := range mades {
+		_, _ = k.n.say(typeMade, m, peer)
+	}
+	k.wake()
+}
+
+func askOf(r keystore.KeyRecord) (d agree.Digest, ok bool) {
+	return d, d.UnmarshalText([]byte(r.Meta[metaAsk])) == nil
+}
+
+// maxAsks bounds what peers can make us remember.
+const maxAsks = 100000
+
+func (k *keyring) receive(m *agree.Message) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch m.Type {
+	case typeAsk:
+		var a ask
+		if err := m.Decode(&a); err != nil {
+			return err
+		}
+		if a.digest() != a.Digest {
+			return fmt.Errorf("request of operator %s does not have its own digest", m.From)
+		}
+		if k.asked[a.Digest] == nil {
+			if len(k.asked) >= maxAsks {
+				return fmt.Errorf("operator %s asks for too much", m.From)
+			}
+			k.asked[a.Digest] = map[mpc.PartyID]bool{}
+		}
+		if !k.asked[a.Digest][m.From] && k.own[a.Digest] == nil {
+			k.n.log.Info("operator asks for keys", "peer", m.From, "zone", a.Zone, "roles", a.Roles, "engine", a.Engine)
+		}
+		k.asked[a.Digest][m.From] = true
+	case typeMade:
+		var d made
+		if err := m.Decode(&d); err != nil {
+			return err
+		}
+		if k.confirms[d.Key] == nil {
+			if len(k.confirms) >= maxAsks {
+				return fmt.Errorf("operator %s confirms too many keys", m.From)
+			}
+			k.confirms[d.Key] = map[mpc.PartyID]bool{}
+		}
+		k.confirms[d.Key][m.From] = true
+	}
+	k.wake()
+	return nil
+}
+
+// run starts key generations whose time has come and activates keys that all
+// hold.
+func (k *keyring) run() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-k.n.ctx.Done():
+			return
+		case <-k.kick:
+		case <-tick.C:
+		}
+		k.activate()
+		for _, a := range k.due() {
+			if err := k.generate(a); err != nil && k.n.ctx.Err() == nil {
+				k.n.log.Warn("keys not generated", "zone", a.Zone, "err", err)
+				k.mu.Lock()
+				k.failed[a.Digest] = err.Error()
+				k.retryAt[a.Digest] = k.n.opt.Now().Add(5 * time.Second)
+				k.mu.Unlock()
+			}
+			k.activate()
+		}
+	}
+}
+
+// due lists the requests that all operators made, that lack a key, and that
+// this operator leads: the first by hash, so that zones spread.
+func (k *keyring) due() []*ask {
+	group := k.n.groups.mpc()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []*ask
+	for d, a := range k.own {
+		if len(k.asked[d]) < group.N() || k.lacking(a) == "" || k.n.opt.Now().Before(k.retryAt[d]) || leader(d, group) != k.n.self {
+			continue
+		}
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(a, b *ask) int { return cmp.Compare(a.Since, b.Since) })
+	return out
+}
+
+func leader(d agree.Digest, group mpc.Group) mpc.PartyID {
+	return group.Parties[binary.BigEndian.Uint32(d[:])%uint32(group.N())]
+}
+
+// lacking is the first role of the request that has no key that all hold;
+// k.mu is held.
+func (k *keyring) lacking(a *ask) string {
+	for _, role := range a.Roles {
+		if _, ok := k.keyFor(a.Digest, role); !ok {
+			return role
+		}
+	}
+	return ""
+}
+
+// keyFor finds the key that a request made for a role; pending ones do not
+// count. k.mu is held.
+func (k *keyring) keyFor(d agree.Digest, role string) (keystore.KeyRecord, bool) {
+	for _, r := range k.records {
+		if have, ok := askOf(r); ok && have == d && r.Role == role && r.Meta[metaPending] == "" {
+			return r, true
+		}
+	}
+	return keystore.KeyRecord{}, false
+}
+
+// generate proposes and runs the generation of the first key that lacks.
+func (k *keyring) generate(a *ask) error {
+	k.mu.Lock()
+	role := k.lacking(a)
+	k.retryAt[a.Digest] = k.n.opt.Now().Add(5 * time.Second) // the confirmations' chance to arrive
+	k.mu.Unlock()
+	if role == "" {
+		return nil
+	}
+	all := mpc.NewSignerSet(k.n.groups.mpc().Parties...)
+	agreed, err := k.n.agreement.Propose(k.n.ctx, kindKey, a.Zone, all, wantedKey{Ask: a.Digest, Role: role})
+	if err != nil {
+		return err
+	}
+	return k.session(k.n.ctx, agreed, a, role)
+}
+
+// session generates one key with all operators and keeps it, pending until
+// all have said that they hold it.
+func (k *keyring) session(ctx context.Context, agreed *agree.Agreed, a *ask, role string) error {
+	k.mu.Lock()
+	k.running[a.Digest] = "generating the " + role
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		delete(k.running, a.Digest)
+		k.mu.Unlock()
+	}()
+	engine, ok := k.n.engines[a.Engine]
+	if !ok {
+		return fmt.Errorf("engine %q is not known to this version", a.Engine)
+	}
+	net, err := k.n.transport.Open(agreed.Session, agreed.Proposal.Members)
+	if err != nil {
+		return err
+	}
+	defer net.Close()
+	ctx, _, stop := pipeline.Watchdog(ctx, 2*time.Duration(k.n.cfg.Sessions.Timeout))
+	defer stop()
+	label := fmt.Sprintf("%s %s %x", a.Zone, role, a.Digest)
+	share, err := ecdsa.GenerateKey(ctx, net, k.n.identity, k.n.groups.mpc(), engine, []byte(label))
+	if err != nil {
+		return err
+	}
+	secret, err := share.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	public := share.PublicKey()
+	r := keystore.KeyRecord{ID: string(share.ID), Zone: a.Zone, Role: role, Engine: a.Engine, Public: public[:],
+		State: keystore.Active, Created: k.n.opt.Now().UTC().Truncate(time.Second), Secret: secret,
+		Meta: map[string]string{metaAsk: hex.EncodeToString(a.Digest[:]), metaPending: "yes"}}
+	if err := k.n.store.Update(func(t *keystore.Tx) error { return t.PutKey(r) }); err != nil {
+		return err
+	}
+	r.Secret = nil
+	k.mu.Lock()
+	k.records[r.ID] = r
+	k.mu.Unlock()
+	k.n.log.Info("key generated", "zone", a.Zone, "role", role, "key", r.ID, "tag", dnssecKey(r).KeyTag())
+	_, err = k.n.say(typeMade, made{Ask: a.Digest, Role: role, Key: r.ID})
+	k.wake()
+	return err
+}
+
+// activate takes keys that all operators hold into use.
+func (k *keyring) activate() {
+	group := k.n.groups.mpc()
+	k.mu.Lock()
+	var ready []keystore.KeyRecord
+	for _, r := range k.records {
+		if r.Meta[metaPending] == "" {
+			continue
+		}
+		holders := []string{string(k.n.self)}
+		for _, id := range group.Parties {
+			if id != k.n.self && k.confirms[r.ID][id] {
+				holders = append(holders, string(id))
+			}
+		}
+		if len(holders) < group.N() {
+			continue
+		}
+		slices.Sort(holders)
+		r.Meta = map[string]string{metaAsk: r.Meta[metaAsk], metaConfirmed: strings.Join(holders, " ")}
+		ready = append(ready, r)
+	}
+	k.mu.Unlock()
+	for _, r := range ready {
+		if err := k.activateOne(r); err != nil {
+			k.n.log.Error("key not activated", "key", r.ID, "err", err)
+		}
+	}
+}
+
+func (k *keyring) activateOne(r keystore.KeyRecord) error {
+	full, err := k.n.store.Key(r.ID)
+	if err != nil {
+		return err
+	}
+	full.Meta = r.Meta
+	if err := k.n.store.Update(func(t *keystore.Tx) error { return t.PutKey(full) }); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	k.records[r.ID] = r
+	if d, ok := askOf(r); ok {
+		delete(k.retryAt, d)
+		delete(k.failed, d)
+	}
+	k.mu.Unlock()
+	k.n.log.Info("key in use", "zone", r.Zone, "role", r.Role, "key", r.ID, "tag", dnssecKey(r).KeyTag())
+	k.n.tuples.wake()
+	if z := k.n.zone(r.Zone); z != nil {
+		z.Wake()
+	}
+	return nil
+}
+
+// keyProposals judges and runs key generations that others propose.
+type keyProposals struct{ n *Node }
+
+func (h keyProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposal, _ func(agree.Verdict, string)) agree.Answer {
+	var body wantedKey
+	refuse := func(code, format string, args ...any) agree.Answer {
+		return agree.Answer{Verdict: agree.Refuse, Code: code, Reason: fmt.Sprintf(format, args...)}
+	}
+	if err := json.Unmarshal(p.Body, &body); err != nil {
+		return refuse("form", "proposal cannot be read: %v", err)
+	}
+	k := &h.n.keys
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	a := k.own[body.Ask]
+	switch {
+	case a == nil:
+		return refuse("not-asked", "this operator has not asked for keys of %s", p.Subject)
+	case !slices.Contains(a.Roles, body.Role):
+		return refuse("not-asked", "this operator has not asked for a %s of %s", body.Role, a.Zone)
+	case len(p.Members) != h.n.groups.mpc().N():
+		return refuse("members", "key generation needs all operators")
+	}
+	if r, ok := k.keyFor(body.Ask, body.Role); ok {
+		return refuse("made", "key %s was made for this already", r.ID)
+	}
+	return agree.Answer{Verdict: agree.Accept}
+}
+
+func (h keyProposals) Run(ctx context.Context, a *agree.Agreed) {
+	var body wantedKey
+	if json.Unmarshal(a.Proposal.Body, &body) != nil {
+		return
+	}
+	k := &h.n.keys
+	k.mu.Lock()
+	own := k.own[body.Ask]
+	k.mu.Unlock()
+	if own == nil {
+		return
+	}
+	if err := k.session(ctx, a, own, body.Role); err != nil && ctx.Err() == nil {
+		h.n.log.Warn("key not generated", "zone", own.Zone, "role", body.Role, "err", err)
+	}
+}
+
+func (keyProposals) Abandon(agree.Digest, *agree.Proposal, error)        {}
+func (keyProposals) Refused(*agree.Proposal, mpc.PartyID, *agree.Answer) {}
+
+// view is a key as the commands show it.
+func (k *keyring) view(r keystore.KeyRecord) api.Key {
+	key := dnssecKey(r)
+	out := api.Key{ID: r.ID, Zone: r.Zone, Role: r.Role, Engine: r.Engine, Algorithm: key.Algorithm, Tag: key.KeyTag(),
+		State: string(r.State), Created: r.Created, Confirmed: strings.Fields(r.Meta[metaConfirmed]),
+		DNSKEY: fmt.Sprintf("%s IN DNSKEY %d 3 %d %s", r.Zone, key.Flags, key.Algorithm, base64.StdEncoding.EncodeToString(key.PublicKey))}
+	if key.Flags == 257 {
+		if apex, err := dnssec.ParseName(r.Zone); err == nil {
+			ds := key.DS(apex)
+			out.DS = []string{fmt.Sprintf("%s IN DS %d %d %d %X", r.Zone, binary.BigEndian.Uint16(ds), ds[2], ds[3], ds[4:])}
+		}
+	}
+	return out
+}

@@ -1,0 +1,219 @@
+package node
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"zonesigner/keystore"
+	"zonesigner/mpc"
+	"zonesigner/mpc/ecdsa"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+const (
+	typeMark     agree.Type = "mark"
+	typeMarkAsk  agree.Type = "mark-ask"
+	typeMarkHeld agree.Type = "mark-held"
+)
+
+// markOf carries an operator's newest statement, whose signature covers its
+// generation mark. It counts whoever relays it.
+type markOf struct {
+	Statement []byte `json:"statement,omitempty"` // empty in mark-held: none is known
+}
+
+type markAsk struct{}
+
+// marks keeps the newest generation mark of every operator, and after a start
+// collects what the others hold of ours (a restored disk must not revive
+// spent tuples).
+type marks struct {
+	n *Node
+
+	mu    sync.Mutex
+	fresh map[mpc.PartyID]keystore.PeerMark // not yet durable
+	own   []byte                            // newest statement of ours
+	held  map[mpc.PartyID]uint64            // what others hold of ours, in this life
+	why   string
+}
+
+const (
+	bucketMark = "mark"
+	keyOwn     = "own"
+)
+
+func newMarks(n *Node) *marks {
+	m := &marks{n: n, fresh: map[mpc.PartyID]keystore.PeerMark{}, held: map[mpc.PartyID]uint64{}}
+	if b, err := n.store.Get(bucketMark, keyOwn); err == nil {
+		m.own = b
+	}
+	return m
+}
+
+// signed is told by the signer of every run's statements, before a share is
+// released.
+func (m *marks) signed(_ mpc.SessionID, statements [][]byte) error {
+	for _, raw := range statements {
+		s, from, err := ecdsa.VerifyStatement(m.n.identity, raw)
+		if err != nil {
+			return err
+		}
+		m.take(from, s.Mark.Generation, raw)
+	}
+	return nil
+}
+
+func (m *marks) take(from mpc.PartyID, generation uint64, raw []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if from == m.n.self {
+		m.own = raw
+		return
+	}
+	if generation > m.fresh[from].Generation {
+		m.fresh[from] = keystore.PeerMark{Operator: string(from), Generation: generation, Signed: raw}
+	}
+}
+
+// run makes marks durable and sends ours to those who took no part, at most
+// once a second, and asks for confirmation while tuples are suspended.
+func (m *marks) run() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var told []byte
+	for {
+		select {
+		case <-m.n.ctx.Done():
+			m.flush()
+			return
+		case <-tick.C:
+		}
+		m.flush()
+		m.mu.Lock()
+		own := m.own
+		m.mu.Unlock()
+		if own != nil && !slices.Equal(own, told) {
+			told = own
+			if err := m.n.store.Put(bucketMark, keyOwn, own); err != nil {
+				m.n.log.Error("mark not kept", "err", err)
+			}
+			_, _ = m.n.say(typeMark, markOf{Statement: own})
+		}
+		if _, yes := m.n.store.Suspended(); yes {
+			_, _ = m.n.say(typeMarkAsk, markAsk{})
+		}
+	}
+}
+
+func (m *marks) flush() {
+	m.mu.Lock()
+	var list []keystore.PeerMark
+	for id, mark := range m.fresh {
+		list = append(list, mark)
+		delete(m.fresh, id)
+	}
+	m.mu.Unlock()
+	if len(list) == 0 {
+		return
+	}
+	if err := m.n.store.SetPeerMark(list...); err != nil {
+		m.n.log.Error("marks of peers not kept", "err", err)
+	}
+}
+
+func (m *marks) hello(peer mpc.PartyID) {
+	m.mu.Lock()
+	own := m.own
+	m.mu.Unlock()
+	if own != nil {
+		_, _ = m.n.say(typeMark, markOf{Statement: own}, peer)
+	}
+}
+
+func (m *marks) receive(msg *agree.Message) error {
+	switch msg.Type {
+	case typeMark:
+		var k markOf
+		if err := msg.Decode(&k); err != nil {
+			return err
+		}
+		s, from, err := ecdsa.VerifyStatement(m.n.identity, k.Statement)
+		if err != nil {
+			return err
+		}
+		m.take(from, s.Mark.Generation, k.Statement)
+		return nil
+	case typeMarkAsk:
+		m.flush()
+		held, err := m.n.store.PeerMark(string(msg.From))
+		if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+			return err
+		}
+		_, err = m.n.say(typeMarkHeld, markOf{Statement: held.Signed}, msg.From)
+		return err
+	}
+	return m.confirm(msg)
+}
+
+// confirm counts what a peer holds of ours. A mark counts only with our own
+// signature, so a peer cannot make us discard tuples by lying; that it may
+// say less than it knows is why t+1 of them are needed.
+func (m *marks) confirm(msg *agree.Message) error {
+	var k markOf
+	if err := msg.Decode(&k); err != nil {
+		return err
+	}
+	generation := uint64(0)
+	if len(k.Statement) > 0 {
+		s, from, err := ecdsa.VerifyStatement(m.n.identity, k.Statement)
+		if err != nil {
+			return err
+		}
+		if from != m.n.self {
+			return errors.New("operator " + string(msg.From) + " answers with another operator's mark")
+		}
+		generation = s.Mark.Generation
+	}
+	if _, yes := m.n.store.Suspended(); !yes {
+		return nil
+	}
+	m.mu.Lock()
+	m.held[msg.From] = generation
+	var list []keystore.PeerMark
+	for id, g := range m.held {
+		list = append(list, keystore.PeerMark{Operator: string(id), Generation: g})
+	}
+	m.mu.Unlock()
+	err := m.n.store.Confirm(m.n.groups.mpc().T+1, list)
+	switch {
+	case err == nil:
+		m.n.log.Info("tuples are usable again: other operators confirmed our mark", "operators", len(list))
+		m.n.tuples.wake()
+		for _, z := range m.n.allZones() {
+			z.Wake()
+		}
+	case errors.Is(err, keystore.ErrFewMarks):
+		return nil
+	case errors.Is(err, keystore.ErrRestored):
+		m.n.log.Error("the keystore was restored from an older copy; its tuples are gone", "err", err)
+		m.n.tuples.wake()
+	default:
+		return err
+	}
+	return nil
+}
+
+// waitsFor names the operators whose confirmation is still missing.
+func (m *marks) waitsFor() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, id := range m.n.groups.mpc().Parties {
+		if _, ok := m.held[id]; !ok && id != m.n.self {
+			out = append(out, string(id))
+		}
+	}
+	return out
+}

@@ -1,0 +1,450 @@
+// Package node is the daemon: it joins the keystore, the transport, the
+// agreement, the signer and the zones of one operator, and answers the
+// commands that come over the local socket. It decides little itself; what it
+// holds is wiring and the life of each part.
+//
+// Lock order: a zone's lock may be held while the node's is taken, never the
+// other way round.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"zonesigner/keystore"
+	"zonesigner/knot"
+	"zonesigner/mpc"
+	"zonesigner/mpc/ecdsa"
+	"zonesigner/mpc/natsnet"
+	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/pipeline"
+)
+
+// Options are what the caller of Start provides besides the configuration.
+type Options struct {
+	Version string
+	Logger  *slog.Logger
+	// Load reads the configuration again, for Reload; nil: reloading is not
+	// offered.
+	Load func() (*config.Daemon, error)
+	// Now is the clock; nil: time.Now. For tests.
+	Now func() time.Time
+	// Transport replaces NATS, for tests.
+	Transport mpc.Transport
+	// Turn is how long a proposer has before the next one; 0: 2 s.
+	Turn time.Duration
+}
+
+// Node is one operator's daemon.
+type Node struct {
+	cfg     *config.Daemon
+	opt     Options
+	log     *slog.Logger
+	self    mpc.PartyID
+	started time.Time
+
+	store     *keystore.Store
+	identity  mpc.Identity
+	transport mpc.Transport
+	nats      *natsnet.Transport // nil with Options.Transport
+	agreement *agree.Agreement
+	signer    *ecdsa.Signer
+	engines   map[string]ecdsa.Protocol
+	hidden    *knot.Control
+	public    *knot.Control
+	heavy     chan struct{}
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	groups   groupState
+	keys     keyring
+	tuples   *tuples
+	marks    *marks
+	blame    blame
+	requests requests
+
+	mu    sync.Mutex
+	zones map[string]*zone
+	knots map[string]*api.KnotState
+	ready map[mpc.PartyID]bool
+	// notifiers listen for NOTIFY, one for each address.
+	notifiers map[string]*knot.Notifier
+}
+
+// Start opens everything and begins to work. On an error nothing is left
+// running.
+func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err error) {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Turn == 0 {
+		opt.Turn = 2 * time.Second
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.Default()
+	}
+	n = &Node{
+		cfg: cfg, opt: opt, log: opt.Logger, self: mpc.PartyID(cfg.Operator), started: opt.Now(),
+		zones: map[string]*zone{}, knots: map[string]*api.KnotState{}, ready: map[mpc.PartyID]bool{}, notifiers: map[string]*knot.Notifier{},
+		heavy: make(chan struct{}, 2),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			n.Close()
+			n = nil
+		}
+	}()
+	if n.store, err = openStore(cfg, n.log); err != nil {
+		return n, err
+	}
+	if err = n.openGroup(); err != nil {
+		return n, err
+	}
+	if err = n.connect(); err != nil {
+		return n, err
+	}
+	if err = n.openKeys(); err != nil {
+		return n, err
+	}
+	n.hidden = knot.NewControl(cfg.Knot.Hidden, time.Duration(cfg.Knot.Timeout))
+	n.public = knot.NewControl(cfg.Knot.Public, time.Duration(cfg.Knot.Timeout))
+	if err = n.openZones(); err != nil {
+		return n, err
+	}
+	n.wg.Go(n.watchPeers)
+	n.wg.Go(n.poll)
+	n.wg.Go(n.tuples.fill)
+	n.wg.Go(n.marks.run)
+	n.wg.Go(n.keys.run)
+	return n, nil
+}
+
+func openStore(cfg *config.Daemon, log *slog.Logger) (*keystore.Store, error) {
+	if err := os.MkdirAll(cfg.Run, 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	opt := keystore.Options{RunDir: cfg.Run, Logger: log}
+	switch k := cfg.Keystore; {
+	case k.KeyFile != "":
+		opt.Seal = keystore.KeyFile(k.KeyFile)
+	case k.Credential != "":
+		opt.Seal = keystore.Credential(k.Credential)
+	case k.PassphraseFile != "":
+		opt.Seal = keystore.PassphraseFile(k.PassphraseFile)
+	}
+	store, err := keystore.Open(cfg.State, opt)
+	if errors.Is(err, keystore.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		store, err = keystore.Create(cfg.State, opt)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keystore: %w", err)
+	}
+	return store, nil
+}
+
+// connect makes identity, transport and agreement for the group in force.
+func (n *Node) connect() error {
+	key, err := config.ReadIdentity(n.cfg.Identity)
+	if err != nil {
+		return err
+	}
+	g := n.groups.file()
+	peers, err := peersOf(g)
+	if err != nil {
+		return err
+	}
+	n.identity = natsnet.NewIdentity(n.self, key, peers)
+	n.transport = n.opt.Transport
+	if n.transport == nil {
+		n.nats, err = natsnet.Start(n.ctx, natsnet.Config{
+			Self: n.self, Key: key, Group: g.Digest(), GroupName: g.Name, Peers: peers,
+			Listen: n.cfg.NATS.Listen, URLs: n.cfg.NATS.URLs, Logger: n.log,
+		})
+		if err != nil {
+			return err
+		}
+		n.transport = n.nats
+	}
+	n.agreement = agree.New(agree.Config{
+		Identity: n.identity, Group: n.groups.mpc, Send: n.transport.Send, Ready: n.isReady,
+		Timeout: 4 * time.Duration(n.cfg.Sessions.Timeout), Tolerates: n.tolerates, Logger: n.log,
+	})
+	n.agreement.Register(pipeline.KindZone, zoneProposals{n})
+	n.agreement.Register(kindTuples, tupleProposals{n})
+	n.agreement.Register(kindKey, keyProposals{n})
+	n.transport.Handle(n.receive)
+	return nil
+}
+
+func peersOf(g *config.Group) ([]natsnet.Peer, error) {
+	var peers []natsnet.Peer
+	for _, o := range g.Operators {
+		key, err := config.PublicKey(o.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("operator %s: %w", o.Name, err)
+		}
+		peers = append(peers, natsnet.Peer{ID: mpc.PartyID(o.Name), Key: key, Address: o.Address})
+	}
+	return peers, nil
+}
+
+// Close ends all work and releases everything; what runs is aborted, what is
+// durable stays.
+func (n *Node) Close() {
+	n.cancel()
+	if n.agreement != nil {
+		n.agreement.Close()
+	}
+	n.wg.Wait()
+	n.mu.Lock()
+	zones := n.zones
+	n.zones = map[string]*zone{}
+	n.mu.Unlock()
+	for _, z := range zones {
+		z.stop()
+	}
+	for _, l := range n.notifiers {
+		_ = l.Close()
+	}
+	if n.nats != nil {
+		if err := n.nats.Close(); err != nil {
+			n.log.Warn("transport did not close cleanly", "err", err)
+		}
+	}
+	if n.store != nil {
+		if err := n.store.Close(); err != nil {
+			n.log.Warn("keystore did not close cleanly", "err", err)
+		}
+	}
+}
+
+// receive takes one control message of a peer.
+func (n *Node) receive(from mpc.PartyID, raw []byte) {
+	m, err := agree.Open(n.identity, n.groups.mpc().Digest, raw)
+	if err == nil && m.From != from {
+		err = fmt.Errorf("message of operator %s came from %s", m.From, from)
+	}
+	if err == nil {
+		err = n.dispatch(m)
+	}
+	if err != nil {
+		n.log.Warn("message dropped", "peer", from, "err", err)
+	}
+}
+
+func (n *Node) dispatch(m *agree.Message) error {
+	switch m.Type {
+	case agree.TypeProposal, agree.TypeAnswer, agree.TypeAbort:
+		return n.agreement.Receive(m)
+	case typeAsk, typeMade:
+		return n.keys.receive(m)
+	case typeMark, typeMarkAsk, typeMarkHeld:
+		return n.marks.receive(m)
+	case typeStaged:
+		return n.receiveStaged(m)
+	}
+	z, err := n.zoneOf(m)
+	if err != nil || z == nil {
+		return err
+	}
+	switch m.Type {
+	case pipeline.TypeCertificate:
+		return z.Certificate(m)
+	case pipeline.TypeHead:
+		return z.Head(m)
+	case pipeline.TypeListed:
+		return z.Listed(m)
+	case pipeline.TypeListing:
+		return z.Listing(m)
+	case pipeline.TypeFetch:
+		n.wg.Go(func() {
+			if err := z.Fetch(n.ctx, m); err != nil {
+				n.log.Warn("signed zone not given", "peer", m.From, "err", err)
+			}
+		})
+		return nil
+	}
+	return fmt.Errorf("message of unknown type %q", m.Type)
+}
+
+// say signs v and sends it to the peers named, or to all that are ready.
+func (n *Node) say(typ agree.Type, v any, to ...mpc.PartyID) ([]byte, error) {
+	g := n.groups.mpc()
+	raw, err := agree.Seal(n.identity, g.Digest, typ, v)
+	if err != nil {
+		return nil, err
+	}
+	if len(to) == 0 {
+		to = g.Parties
+	}
+	for _, id := range to {
+		if id == n.self || !n.isReady(id) {
+			continue
+		}
+		if err := n.transport.Send(n.ctx, id, raw); err != nil {
+			n.log.Debug("message not sent", "type", typ, "peer", id, "err", err)
+		}
+	}
+	return raw, nil
+}
+
+func (n *Node) isReady(id mpc.PartyID) bool {
+	if id == n.self {
+		return true
+	}
+	for _, p := range n.transport.Peers() {
+		if p.ID == id {
+			return p.Ready
+		}
+	}
+	return false
+}
+
+// watchPeers greets each peer that becomes ready with what it may have
+// missed, and wakes what waited for it.
+func (n *Node) watchPeers() {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var came []mpc.PartyID
+		n.mu.Lock()
+		for _, p := range n.transport.Peers() {
+			if p.Ready && !n.ready[p.ID] {
+				came = append(came, p.ID)
+			}
+			if p.Ready != n.ready[p.ID] {
+				n.log.Info("peer", "peer", p.ID, "ready", p.Ready, "reason", p.Reason)
+			}
+			n.ready[p.ID] = p.Ready
+		}
+		n.mu.Unlock()
+		for _, id := range came {
+			n.blame.forgive(id)
+			n.keys.hello(id)
+			n.marks.hello(id)
+			n.helloStaged(id)
+			for _, z := range n.allZones() {
+				z.Hello(id)
+				z.Wake()
+			}
+			n.tuples.wake()
+		}
+	}
+}
+
+// chooser picks a signer set for an engine: the first of the group's sets in
+// which all are ready and none is left out for what it did lately.
+func (n *Node) chooser(engine string) func([]mpc.PartyID) (mpc.SignerSet, error) {
+	return func(without []mpc.PartyID) (mpc.SignerSet, error) {
+		now := n.opt.Now()
+		var missing []mpc.PartyID
+		for _, set := range n.groups.file().Sets(engine) {
+			if !set.Contains(n.self) || n.blame.out(set, now) {
+				continue
+			}
+			ok := true
+			for _, id := range set {
+				if slices.Contains(without, id) {
+					ok = false
+				} else if !n.isReady(id) {
+					ok = false
+					if !slices.Contains(missing, id) {
+						missing = append(missing, id)
+					}
+				}
+			}
+			if ok {
+				return set, nil
+			}
+		}
+		return nil, fmt.Errorf("%w: %w", pipeline.ErrNoQuorum, &mpc.AbsentError{Parties: missing})
+	}
+}
+
+// blame remembers which operators and signer sets failed lately, so that
+// aborting is no way to burn pools for ever.
+type blame struct {
+	mu      sync.Mutex
+	parties map[mpc.PartyID]time.Time
+	sets    map[string]outage
+}
+
+type outage struct {
+	until time.Time
+	pause time.Duration
+}
+
+// note draws the consequence of a failed session: a cheat that is named is
+// left out for ten minutes; a set in which somebody cheated and the evidence
+// does not tell who, or stopped answering, rests for a time that doubles.
+func (b *blame) note(set mpc.SignerSet, err error, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.parties == nil {
+		b.parties, b.sets = map[mpc.PartyID]time.Time{}, map[string]outage{}
+	}
+	cheat, cheated := mpc.AsCheat(err)
+	if cheated && !cheat.Disputed {
+		for _, id := range cheat.Parties {
+			b.parties[id] = now.Add(10 * time.Minute)
+		}
+		return
+	}
+	_, absent := mpc.AsAbsent(err)
+	if !cheated && !absent {
+		return
+	}
+	o := b.sets[set.String()]
+	if cheated {
+		o.pause = max(30*time.Second, min(2*o.pause, 10*time.Minute))
+	} else {
+		o.pause = max(time.Second, min(2*o.pause, 30*time.Second))
+	}
+	o.until = now.Add(o.pause)
+	b.sets[set.String()] = o
+}
+
+func (b *blame) out(set mpc.SignerSet, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Before(b.sets[set.String()].until) {
+		return true
+	}
+	for _, id := range set {
+		if now.Before(b.parties[id]) {
+			return true
+		}
+	}
+	return false
+}
+
+// forgive ends the rest of sets that an absent operator caused; what cheated
+// stays out.
+func (b *blame) forgive(id mpc.PartyID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, o := range b.sets {
+		if set, err := mpc.ParseSignerSet(name); err == nil && set.Contains(id) && o.pause < 30*time.Second {
+			delete(b.sets, name)
+		}
+	}
+}
+
+func (n *Node) stateDir() string { return filepath.Join(n.cfg.State, "zones") }

@@ -1,0 +1,405 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"zonesigner/dnssec"
+	"zonesigner/keystore"
+	"zonesigner/knot"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/pipeline"
+)
+
+// bucketZones holds the policy file of each zone, as it was given.
+const bucketZones = "zones"
+
+// zone is a pipeline and what feeds it.
+type zone struct {
+	*pipeline.Zone
+	text   []byte
+	policy *config.Policy
+	source knot.Source
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu   sync.Mutex
+	seen knot.Version // of the last poll
+}
+
+func (z *zone) stop() {
+	z.cancel()
+	z.done.Wait()
+	_ = z.source.Close()
+}
+
+// openZones starts the zones that the store remembers.
+func (n *Node) openZones() error {
+	if err := os.MkdirAll(n.stateDir(), 0o700); err != nil {
+		return fmt.Errorf("zones' state: %w", err)
+	}
+	entries, err := n.store.List(bucketZones, "")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		p, err := config.ParsePolicy("policy of "+e.Key, e.Value)
+		if err != nil {
+			return err
+		}
+		if err := n.startZone(p, e.Value); err != nil {
+			return fmt.Errorf("zone %s: %w", e.Key, err)
+		}
+	}
+	return nil
+}
+
+// startZone makes a zone's source, publisher and pipeline, and runs it.
+func (n *Node) startZone(p *config.Policy, text []byte) error {
+	source, err := n.sourceOf(p)
+	if err != nil {
+		return err
+	}
+	var publisher pipeline.Publisher = &knotPublisher{ctl: n.public, zone: p.Zone}
+	if p.Publish.Type == "file" {
+		publisher = &filePublisher{path: p.Publish.File}
+	}
+	engine := n.engineOf(p)
+	z := &zone{text: text, policy: p, source: source}
+	z.Zone, err = pipeline.New(p.Zone, policyOf(p), reader{source, p.Zone}, publisher, pipeline.Deps{
+		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
+		Signer: n.signer, Pools: n.tuples, Store: zoneStore{n.store}, Dir: n.stateDir(),
+		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(engine),
+		Blame:  func(set mpc.SignerSet, err error) { n.blame.note(set, err, n.opt.Now()) },
+		Heavy:  n.heavy,
+		Settle: time.Duration(n.cfg.Sessions.Settle), Timeout: time.Duration(n.cfg.Sessions.Timeout),
+		ClockBound: time.Duration(n.cfg.Sessions.ClockBound), Turn: n.opt.Turn, Logger: n.log,
+	})
+	if err != nil {
+		_ = source.Close()
+		return err
+	}
+	ctx, cancel := context.WithCancel(n.ctx)
+	z.cancel = cancel
+	n.mu.Lock()
+	n.zones[p.Zone] = z
+	n.mu.Unlock()
+	z.done.Go(func() { z.Run(ctx) })
+	if c := source.Changed(); c != nil {
+		z.done.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-c:
+					z.Changed()
+				}
+			}
+		})
+	}
+	return nil
+}
+
+func (n *Node) engineOf(p *config.Policy) string {
+	if p.Engine != "" {
+		return p.Engine
+	}
+	return n.groups.file().Engine
+}
+
+func policyOf(p *config.Policy) pipeline.Policy {
+	salt, _ := hex.DecodeString(p.Denial.Salt) // validated when it was loaded
+	return pipeline.Policy{
+		Digest: p.Digest(), SerialPolicy: p.SerialPolicy,
+		Lifetime: time.Duration(p.RRSIGLifetime), Refresh: time.Duration(p.RRSIGRefresh),
+		DNSKEYTTL: uint32(p.DNSKEYTTL.Seconds()),
+		Denial:    dnssec.Denial{NSEC3: p.Denial.NSEC3, OptOut: p.Denial.OptOut, Iterations: p.Denial.Iterations, Salt: salt},
+		TPlus1:    p.ContentQuorum == "t+1", Withdraw: p.OnExpiry == "withdraw",
+	}
+}
+
+func (n *Node) sourceOf(p *config.Policy) (knot.Source, error) {
+	switch p.Source.Type {
+	case "file":
+		return knot.NewFileSource(p.Source.File), nil
+	case "axfr":
+		a := knot.AXFR{Zone: p.Zone, Server: p.Source.Server}
+		if p.Source.TSIG != "" {
+			key, err := knot.LoadTSIG(p.Source.TSIG)
+			if err != nil {
+				return nil, err
+			}
+			a.TSIG = &key
+		}
+		if p.Source.Notify != "" {
+			l, err := n.notifier(p.Source.Notify)
+			if err != nil {
+				return nil, err
+			}
+			a.Notify = l
+		}
+		return knot.NewAXFRSource(a)
+	}
+	return knot.NewControlSource(n.hidden, p.Zone), nil
+}
+
+// zone finds a zone by name.
+func (n *Node) zone(name string) *zone {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.zones[name]
+}
+
+func (n *Node) allZones() []*zone {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := make([]*zone, 0, len(n.zones))
+	for _, name := range slices.Sorted(maps.Keys(n.zones)) {
+		out = append(out, n.zones[name])
+	}
+	return out
+}
+
+// zoneOf finds the zone that a message is about; a zone that is not here, or
+// not yet, is no error.
+func (n *Node) zoneOf(m *agree.Message) (*zone, error) {
+	var subject struct {
+		Zone string `json:"zone"`
+	}
+	if err := json.Unmarshal(m.Body, &subject); err != nil {
+		return nil, fmt.Errorf("%s of operator %s: %w", m.Type, m.From, err)
+	}
+	return n.zone(subject.Zone), nil
+}
+
+// zoneProposals hands proposals to their zones.
+type zoneProposals struct{ n *Node }
+
+func (h zoneProposals) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, provisional func(agree.Verdict, string)) agree.Answer {
+	z := h.n.zone(p.Subject)
+	if z == nil {
+		return agree.Answer{Verdict: agree.Refuse, Code: "unknown-zone", Reason: "zone " + p.Subject + " was not added at this operator"}
+	}
+	return z.Judge(ctx, id, p, provisional)
+}
+
+func (h zoneProposals) Run(ctx context.Context, a *agree.Agreed) {
+	if z := h.n.zone(a.Proposal.Subject); z != nil {
+		z.Sign(ctx, a)
+	}
+}
+
+func (h zoneProposals) Abandon(id agree.Digest, p *agree.Proposal, _ error) {
+	if z := h.n.zone(p.Subject); z != nil {
+		z.Abandon(id)
+	}
+}
+
+func (h zoneProposals) Refused(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
+	if z := h.n.zone(p.Subject); z != nil {
+		z.Refused(p, from, a)
+	}
+}
+
+// tolerates is the content quorum t+1: the refusal of a content by an
+// operator that is not in the signer set does not stop the others.
+func (n *Node) tolerates(p *agree.Proposal, _ mpc.PartyID, a *agree.Answer) bool {
+	z := n.zone(p.Subject)
+	return p.Kind == pipeline.KindZone && z != nil && z.policy.ContentQuorum == "t+1" && a.Code == "content"
+}
+
+// poll asks the sources for changes and the public Knot for what it serves,
+// once an interval: one request to each Knot, however many zones there are.
+func (n *Node) poll() {
+	tick := time.NewTicker(time.Duration(n.cfg.PollInterval))
+	defer tick.Stop()
+	for {
+		n.pollOnce()
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (n *Node) pollOnce() {
+	zones := n.allZones()
+	var hidden, public []*zone
+	for _, z := range zones {
+		if z.policy.Source.Type == "knot" {
+			hidden = append(hidden, z)
+		}
+		if z.policy.Publish.Type == "knot" {
+			public = append(public, z)
+		}
+	}
+	for name, st := range n.knotStatus("hidden", n.hidden, hidden) {
+		z := n.zone(name)
+		if v, err := knot.StatusVersion(st); z != nil && z.policy.Source.Type == "knot" {
+			z.polled(v, err)
+		}
+	}
+	for _, z := range zones {
+		if z.policy.Source.Type != "knot" {
+			v, err := z.source.Poll(n.ctx)
+			z.polled(v, err)
+		}
+	}
+	served := n.knotStatus("public", n.public, public)
+	if served == nil {
+		return
+	}
+	for _, z := range public {
+		st := served[z.Name()]
+		z.Served(st.Serial, st.HasSerial)
+	}
+}
+
+// polled wakes the zone when its source holds another version; an error wakes
+// it too, so that the reading says what is wrong.
+func (z *zone) polled(v knot.Version, err error) {
+	z.mu.Lock()
+	changed := err != nil || v != z.seen
+	z.seen = v
+	z.mu.Unlock()
+	if changed {
+		z.Changed()
+	}
+}
+
+// knotStatus lists the zones of one Knot, and notes whether its socket works.
+// It returns nil when it does not.
+func (n *Node) knotStatus(role string, ctl *knot.Control, for_ []*zone) map[string]knot.Status {
+	if len(for_) == 0 {
+		return nil
+	}
+	list, err := ctl.Zones(n.ctx)
+	n.mu.Lock()
+	k := n.knots[role]
+	if k == nil {
+		k = &api.KnotState{Role: role, Socket: ctl.Path()}
+		n.knots[role] = k
+	}
+	was := k.OK
+	k.OK, k.Reason = err == nil, ""
+	if err != nil {
+		k.Reason = err.Error()
+	}
+	version := k.Version
+	n.mu.Unlock()
+	if err != nil {
+		if was && n.ctx.Err() == nil {
+			n.log.Warn("knot does not answer", "role", role, "err", err)
+		}
+		return nil
+	}
+	if !was {
+		if v, err := ctl.Version(n.ctx); err == nil && v != version {
+			n.mu.Lock()
+			k.Version = v
+			n.mu.Unlock()
+		}
+		n.log.Info("knot answers", "role", role, "socket", ctl.Path())
+		n.knotIsBack(role, for_)
+	}
+	out := make(map[string]knot.Status, len(list))
+	for _, st := range list {
+		out[dotted(st.Zone)] = st
+	}
+	return out
+}
+
+// knotIsBack looks for transactions that a crash of ours left open. The
+// hidden Knot's may be the owner's edit: it is reported, not touched.
+func (n *Node) knotIsBack(role string, zones []*zone) {
+	for _, z := range zones {
+		if role == "public" {
+			if aborted, err := n.public.AbortStale(n.ctx, z.Name()); err != nil {
+				n.log.Warn("transaction on the public knot not looked at", "zone", z.Name(), "err", err)
+			} else if aborted {
+				n.log.Warn("an open transaction on the public knot was aborted", "zone", z.Name())
+			}
+		}
+		z.Wake()
+	}
+}
+
+func dotted(name string) string {
+	name = strings.ToLower(name)
+	if !strings.HasSuffix(name, ".") {
+		name += "."
+	}
+	return name
+}
+
+// reader turns what a source brings into a zone.
+type reader struct {
+	source knot.Source
+	zone   string
+}
+
+func (r reader) Read(ctx context.Context) (*dnssec.Zone, error) {
+	c, err := r.source.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.Text != nil {
+		if closer, ok := c.Text.(interface{ Close() error }); ok {
+			defer closer.Close()
+		}
+		return dnssec.ParseZone(c.Text, r.zone, c.File)
+	}
+	b := dnssec.NewBuilder(r.zone)
+	for _, rec := range c.Records {
+		if err := b.AddText(rec.Owner, rec.TTL, rec.Type, rec.Data); err != nil {
+			return nil, err
+		}
+	}
+	for _, rr := range c.RRs {
+		if err := b.AddRR(rr); err != nil {
+			return nil, err
+		}
+	}
+	return b.Zone()
+}
+
+// zoneStore is the keystore's records as a zone sees them.
+type zoneStore struct{ s *keystore.Store }
+
+const bucketPipeline = "pipeline"
+
+func (s zoneStore) Put(key string, value []byte) error { return s.s.Put(bucketPipeline, key, value) }
+func (s zoneStore) Delete(key string) error            { return s.s.Delete(bucketPipeline, key) }
+
+func (s zoneStore) Get(key string) ([]byte, error) {
+	b, err := s.s.Get(bucketPipeline, key)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return nil, nil
+	}
+	return b, err
+}
+
+func (s zoneStore) List(prefix string) ([]string, error) {
+	entries, err := s.s.List(bucketPipeline, prefix)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]string, len(entries))
+	for i, e := range entries {
+		out[i] = e.Key
+	}
+	return out, nil
+}

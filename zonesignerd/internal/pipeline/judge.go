@@ -1,0 +1,334 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"zonesigner/dnssec"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+// Judge compares a peer's proposal with what this operator derives from its
+// own copy of the zone and its own head.
+func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, provisional func(agree.Verdict, string)) agree.Answer {
+	var body Proposal
+	if err := json.Unmarshal(p.Body, &body); err != nil {
+		return refuse("form", "proposal cannot be read: %v", err)
+	}
+	if ans := z.judgeFacts(&body); ans != nil {
+		return *ans
+	}
+	if r, ok := z.refusedBy(body.Content, p.Members); ok && !body.Refresh {
+		return refuse("content", "operator %s refused this version: %s", r.Peer, r.Reason)
+	}
+	provisional(agree.Working, "deriving the plan")
+	head, ans := z.judgeBase(ctx, p.Proposer, &body, provisional)
+	if ans != nil {
+		return *ans
+	}
+	content, v, ans := z.judgeContent(ctx, p.Proposer, &body, head, provisional)
+	if ans != nil {
+		return *ans
+	}
+	if ans := z.judgeSerial(&body, head); ans != nil {
+		return *ans
+	}
+	plan, ans := z.judgePlan(ctx, content, &body, head)
+	if ans != nil {
+		return *ans
+	}
+	if !p.Members.Contains(z.d.Identity.Self()) {
+		return agree.Answer{Verdict: agree.Accept} // nothing against it
+	}
+	for _, b := range body.Batches {
+		if err := z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples); err != nil {
+			a := refuse("tuples", "%v", err)
+			if named, ok := err.(interface{ Records() []string }); ok {
+				a.Records = named.Records()
+			}
+			return a
+		}
+	}
+	if !z.reserve(id) {
+		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "the zone is in another session here"}
+	}
+	z.mu.Lock()
+	z.plans[id] = &planned{body: body, plan: plan, version: v}
+	z.mu.Unlock()
+	if err := z.promise(&body); err != nil {
+		z.release(id)
+		return answerTo(err)
+	}
+	return agree.Answer{Verdict: agree.Accept}
+}
+
+func answerTo(err error) agree.Answer {
+	var taken *serialError
+	if errors.As(err, &taken) {
+		a := refuse("serial", "%v", err)
+		a.Hint = taken.free
+		return a
+	}
+	return refuse("internal", "%v", err)
+}
+
+func refuse(code, format string, args ...any) agree.Answer {
+	return agree.Answer{Verdict: agree.Refuse, Code: code, Reason: fmt.Sprintf(format, args...)}
+}
+
+// judgeFacts checks what needs no content: policy, keys, time.
+func (z *Zone) judgeFacts(body *Proposal) *agree.Answer {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	keys := keysDigest(z.d.Keys(z.name))
+	now := z.d.Now().Unix()
+	off := int64(body.Time) - now
+	var a agree.Answer
+	switch {
+	case body.Policy != z.policy.Digest:
+		a = refuse("policy", "policy %s differs from ours, %s", body.Policy, z.policy.Digest)
+	case body.Keys != keys:
+		a = refuse("keys", "key set %s differs from ours, %s", body.Keys, keys)
+	case max(off, -off) > int64(z.d.ClockBound/time.Second):
+		a = refuse("time", "its time %s is %ds from our clock, at most %ds are allowed",
+			time.Unix(int64(body.Time), 0).UTC().Format(time.RFC3339), off, int64(z.d.ClockBound/time.Second))
+	case body.Time < z.lastT:
+		a = refuse("time", "its time is before that of the last signed zone")
+	default:
+		return nil
+	}
+	return &a
+}
+
+// judgeBase makes sure that both plan on the same last signed zone.
+func (z *Zone) judgeBase(ctx context.Context, proposer mpc.PartyID, body *Proposal, provisional func(agree.Verdict, string)) (*Signed, *agree.Answer) {
+	deadline := z.d.Now().Add(z.d.Settle)
+	for {
+		z.mu.Lock()
+		head, candidate := z.head, z.candidate
+		z.mu.Unlock()
+		switch {
+		case candidate != nil && candidate.Cert.Digest != body.Base:
+			// We certified a zone on this base; it must come first.
+			z.sayHead(proposer)
+			z.sayCertificate(candidate, proposer)
+			a := agree.Answer{Verdict: agree.Superseded, Code: "superseded",
+				Reason: fmt.Sprintf("serial %d is signed here and waits for certificates", candidate.Cert.Serial)}
+			return nil, &a
+		case head == nil && body.Base.IsZero(), head != nil && head.Cert.Digest == body.Base:
+			return head, nil
+		case head != nil && (body.Base.IsZero() || z.knewBefore(body.Base)):
+			z.sayHead(proposer)
+			a := agree.Answer{Verdict: agree.Superseded, Code: "superseded",
+				Reason: fmt.Sprintf("serial %d is the last signed zone here", head.Cert.Serial)}
+			return nil, &a
+		}
+		if z.d.Now().After(deadline) {
+			z.sayHead(proposer)
+			a := refuse("base", "it builds on signed zone %s, which this operator does not have", body.Base)
+			return nil, &a
+		}
+		provisional(agree.Behind, "fetching the last signed zone")
+		z.Wake()
+		if !sleep(ctx, 200*time.Millisecond) {
+			a := refuse("internal", "%v", ctx.Err())
+			return nil, &a
+		}
+	}
+}
+
+// knewBefore reports whether base is the zone that our head was planned on.
+func (z *Zone) knewBefore(base agree.Digest) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.head != nil && z.head.Cert.Base == base
+}
+
+// judgeContent finds the proposed content among what this operator read
+// itself: versions newer than the one that the head signs, or, for a refresh,
+// the head's own. An operator that does not have it looks at once, and
+// refuses only if it still differs after a settling time.
+func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Proposal, head *Signed, provisional func(agree.Verdict, string)) (*dnssec.Zone, *version, *agree.Answer) {
+	if body.Refresh {
+		if head == nil || head.Content != body.Content {
+			a := refuse("content", "it refreshes a content that is not the last agreed one")
+			return nil, nil, &a
+		}
+		return head.Zone.Content(), nil, nil
+	}
+	deadline := z.d.Now().Add(z.d.Settle)
+	for first := true; ; first = false {
+		z.mu.Lock()
+		i := slices.IndexFunc(z.versions, func(v *version) bool { return v.digest == body.Content })
+		newest, headSeq := z.newest(), z.headSeq
+		var v *version
+		if i >= 0 {
+			v = z.versions[i]
+		}
+		keepSerial := z.policy.SerialPolicy == "keep"
+		z.mu.Unlock()
+		if v != nil && (!keepSerial || v.serial == body.Source) {
+			if v.seq <= headSeq && head != nil {
+				a := agree.Answer{Verdict: agree.Superseded, Code: "superseded",
+					Reason: fmt.Sprintf("content of serial %d is older than what is signed here", body.Source)}
+				return nil, nil, &a
+			}
+			return v.zone, v, nil
+		}
+		if z.d.Now().After(deadline) {
+			return nil, nil, z.differs(ctx, proposer, body, newest)
+		}
+		if first {
+			provisional(agree.Behind, fmt.Sprintf("looking for serial %d", body.Source))
+		}
+		if err := z.read(ctx); err != nil {
+			z.problem("read", err)
+		}
+		if !sleep(ctx, min(500*time.Millisecond, z.d.Settle/4)) {
+			a := refuse("internal", "%v", ctx.Err())
+			return nil, nil, &a
+		}
+	}
+}
+
+// differs says what is different once the settling time is over.
+func (z *Zone) differs(ctx context.Context, proposer mpc.PartyID, body *Proposal, ours *version) *agree.Answer {
+	if ours == nil {
+		a := refuse("content", "this operator has no content for the zone yet")
+		return &a
+	}
+	if serialLess(body.Source, ours.serial) {
+		return &agree.Answer{Verdict: agree.Superseded, Code: "superseded",
+			Reason: fmt.Sprintf("serial %d is held here", ours.serial)}
+	}
+	records := z.explain(ctx, proposer, body.Content, ours.zone)
+	what := "content"
+	if len(records) > 0 {
+		what = records[0]
+	}
+	a := refuse("content", "%s at serial %d (ours is %d)", what, body.Source, ours.serial)
+	a.Records = records
+	return &a
+}
+
+// judgeSerial checks that the output serial follows from base and time, but
+// for serials that failed sessions used up.
+func (z *Zone) judgeSerial(body *Proposal, head *Signed) *agree.Answer {
+	var base *uint32
+	if head != nil {
+		base = &head.Cert.Serial
+	}
+	policy := z.policyNow().SerialPolicy
+	want, err := dnssec.NextSerial(policy, body.Source, base, body.Time)
+	if err != nil {
+		a := refuse("serial-policy", "%v", err)
+		return &a
+	}
+	const mostSkipped = 1000
+	if body.Serial-want > mostSkipped || policy == "keep" && body.Serial != want {
+		a := refuse("serial-policy", "output serial %d does not follow from the policy, which gives %d", body.Serial, want)
+		return &a
+	}
+	return nil
+}
+
+// judgePlan derives the plan and compares the manifests.
+func (z *Zone) judgePlan(ctx context.Context, content *dnssec.Zone, body *Proposal, head *Signed) (*dnssec.Plan, *agree.Answer) {
+	release, err := z.heavy(ctx)
+	if err != nil {
+		a := refuse("internal", "%v", err)
+		return nil, &a
+	}
+	defer release()
+	plan, err := z.plan(content, body, head, z.policyNow(), z.d.Keys(z.name))
+	if err != nil {
+		a := refuse("plan", "%v", err)
+		return nil, &a
+	}
+	if ours := agree.Digest(plan.Digest()); ours != body.Manifest {
+		a := refuse("manifest", "manifest %s differs from ours, %s", body.Manifest, ours)
+		return nil, &a
+	}
+	mine := batches(plan)
+	for i, b := range body.Batches {
+		n := 0
+		for _, r := range b.Tuples {
+			if r.Count < 1 || r.From < 0 || n > b.Count {
+				a := refuse("form", "its tuple ranges do not add up")
+				return nil, &a
+			}
+			n += r.Count
+		}
+		if i >= len(mine) || b.Key != mine[i].Key || b.Count != mine[i].Count || n < b.Count {
+			a := refuse("form", "its batches do not fit the plan")
+			return nil, &a
+		}
+	}
+	if len(mine) != len(body.Batches) {
+		a := refuse("form", "its batches do not fit the plan")
+		return nil, &a
+	}
+	return plan, nil
+}
+
+// Sign runs an agreed session at a member that is not the proposer.
+func (z *Zone) Sign(ctx context.Context, a *agree.Agreed) {
+	z.mu.Lock()
+	p := z.plans[a.ID]
+	z.mu.Unlock()
+	if p == nil {
+		return
+	}
+	err := z.sign(ctx, a, p)
+	if err != nil {
+		z.problem("sign", err)
+		z.d.Blame(a.Proposal.Members, err)
+	} else {
+		z.solved("sign")
+	}
+	z.release(a.ID)
+}
+
+// Abandon frees the zone after an acceptance that came to nothing.
+func (z *Zone) Abandon(id agree.Digest) { z.release(id) }
+
+// Refused notes an operator's refusal, of whoever's proposal.
+func (z *Zone) Refused(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
+	if a.Verdict != agree.Refuse || a.Code == "serial" || a.Code == "tuples" || a.Code == "form" {
+		return
+	}
+	var body Proposal
+	if json.Unmarshal(p.Body, &body) != nil {
+		return
+	}
+	z.mu.Lock()
+	old, known := z.refusals[from]
+	z.refusals[from] = Refusal{Peer: from, Reason: a.Reason, Records: a.Records, Content: body.Content, At: z.d.Now()}
+	if a.Code == "content" && !body.Refresh {
+		if z.policy.TPlus1 {
+			z.dissent[from] = body.Content
+		} else {
+			z.dispute(body.Content, z.d.Now())
+		}
+	}
+	z.mu.Unlock()
+	if !known || old.Reason != a.Reason {
+		z.log.Warn("refusal", "peer", from, "proposer", p.Proposer, "code", a.Code, "reason", a.Reason, "records", a.Records)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,353 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"zonesigner/dnssec"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+// idle is how often a zone looks around when nothing tells it to.
+const idle = time.Minute
+
+// propose proposes what is wanted when it is this operator's turn, and
+// returns when to look again.
+func (z *Zone) propose(ctx context.Context) time.Duration {
+	now := z.d.Now()
+	z.mu.Lock()
+	w := z.decide(now)
+	z.want = w
+	if w == nil {
+		next := idle
+		if z.head != nil {
+			next = min(next, max(time.Second, z.refreshAt().Sub(now)))
+		}
+		for _, d := range z.disputed {
+			next = min(next, max(time.Second, d.retryAt.Sub(now)))
+		}
+		z.mu.Unlock()
+		return next
+	}
+	if !z.busy.IsZero() {
+		z.mu.Unlock()
+		return idle // woken when the session ends
+	}
+	if len(z.d.Keys(z.name)) == 0 {
+		z.mu.Unlock()
+		return idle // woken when there are keys
+	}
+	wait := max(z.retryAt.Sub(now), w.since.Add(z.turn(w)).Sub(now))
+	z.mu.Unlock()
+	if wait > 0 {
+		return wait
+	}
+	set, err := z.attempt(ctx, w)
+	z.settle(w, set, err)
+	if err != nil {
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		return max(100*time.Millisecond, z.retryAt.Sub(z.d.Now()))
+	}
+	return 0
+}
+
+// attempt plans, proposes and signs once.
+func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
+	set, err := z.d.Choose(z.dissenters(w.content))
+	if err != nil {
+		return nil, err
+	}
+	if r, ok := z.refusedBy(w.content, set); ok && w.version != nil {
+		return set, fmt.Errorf("operator %s refused this version and is away: %s", r.Peer, r.Reason)
+	}
+	body, plan, err := z.derive(ctx, w)
+	if err != nil {
+		return set, err
+	}
+	for i, b := range body.Batches {
+		body.Batches[i].Tuples, err = z.d.Pools.Choose(b.Key, set, b.Count, z.Wake)
+		if err != nil {
+			return set, err
+		}
+	}
+	if w.version == nil {
+		z.log.Info("proposing", "why", w.why, "serial", body.Serial, "signatures", plan.Len(), "set", set)
+	} else {
+		z.log.Info("proposing", "why", w.why, "source", w.source, "serial", body.Serial, "signatures", plan.Len(), "set", set)
+	}
+	own := agree.Digest{0xff} // busy with our own proposal, whose id is not known yet
+	if !z.reserve(own) {
+		return set, errBusy
+	}
+	start := z.d.Now()
+	if err := z.promise(body); err != nil {
+		z.release(own)
+		return set, err
+	}
+	agreed, err := z.d.Agreement.Propose(ctx, KindZone, z.name, set, body)
+	if err != nil {
+		z.release(own)
+		return set, err
+	}
+	z.mu.Lock()
+	z.stages.Agree = z.d.Now().Sub(start)
+	z.mu.Unlock()
+	err = z.sign(ctx, agreed, &planned{body: *body, plan: plan, version: w.version})
+	z.release(own)
+	return set, err
+}
+
+// refusedBy finds a refusal of the content by an operator outside set: being
+// absent now does not undo it. With content quorum t+1 it does not count.
+func (z *Zone) refusedBy(content agree.Digest, set mpc.SignerSet) (Refusal, bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for id, r := range z.refusals {
+		if r.Content == content && !set.Contains(id) && !z.policy.TPlus1 {
+			return r, true
+		}
+	}
+	return Refusal{}, false
+}
+
+var errBusy = errors.New("the zone is in another session")
+
+// derive makes the plan for what is wanted, on the present head and clock.
+func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, error) {
+	release, err := z.heavy(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	z.mu.Lock()
+	head, policy := z.head, z.policy
+	t := max(uint32(z.d.Now().Unix()), z.lastT)
+	floor := z.serial
+	z.mu.Unlock()
+	start := z.d.Now()
+	keys := z.d.Keys(z.name)
+	body := &Proposal{
+		Source: w.source, Content: w.content, Time: t, Keys: keysDigest(keys),
+		Policy: policy.Digest, Refresh: w.version == nil,
+	}
+	content := w.zone
+	var base *uint32
+	if head != nil {
+		body.Base = head.Cert.Digest
+		base = &head.Cert.Serial
+		if w.version == nil {
+			content = head.Zone.Content()
+		}
+	}
+	body.Serial, err = dnssec.NextSerial(policy.SerialPolicy, w.source, base, t)
+	if err != nil {
+		return nil, nil, err
+	}
+	if policy.SerialPolicy != "keep" && floor != 0 && serialLess(body.Serial, floor) {
+		body.Serial = floor
+	}
+	plan, err := z.plan(content, body, head, policy, keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	body.Manifest = agree.Digest(plan.Digest())
+	body.Batches = batches(plan)
+	z.mu.Lock()
+	z.stages.Plan = z.d.Now().Sub(start)
+	z.stages.Signatures = plan.Len()
+	z.mu.Unlock()
+	return body, plan, nil
+}
+
+// plan derives everything from content and the agreed facts in body.
+func (z *Zone) plan(content *dnssec.Zone, body *Proposal, head *Signed, policy Policy, keys []dnssec.Key) (*dnssec.Plan, error) {
+	p := dnssec.Params{
+		Keys: keys, Denial: policy.Denial, Time: body.Time, Serial: body.Serial,
+		Lifetime: uint32(policy.Lifetime / time.Second),
+		// A session renews what falls due a little later too, so that spread
+		// expirations do not make a session each.
+		Refresh:   uint32((policy.Refresh + policy.Refresh/8) / time.Second),
+		DNSKEYTTL: policy.DNSKEYTTL,
+	}
+	if head != nil {
+		p.Base = head.Zone
+	}
+	return dnssec.NewPlan(content, p)
+}
+
+// settle draws the consequences of an attempt.
+func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
+	now := z.d.Now()
+	var refused *agree.RefusedError
+	var taken *serialError
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if err == nil {
+		z.failures = 0
+		z.retryAt = time.Time{}
+		z.lastErr = nil
+		delete(z.problems, "sign")
+		return
+	}
+	z.failures++
+	z.lastErr, z.lastErrAt = err, now
+	backoff := min(time.Second<<min(z.failures, 6), time.Minute)
+	text := err.Error()
+	switch {
+	case errors.Is(err, ErrTuples), errors.Is(err, errBusy):
+		z.failures, z.lastErr = 0, nil
+		backoff = 2 * time.Second // woken before, when they are there
+	case errors.As(err, &taken):
+		backoff = 0
+	case errors.As(err, &refused):
+		if r, ok := refused.Code("serial"); ok && r.Hint != 0 {
+			if z.serial == 0 || serialLess(z.serial, r.Hint) {
+				z.serial = r.Hint
+			}
+			backoff = 0
+		}
+		if r, ok := refused.Code("tuples"); ok {
+			z.d.Pools.Drop(r.Records)
+			backoff = 0
+		}
+		if _, ok := refused.Code("busy"); ok {
+			backoff = 500 * time.Millisecond
+		}
+		if _, ok := refused.Code("content"); ok && w.version != nil {
+			backoff = time.Second // Refused took note of it
+		}
+		if _, ok := refused.Code("superseded"); ok {
+			backoff = time.Second
+			poke(z.reread)
+		}
+	default:
+		if _, absent := mpc.AsAbsent(err); absent {
+			backoff = min(backoff, 2*time.Second)
+		}
+		z.d.Blame(set, err)
+	}
+	z.retryAt = now.Add(backoff)
+	if z.problems["sign"] != text && !errors.Is(err, ErrTuples) && !errors.Is(err, errBusy) {
+		z.log.Warn("not signed", "why", w.why, "err", err)
+	}
+	z.problems["sign"] = text
+}
+
+// dissenters are the operators that refused this content, where the policy
+// lets t+1 of the others sign it.
+func (z *Zone) dissenters(content agree.Digest) []mpc.PartyID {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	var ids []mpc.PartyID
+	for id, d := range z.dissent {
+		if d == content {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// dispute notes that an operator refused a content; it is proposed again
+// from time to time, which spends nothing. z.mu is held.
+func (z *Zone) dispute(content agree.Digest, now time.Time) {
+	d := z.disputed[content]
+	if d == nil {
+		d = &dispute{backoff: 5 * time.Second}
+		z.disputed[content] = d
+	}
+	d.retryAt = now.Add(d.backoff)
+	d.backoff = min(2*d.backoff, 5*time.Minute)
+}
+
+// reserve takes the zone for one proposal; one session a zone at a time.
+func (z *Zone) reserve(id agree.Digest) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if !z.busy.IsZero() {
+		return false
+	}
+	z.busy = id
+	return true
+}
+
+func (z *Zone) release(id agree.Digest) {
+	z.mu.Lock()
+	if z.busy == id {
+		z.busy = agree.Digest{}
+	}
+	delete(z.plans, id)
+	z.mu.Unlock()
+	z.Wake()
+}
+
+// promise durably records the one manifest that this operator stands by for
+// an output serial. Another manifest for the same serial is refused.
+func (z *Zone) promise(body *Proposal) error {
+	key := promiseKey(z.name, body.Serial)
+	old, err := z.d.Store.Get(key)
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		if string(old) == string(body.Manifest[:]) {
+			return nil
+		}
+		z.mu.Lock()
+		free := body.Serial + 1
+		if z.serial != 0 && serialLess(free, z.serial) {
+			free = z.serial
+		}
+		z.serial = free
+		z.mu.Unlock()
+		return &serialError{free: free}
+	}
+	return z.d.Store.Put(key, body.Manifest[:])
+}
+
+// serialError says that an output serial is taken by another manifest.
+type serialError struct{ free uint32 }
+
+func (e *serialError) Error() string {
+	return fmt.Sprintf("the output serial was promised to another manifest; %d is free", e.free)
+}
+
+func promiseKey(zone string, serial uint32) string {
+	return fmt.Sprintf("promise/%s/%010d", zone, serial)
+}
+
+// forget drops promises up to serial, which is certified now.
+func (z *Zone) forget(serial uint32) error {
+	names, err := z.d.Store.List("promise/" + z.name + "/")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		var s uint32
+		if _, err := fmt.Sscanf(name[len("promise/"+z.name+"/"):], "%d", &s); err != nil {
+			continue
+		}
+		if s == serial || !serialLess(serial, s) {
+			if err := z.d.Store.Delete(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// serialLess compares serials as RFC 1982 does.
+func serialLess(a, b uint32) bool { return a != b && int32(b-a) > 0 }
+
+// batches counts the signatures that each key makes, in the plan's order of
+// keys.
+func batches(p *dnssec.Plan) []Batch {
+	var out []Batch
+	for _, k := range p.KeyIDs() {
+		out = append(out, Batch{Key: mpc.KeyID(k), Count: len(p.ItemsOf(k))})
+	}
+	return out
+}

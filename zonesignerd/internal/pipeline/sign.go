@@ -1,0 +1,95 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"zonesigner/dnssec"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+// sign takes part in the session that all members agreed on, checks the
+// whole signed zone, and certifies it.
+func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
+	start := z.d.Now()
+	sigs := make([][64]byte, p.plan.Len())
+	for _, b := range p.body.Batches {
+		if err := z.signBatch(ctx, a, p, b, sigs); err != nil {
+			return err
+		}
+	}
+	signed := z.d.Now()
+	s, err := p.plan.Assemble(sigs)
+	if err != nil {
+		return fmt.Errorf("assemble: %w", err)
+	}
+	release, err := z.heavy(ctx)
+	if err != nil {
+		return err
+	}
+	// The signatures made here were verified by the signer, and those kept
+	// from the head when it was checked; all else is checked now.
+	faults := dnssec.Verify(s, dnssec.VerifyOptions{
+		Keys: z.d.Keys(z.name), At: p.body.Time, Proven: func(dnssec.Check) bool { return true },
+	})
+	release()
+	if len(faults) > 0 {
+		return fmt.Errorf("the signed zone has %d faults, the first: %s", len(faults), faults[0])
+	}
+	z.mu.Lock()
+	z.stages.Sign = signed.Sub(start)
+	z.stages.Verify = z.d.Now().Sub(signed)
+	z.mu.Unlock()
+	return z.certify(&Signed{
+		Zone: s, Content: p.body.Content, Keys: p.body.Keys, Source: p.body.Source, Own: true,
+		Cert: Certificate{Zone: z.name, Serial: s.Serial(), Digest: agree.Digest(s.Digest()),
+			Base: p.body.Base, Manifest: p.body.Manifest, Time: p.body.Time},
+	})
+}
+
+// signBatch makes one key's signatures in a session of its own, whose id
+// follows from the agreed one.
+func (z *Zone) signBatch(ctx context.Context, a *agree.Agreed, p *planned, b Batch, sigs [][64]byte) error {
+	items := p.plan.ItemsOf(string(b.Key))
+	msgs := make([][]byte, len(items))
+	for i, item := range items {
+		msgs[i] = p.plan.Message(item)
+	}
+	id := mpc.NewSessionID("sign", map[mpc.PartyID][]byte{"session": a.Session[:], "key": []byte(b.Key)})
+	net, err := z.d.Transport.Open(id, a.Proposal.Members)
+	if err != nil {
+		return err
+	}
+	defer net.Close()
+	ctx, alive, stop := Watchdog(ctx, z.d.Timeout)
+	defer stop()
+	out, err := z.d.Signer.Sign(ctx, net, mpc.SignRequest{
+		Session: id, Key: b.Key, Set: a.Proposal.Members, Manifest: p.body.Manifest,
+		Tuples: b.Tuples, Stripe: a.Proposal.Proposer, Messages: msgs,
+	}, func(int) { alive() })
+	if err != nil {
+		return fmt.Errorf("signing with key %s: %w", b.Key, err)
+	}
+	for i, item := range items {
+		sigs[item] = out[i]
+	}
+	return nil
+}
+
+// Watchdog returns a context that ends when alive was not called for limit.
+func Watchdog(parent context.Context, limit time.Duration) (ctx context.Context, alive func(), stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	t := time.AfterFunc(limit, func() { cancel(errNoProgress) })
+	return ctx, func() { t.Reset(limit) }, func() { t.Stop(); cancel(nil) }
+}
+
+var errNoProgress = errors.New("no progress in the session")
+
+func (z *Zone) policyNow() Policy {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.policy
+}

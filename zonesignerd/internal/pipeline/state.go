@@ -1,0 +1,178 @@
+package pipeline
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"zonesigner/dnssec"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+// A zone remembers two signed zones: the head, and a candidate that it has
+// certified and that is not yet certified by n-t.
+const (
+	headSlot      = "head"
+	candidateSlot = "candidate"
+)
+
+// saved is what the store holds about a signed zone; the zone itself is in
+// File, whose digest is in the certificate.
+type saved struct {
+	Version int                    `json:"version"`
+	File    string                 `json:"file"`
+	Cert    Certificate            `json:"certificate"`
+	Content agree.Digest           `json:"content"`
+	Keys    agree.Digest           `json:"keys"`
+	Source  uint32                 `json:"source"`
+	Own     bool                   `json:"own"`
+	Proof   map[mpc.PartyID][]byte `json:"proof"`
+}
+
+const savedVersion = 1
+
+func slotKey(slot, zone string) string { return "zone/" + zone + "/" + slot }
+
+// save writes the zone to a file of its own, durably, and then points the
+// slot to it. A crash in between leaves the old one in force.
+func (z *Zone) save(slot string, s *Signed) error {
+	file := fmt.Sprintf("%s-%d-%x.v1.zone", fileName(z.name), s.Cert.Serial, s.Cert.Digest[:4])
+	path := filepath.Join(z.d.Dir, file)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := WriteDurably(path, s.Zone.Save); err != nil {
+			return err
+		}
+	}
+	m := saved{Version: savedVersion, File: file, Cert: s.Cert, Content: s.Content, Keys: s.Keys, Source: s.Source, Own: s.Own, Proof: map[mpc.PartyID][]byte{}}
+	for id, c := range s.Proof {
+		m.Proof[id] = c.raw
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := z.d.Store.Put(slotKey(slot, z.name), b); err != nil {
+		return err
+	}
+	return z.sweep()
+}
+
+// sweep removes files that no slot points to.
+func (z *Zone) sweep() error {
+	keep := map[string]bool{}
+	for _, slot := range []string{headSlot, candidateSlot} {
+		m, err := z.slot(slot)
+		if err != nil {
+			return err
+		}
+		if m != nil {
+			keep[m.File] = true
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(z.d.Dir, fileName(z.name)+"-*.v1.zone"))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if !keep[filepath.Base(f)] {
+			if err := os.Remove(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (z *Zone) slot(slot string) (*saved, error) {
+	b, err := z.d.Store.Get(slotKey(slot, z.name))
+	if err != nil || b == nil {
+		return nil, err
+	}
+	var m saved
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("state of zone %s, %s: %w", z.name, slot, err)
+	}
+	if m.Version != savedVersion {
+		return nil, fmt.Errorf("state of zone %s is of version %d, this program reads %d", z.name, m.Version, savedVersion)
+	}
+	return &m, nil
+}
+
+// load restores head and candidate. A file that is damaged is said and left:
+// the zone is fetched from a peer or signed anew.
+func (z *Zone) load() error {
+	for _, slot := range []string{headSlot, candidateSlot} {
+		m, err := z.slot(slot)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			continue
+		}
+		s, err := z.loadFile(m)
+		if err != nil {
+			z.log.Warn("signed zone not restored", "slot", slot, "file", m.File, "err", err)
+			continue
+		}
+		switch {
+		case slot == headSlot:
+			z.head, z.lastT = s, s.Cert.Time
+			if s.Own {
+				z.published = s.Zone // until the server says otherwise
+			}
+		case z.head == nil || serialLess(z.head.Cert.Serial, s.Cert.Serial):
+			z.candidate = s
+			z.certs[s.Cert.Digest] = map[mpc.PartyID]certified{}
+			raw, err := agree.Seal(z.d.Identity, z.d.Group().Digest, TypeCertificate, s.Cert)
+			if err != nil {
+				return err
+			}
+			z.certs[s.Cert.Digest][z.d.Identity.Self()] = certified{s.Cert, raw}
+		}
+	}
+	return nil
+}
+
+func (z *Zone) loadFile(m *saved) (*Signed, error) {
+	f, err := os.Open(filepath.Join(z.d.Dir, filepath.Base(m.File)))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	zone, err := dnssec.Load(bufio.NewReaderSize(f, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if agree.Digest(zone.Digest()) != m.Cert.Digest {
+		return nil, errors.New("it does not have the digest that was certified")
+	}
+	s := &Signed{Zone: zone, Cert: m.Cert, Content: m.Content, Keys: m.Keys, Source: m.Source, Own: m.Own, Proof: map[mpc.PartyID]certified{}}
+	for id, raw := range m.Proof {
+		s.Proof[id] = certified{m.Cert, raw}
+	}
+	return s, nil
+}
+
+// Forget removes all that is kept about a zone.
+func (z *Zone) Forget() error {
+	for _, slot := range []string{headSlot, candidateSlot} {
+		if err := z.d.Store.Delete(slotKey(slot, z.name)); err != nil {
+			return err
+		}
+	}
+	return z.sweep()
+}
+
+// fileName is the zone's name as part of a file name.
+func fileName(zone string) string {
+	if zone == "." {
+		return "root"
+	}
+	return strings.NewReplacer("/", "%2f", "%", "%25").Replace(strings.TrimSuffix(zone, "."))
+}

@@ -1,0 +1,461 @@
+// Package pipeline is one zone's way from its source to the public server:
+//
+//	read ─▶ plan ─▶ agree ─▶ tuples ─▶ sign ─▶ verify ─▶ certify ─▶ publish
+//	  ▲                                                                 │
+//	  └──────────── a change, a due refresh, an operator's wish ◀───────┘
+//
+// A Zone derives everything from its own source and its own last certified
+// signed zone (the head). It proposes when it is its turn, judges what others
+// propose by deriving the same, signs in sessions that all members agreed on,
+// checks the whole result, and publishes once n-t operators have certified
+// that they came to the same bytes. What it missed it fetches, checks in
+// full, and is level again.
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"zonesigner/dnssec"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+// Policy is what operators agree on about a zone.
+type Policy struct {
+	Digest       agree.Digest
+	SerialPolicy string
+	Lifetime     time.Duration // rrsig-lifetime
+	Refresh      time.Duration // rrsig-refresh
+	DNSKEYTTL    uint32
+	Denial       dnssec.Denial
+	TPlus1       bool // content-quorum t+1
+	Withdraw     bool // on-expiry withdraw
+}
+
+// Source gives the zone's unsigned content.
+type Source interface {
+	Read(ctx context.Context) (*dnssec.Zone, error)
+}
+
+// Publisher makes a public server serve a signed zone.
+type Publisher interface {
+	// Publish replaces what the server has; previous, which may be nil, is
+	// what it was last known to serve.
+	Publish(ctx context.Context, s, previous *dnssec.SignedZone) error
+	// Withdraw makes the server stop answering for the zone.
+	Withdraw(ctx context.Context) error
+}
+
+// Pools gives out tuples of this operator's own stripe and checks what
+// others name of theirs.
+type Pools interface {
+	// Choose names n tuples without spending them. ErrTuples says that there
+	// are not enough; the pool is then being filled and wake is called once
+	// that is done.
+	Choose(key mpc.KeyID, set mpc.SignerSet, n int, wake func()) ([]mpc.TupleRange, error)
+	// Check reports why the ranges of proposer's stripe cannot be used.
+	Check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error
+	// Drop gives up chunks that another operator cannot use, by the names in
+	// its refusal.
+	Drop(chunks []string)
+}
+
+// Store is the durable memory of a zone: small values by name.
+type Store interface {
+	Put(key string, value []byte) error
+	Get(key string) ([]byte, error) // nil: not there
+	Delete(key string) error
+	List(prefix string) ([]string, error)
+}
+
+// Deps is what a zone needs from the daemon.
+type Deps struct {
+	Identity  mpc.Identity
+	Group     func() mpc.Group
+	Agreement *agree.Agreement
+	Transport mpc.Transport
+	Signer    mpc.Signer
+	Pools     Pools
+	Store     Store
+	Dir       string // for signed zones
+	Keys      func(zone string) []dnssec.Key
+	Now       func() time.Time
+	// Say signs a message and sends it to the peers named, or to all.
+	Say func(typ agree.Type, v any, to ...mpc.PartyID) ([]byte, error)
+	// Ready reports whether a peer answers.
+	Ready func(mpc.PartyID) bool
+	// Choose picks the signer set for a session that starts now, among the
+	// operators that are ready, without those named.
+	Choose func(without []mpc.PartyID) (mpc.SignerSet, error)
+	// Blame takes note of who failed a session.
+	Blame func(set mpc.SignerSet, err error)
+	// Heavy limits how many zones are read, planned or checked at once.
+	Heavy chan struct{}
+
+	Settle     time.Duration // how long "behind" lasts before it is a refusal
+	Timeout    time.Duration // without progress in a session
+	ClockBound time.Duration
+	Turn       time.Duration // how long the first proposer has before the next one; doubles
+	Logger     *slog.Logger
+}
+
+// Errors that callers and status decide by.
+var (
+	ErrTuples   = errors.New("not enough tuples are ready")
+	ErrNoQuorum = errors.New("no signer set is complete")
+)
+
+// keepVersions is how many source versions are kept for proposals that are
+// slightly old.
+const keepVersions = 4
+
+// version is one content of the source, as it was seen.
+type version struct {
+	zone   *dnssec.Zone
+	digest agree.Digest
+	serial uint32
+	seen   time.Time
+	seq    uint64 // in order of appearance
+}
+
+// Signed is a signed zone that this operator has checked.
+type Signed struct {
+	Zone    *dnssec.SignedZone
+	Cert    Certificate
+	Content agree.Digest
+	Keys    agree.Digest // the key set that it was planned with
+	Source  uint32
+	Proof   map[mpc.PartyID]certified // of n-t operators
+	// Own: this operator had the content from its own source. Only then is
+	// it published here; otherwise it is no more than a base.
+	Own bool
+}
+
+// certified is a certificate with the signed message that it came in.
+type certified struct {
+	Certificate
+	raw []byte
+}
+
+// Refusal is an operator's refusal as status shows it.
+type Refusal struct {
+	Peer    mpc.PartyID
+	Reason  string
+	Records []string
+	Content agree.Digest // that was refused
+	At      time.Time
+}
+
+// Zone is one zone at one operator.
+type Zone struct {
+	name   string
+	apex   dnssec.Name
+	d      Deps
+	src    Source
+	pub    Publisher
+	log    *slog.Logger
+	wake   chan struct{}
+	reread chan struct{}
+
+	readMu sync.Mutex // one reading at a time
+
+	mu        sync.Mutex
+	policy    Policy
+	versions  []*version // newest last
+	seq       uint64
+	headSeq   uint64 // seq of the version that the head signs; older ones are never signed again
+	head      *Signed
+	candidate *Signed // certified by us, not yet by n-t
+	published *dnssec.SignedZone
+	stale     bool // the public server lost what we published
+	publishAt time.Time
+	lastT     uint32
+	serial    uint32 // lowest output serial that is still free
+	certs     map[agree.Digest]map[mpc.PartyID]certified
+	heads     map[mpc.PartyID]*Head
+	busy      agree.Digest // proposal that this zone is in; zero: none
+	plans     map[agree.Digest]*planned
+	asked     bool // an operator asked to sign now
+	disputed  map[agree.Digest]*dispute
+	dissent   map[mpc.PartyID]agree.Digest // content quorum t+1: who refused which content
+	refusals  map[mpc.PartyID]Refusal
+	listings  map[listKey]chan *Listed
+	want      *want
+	retryAt   time.Time
+	failures  int
+	fetchAt   map[agree.Digest]time.Time
+	problems  map[string]string // stage: what is wrong now
+	lastErr   error             // of the last attempt, and when; nil after a success
+	lastErrAt time.Time
+	stages    Stages
+}
+
+// planned is a plan that was derived for a proposal.
+type planned struct {
+	body    Proposal
+	plan    *dnssec.Plan
+	version *version // nil for a refresh
+}
+
+// dispute is a content that an operator refused.
+type dispute struct {
+	retryAt time.Time
+	backoff time.Duration
+}
+
+// want is what this operator would have signed next.
+type want struct {
+	zone    *dnssec.Zone
+	version *version // nil: the head's own content again
+	content agree.Digest
+	source  uint32
+	refresh bool
+	why     string
+	since   time.Time
+}
+
+// New makes a zone and loads its last certified state. Run it afterwards.
+func New(name string, policy Policy, src Source, pub Publisher, d Deps) (*Zone, error) {
+	apex, err := dnssec.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	z := &Zone{
+		name: name, apex: apex, d: d, src: src, pub: pub, policy: policy,
+		log:    d.Logger.With("zone", name),
+		wake:   make(chan struct{}, 1),
+		reread: make(chan struct{}, 1),
+		certs:  map[agree.Digest]map[mpc.PartyID]certified{}, heads: map[mpc.PartyID]*Head{},
+		plans: map[agree.Digest]*planned{}, disputed: map[agree.Digest]*dispute{},
+		refusals: map[mpc.PartyID]Refusal{}, dissent: map[mpc.PartyID]agree.Digest{}, listings: map[listKey]chan *Listed{},
+		fetchAt: map[agree.Digest]time.Time{}, problems: map[string]string{},
+	}
+	return z, z.load()
+}
+
+// Name is the zone's name with a dot at its end.
+func (z *Zone) Name() string { return z.name }
+
+// Changed tells the zone that its source may have changed.
+func (z *Zone) Changed() { poke(z.reread) }
+
+// Wake makes the zone look at what is to be done.
+func (z *Zone) Wake() { poke(z.wake) }
+
+// SignNow asks for a session although nothing has changed.
+func (z *Zone) SignNow() {
+	z.mu.Lock()
+	z.asked = true
+	z.retryAt = time.Time{}
+	z.mu.Unlock()
+	z.Wake()
+}
+
+// SetPolicy replaces the policy; the next plan follows it.
+func (z *Zone) SetPolicy(p Policy) {
+	z.mu.Lock()
+	z.policy = p
+	z.mu.Unlock()
+	z.Wake()
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run works for the zone until ctx ends.
+func (z *Zone) Run(ctx context.Context) {
+	z.Changed()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-z.reread:
+			if err := z.read(ctx); err != nil && ctx.Err() == nil {
+				z.problem("read", err)
+			}
+		case <-z.wake:
+		case <-timer.C:
+		}
+		timer.Reset(z.step(ctx))
+	}
+}
+
+// step does what is to be done now and returns when to look again.
+func (z *Zone) step(ctx context.Context) time.Duration {
+	z.publishDue(ctx)
+	z.catchUp(ctx)
+	z.publishDue(ctx)
+	return z.propose(ctx)
+}
+
+// read takes the source's present content in.
+func (z *Zone) read(ctx context.Context) error {
+	z.readMu.Lock()
+	defer z.readMu.Unlock()
+	release, err := z.heavy(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	start := z.d.Now()
+	content, err := z.src.Read(ctx)
+	if err != nil {
+		return err
+	}
+	if content.Apex() != z.apex {
+		return fmt.Errorf("source holds zone %s, expected %s", content.Apex(), z.name)
+	}
+	digest := agree.Digest(content.ContentDigest())
+	z.solved("read")
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if n := len(z.versions); n > 0 && z.versions[n-1].digest == digest && z.versions[n-1].serial == content.Serial() {
+		return nil
+	}
+	z.stages.Read = z.d.Now().Sub(start)
+	z.seq++
+	v := &version{zone: content, digest: digest, serial: content.Serial(), seen: z.d.Now(), seq: z.seq}
+	z.versions = append(z.versions, v)
+	if extra := len(z.versions) - keepVersions; extra > 0 {
+		z.versions = slices.Delete(z.versions, 0, extra)
+	}
+	if z.head != nil && z.head.Content == digest {
+		z.headSeq = v.seq
+		z.head.Own = true
+	}
+	z.log.Debug("content read", "serial", v.serial, "content", digest)
+	return nil
+}
+
+func (z *Zone) heavy(ctx context.Context) (release func(), err error) {
+	select {
+	case z.d.Heavy <- struct{}{}:
+		return func() { <-z.d.Heavy }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (z *Zone) problem(stage string, err error) {
+	text := err.Error()
+	z.mu.Lock()
+	news := z.problems[stage] != text
+	z.problems[stage] = text
+	z.mu.Unlock()
+	if news { // one line a problem, not one a try
+		z.log.Warn(stage+" failed", "err", err)
+	}
+}
+
+func (z *Zone) solved(stage string) {
+	z.mu.Lock()
+	_, had := z.problems[stage]
+	delete(z.problems, stage)
+	z.mu.Unlock()
+	if had {
+		z.log.Info(stage + " works again")
+	}
+}
+
+// newest is the last content read; z.mu is held.
+func (z *Zone) newest() *version {
+	if len(z.versions) == 0 {
+		return nil
+	}
+	return z.versions[len(z.versions)-1]
+}
+
+// decide finds what should be signed next; nil: nothing. z.mu is held.
+func (z *Zone) decide(now time.Time) *want {
+	keys := keysDigest(z.d.Keys(z.name))
+	v := z.newest()
+	if v != nil && (z.head == nil || v.digest != z.head.Content) && v.seq > z.headSeq {
+		if d := z.disputed[v.digest]; d == nil || !now.Before(d.retryAt) {
+			return &want{zone: v.zone, version: v, content: v.digest, source: v.serial, why: "change", since: v.seen}
+		}
+	}
+	if z.head == nil {
+		return nil
+	}
+	w := &want{content: z.head.Content, source: z.head.Source, refresh: true}
+	due := z.refreshAt()
+	switch {
+	case z.head.Keys != keys:
+		w.why, w.since = "keys", now
+	case z.asked:
+		w.why, w.since = "asked", now
+	case !now.Before(due):
+		w.why, w.since = "refresh", due
+	default:
+		return nil
+	}
+	if z.want != nil && z.want.why == w.why {
+		w.since = z.want.since // the turn counts from the first moment
+	}
+	return w
+}
+
+// refreshAt is when the first of the head's signatures has no more than
+// rrsig-refresh left. z.mu is held.
+func (z *Zone) refreshAt() time.Time {
+	earliest := time.Unix(int64(z.head.Zone.EarliestExpiration()), 0)
+	return earliest.Add(-z.policy.Refresh)
+}
+
+// expired reports whether the head's first signature has run out; z.mu is
+// held.
+func (z *Zone) expired(now time.Time) bool {
+	return z.head != nil && now.Unix() >= int64(z.head.Zone.EarliestExpiration())
+}
+
+// turn is how long this operator waits before it proposes: nothing for the
+// first by hash of zone and version, then Turn, 3·Turn, 7·Turn for the others
+// that are ready. z.mu is held.
+func (z *Zone) turn(w *want) time.Duration {
+	group := z.d.Group()
+	rank := func(id mpc.PartyID) uint64 {
+		h := sha256.New()
+		h.Write([]byte(z.name))
+		h.Write(w.content[:])
+		if z.head != nil {
+			h.Write(z.head.Cert.Digest[:])
+		}
+		h.Write([]byte(id))
+		return binary.BigEndian.Uint64(h.Sum(nil))
+	}
+	self := z.d.Identity.Self()
+	mine, wait := rank(self), time.Duration(0)
+	step := z.d.Turn
+	for _, id := range group.Parties {
+		if id != self && z.d.Ready(id) && rank(id) < mine {
+			wait += step
+			step *= 2
+		}
+	}
+	return wait
+}
+
+// keysDigest is over what a plan takes from the key set.
+func keysDigest(keys []dnssec.Key) agree.Digest {
+	lines := make([]string, 0, len(keys))
+	for _, k := range keys {
+		lines = append(lines, fmt.Sprintf("%s %d %t %d %x %s\n", k.ID, k.Flags, k.CSK, k.Algorithm, k.PublicKey, k.State))
+	}
+	slices.Sort(lines)
+	return sha256.Sum256([]byte(strings.Join(lines, "")))
+}
