@@ -201,13 +201,13 @@ func (h *ManifestHeader) append(dst []byte) []byte {
 	line("refresh %d", h.Refresh)
 	line("dnskey-ttl %d", h.DNSKEYTTL)
 	if h.Denial.NSEC3 {
-		line("denial nsec3 %s %d %s", flag(h.Denial.OptOut), h.Denial.Iterations, saltText(h.Denial.Salt))
+		line("denial nsec3 %s %d %s", bit(h.Denial.OptOut), h.Denial.Iterations, saltText(h.Denial.Salt))
 	} else {
 		line("denial nsec")
 	}
 	line("cds %s", h.CDS)
 	for _, k := range h.Keys {
-		line("key %s %d %s %d %s %s", k.ID, k.Flags, flag(k.CSK), k.Algorithm, k.State, base64.StdEncoding.EncodeToString(k.PublicKey))
+		line("key %s %d %s %d %s %s", k.ID, k.Flags, bit(k.CSK), k.Algorithm, k.State, base64.StdEncoding.EncodeToString(k.PublicKey))
 	}
 	line("made %d %x", h.Made, h.MadeDigest)
 	line("kept %d %x", h.Kept, h.KeptDigest)
@@ -215,7 +215,7 @@ func (h *ManifestHeader) append(dst []byte) []byte {
 	return dst
 }
 
-func flag(b bool) string {
+func bit(b bool) string {
 	if b {
 		return "1"
 	}
