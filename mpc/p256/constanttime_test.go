@@ -31,6 +31,7 @@ func TestConstantTime(t *testing.T) {
 		"invertFields index":   "at counters",
 		"invertFields if":      "on a product that no secret makes zero",
 		"append index":         "at constants",
+		"bytes index":          "at constants",
 		"u256FromBytes index":  "at constants",
 	}
 	files := token.NewFileSet()

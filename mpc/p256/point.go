@@ -170,8 +170,8 @@ func (p Point) PublicKey() (*ecdsa.PublicKey, error) {
 
 // PointFromPublicKey returns the point of a P-256 key of crypto/ecdsa.
 func PointFromPublicKey(pk *ecdsa.PublicKey) (Point, error) {
-	if pk.Curve != elliptic.P256() {
-		return Point{}, fmt.Errorf("public key is on %s, expected P-256", pk.Curve.Params().Name)
+	if pk == nil || pk.Curve != elliptic.P256() {
+		return Point{}, errors.New("public key is not on P-256")
 	}
 	b, err := pk.Bytes()
 	if err != nil {

@@ -42,48 +42,67 @@ func VerifyBatch(pk Point, digests [][32]byte, rs, ss []Scalar, Rs []Point, rand
 	if pk.IsIdentity() {
 		return nil, errors.New("public key is the identity")
 	}
-	normal := normalized(Rs)
-
-	coins := make([]byte, 16*n)
+	coins := make([]byte, coinSize*n)
 	if _, err := io.ReadFull(rand, coins); err != nil {
 		return nil, fmt.Errorf("random coefficients: %w", err)
 	}
 
-	// Those that are malformed are bad at once; the sums run over the others.
-	good := make([]int, 0, n)
-	inverses := make([]Scalar, 0, n) // 1/s
-	for i, R := range normal {
-		if rs[i].IsZero() || ss[i].IsZero() || R.IsIdentity() || (affine{R.x, R.y}).r() != rs[i] {
+	// What is malformed is bad at once; the sum runs over the others.
+	var (
+		equations = make([]equation, 0, n)
+		inverses  = make([]Scalar, 0, n)
+		indices   = make([]int, 0, n)
+	)
+	for i, R := range normalized(Rs) {
+		if r, err := R.X(); err != nil || r != rs[i] || r.IsZero() || ss[i].IsZero() {
 			bad = append(bad, i)
 			continue
 		}
-		good = append(good, i)
+		equations = append(equations, equation{m: ScalarFromDigest(digests[i][:]), r: rs[i], R: R})
 		inverses = append(inverses, ss[i])
+		indices = append(indices, i)
 	}
 	if err := InvertBatch(inverses); err != nil {
 		return nil, err // not reached: no s is zero
 	}
-	rhos := make([]Scalar, len(good))
-	points := make([]Point, len(good))
-	var sumG, sumPK Scalar
-	for j, i := range good {
-		rhos[j] = ScalarFromWide(coins[16*i : 16*(i+1)])
-		points[j] = normal[i]
-		weight := rhos[j].Mul(inverses[j]) // ρ/s
-		sumG = sumG.Add(weight.Mul(ScalarFromDigest(digests[i][:])))
-		sumPK = sumPK.Add(weight.Mul(rs[i]))
+	for j, i := range indices {
+		equations[j].sInv = inverses[j]
+		equations[j].rho = ScalarFromWide(coins[coinSize*i : coinSize*(i+1)])
 	}
-	if MultiScalarMult(rhos, points).Equal(BaseMult(sumG).Add(pk.Mult(sumPK))) {
+	if sumHolds(pk, equations) {
 		return bad, nil
 	}
-
-	for j, i := range good {
-		u1 := inverses[j].Mul(ScalarFromDigest(digests[i][:]))
-		u2 := inverses[j].Mul(rs[i])
-		if !BaseMult(u1).Add(pk.Mult(u2)).Equal(points[j]) {
-			bad = append(bad, i)
+	for j, e := range equations {
+		if !e.holds(pk) {
+			bad = append(bad, indices[j])
 		}
 	}
 	slices.Sort(bad)
 	return bad, nil
+}
+
+const coinSize = 16 // bytes of a random coefficient
+
+// equation is R = (m/s)·G + (r/s)·pk, to be weighted by ρ.
+type equation struct {
+	m, r, sInv, rho Scalar
+	R               Point
+}
+
+func (e equation) holds(pk Point) bool {
+	return BaseMult(e.m.Mul(e.sInv)).Add(pk.Mult(e.r.Mul(e.sInv))).Equal(e.R)
+}
+
+// sumHolds says whether the sum of the weighted equations holds.
+func sumHolds(pk Point, equations []equation) bool {
+	rhos := make([]Scalar, len(equations))
+	points := make([]Point, len(equations))
+	var m, r Scalar // Σ ρ·m/s and Σ ρ·r/s
+	for i, e := range equations {
+		weight := e.rho.Mul(e.sInv)
+		m = m.Add(weight.Mul(e.m))
+		r = r.Add(weight.Mul(e.r))
+		rhos[i], points[i] = e.rho, e.R
+	}
+	return MultiScalarMult(rhos, points).Equal(BaseMult(m).Add(pk.Mult(r)))
 }
