@@ -3,7 +3,6 @@ package keystore
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -668,5 +667,3 @@ func TestBackup(t *testing.T) {
 	_, err = Restore(to.dir, bytes.NewReader(backup.Bytes()), to.opt)
 	wantErr(t, err, ErrWrongKey)
 }
-
-func hexOf(b []byte) string { return hex.EncodeToString(b) }

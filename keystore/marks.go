@@ -222,7 +222,10 @@ type runMark struct {
 	Generation uint64 `json:"generation"`
 }
 
-const runMarkName = "generation"
+const (
+	runMarkName = "generation"
+	runMarkSize = 256 // padded with blanks, which JSON does not mind
+)
 
 // readRunMark returns this boot's mark for this store, or why there is none.
 // A file that cannot be read is no mark: that suspends, and never confirms.
@@ -279,10 +282,18 @@ func (s *Store) writeRunMark(g uint64) error {
 		if err := os.MkdirAll(s.opt.RunDir, 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path+".new", text, fileMode); err != nil {
+		// In place, in one write of always the same length: a process that
+		// is killed leaves the old mark or the new one. A new file and a
+		// rename would make some file systems flush at every spending.
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, fileMode)
+		if err != nil {
 			return err
 		}
-		return os.Rename(path+".new", path)
+		err = f.Truncate(runMarkSize)
+		if err == nil {
+			_, err = fmt.Fprintf(f, "%-*s\n", runMarkSize-1, text)
+		}
+		return errors.Join(err, f.Close())
 	}()
 	if err == nil {
 		return nil

@@ -365,7 +365,8 @@ func TestMarkCannotBeWritten(t *testing.T) {
 	s := e.create(t)
 	must(t, s.AddChunk(testPool, chunkID("c"), 4, []byte("blob")))
 	path := filepath.Join(e.opt.RunDir, runMarkName)
-	must(t, os.Mkdir(path+".new", 0o700))
+	must(t, os.Remove(path))
+	must(t, os.Mkdir(path, 0o700))
 	_, _, err := s.Spend(testPool, chunkID("c"), 0, 1, [32]byte{})
 	must(t, err)
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
