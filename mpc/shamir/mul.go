@@ -50,8 +50,7 @@ func (b *box) reduce(ctx context.Context, shares []Share) ([]Share, error) {
 	for i := range shares {
 		shares[i] = shares[i].Add(rho[i])
 	}
-	b.addZeros(shares)
-	d, err := b.open(ctx, "products", b.open2T, shares)
+	d, err := b.openProducts(ctx, shares)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +59,16 @@ func (b *box) reduce(ctx context.Context, shares []Share) ([]Share, error) {
 	}
 	clear(rho)
 	return d, nil
+}
+
+// openProducts opens sharings of degree 2t, each masked by a fresh sharing of
+// zero (section 3).
+func (b *box) openProducts(ctx context.Context, shares []Share) ([]p256.Scalar, error) {
+	b.addZeros(shares)
+	if b.engine.holes.skew != nil {
+		b.engine.holes.skew(shares)
+	}
+	return b.open(ctx, "products", b.open2T, shares)
 }
 
 // MulOpen opens xsᵢ·ysᵢ and multiplies xsᵢ by z, in one round (section 4).
@@ -84,8 +93,7 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, z Share) (opened []p2
 	for i := range rho {
 		shares[n+i] = shares[n+i].Add(rho[i])
 	}
-	b.addZeros(shares)
-	d, err := b.open(ctx, "products", b.open2T, shares)
+	d, err := b.openProducts(ctx, shares)
 	if err != nil {
 		return nil, nil, err
 	}

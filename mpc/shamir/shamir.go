@@ -49,6 +49,8 @@ type holes struct {
 	noDegree  bool // check of openings
 	noVerify  bool // of products
 	noMask    bool // of products by zero sharings
+
+	skew func(shares []Share) // makes this party add errors to products
 }
 
 // Name is "shamir" or "mal-shamir".

@@ -1,0 +1,356 @@
+package shamir
+
+import (
+	"context"
+	"math/big"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/p256"
+)
+
+// Each attack here is run against the engine as it is, where it must fail, and
+// against one with the defence that it is aimed at taken out (holes), where it
+// must succeed. The adversary is a, in a group of three.
+
+var three = mpc.Group{Parties: []mpc.PartyID{"a", "b", "c"}, T: 1, Digest: [32]byte{3}}
+
+// puppet is the adversary's network: it alters what is sent, and keeps what is
+// received.
+type puppet struct {
+	mpc.Network
+	alter func(to mpc.PartyID, round string, b []byte)
+	mu    sync.Mutex
+	got   map[string][]byte // by sender and round
+}
+
+func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	b = slices.Clone(b)
+	if p.alter != nil {
+		p.alter(to, round, b)
+	}
+	return p.Network.Send(ctx, to, round, b)
+}
+
+func (p *puppet) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
+	b, err := p.Network.Recv(ctx, from, round)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.got[string(from)+" "+round] = slices.Clone(b)
+	return b, err
+}
+
+// play runs f at each party of the group, a's network being a puppet.
+func play(t *testing.T, e Engine, alter func(to mpc.PartyID, round string, b []byte), f func(ctx context.Context, b *box, a *puppet) error) map[mpc.PartyID]error {
+	t.Helper()
+	errs := map[mpc.PartyID]error{}
+	synctest.Test(t, func(t *testing.T) {
+		hub := memnet.New(three.Parties...)
+		defer hub.Close()
+		ends, err := hub.Open(mpc.SessionID{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for _, end := range ends {
+			wg.Go(func() {
+				err := func() error {
+					var a *puppet
+					net := mpc.Network(end)
+					if end.Self() == "a" {
+						a = &puppet{Network: end, alter: alter, got: map[string][]byte{}}
+						net = a
+					}
+					b, err := e.Start(ctx, net, three, nil)
+					if err != nil {
+						return err
+					}
+					return f(ctx, b.(*box), a)
+				}()
+				mu.Lock()
+				defer mu.Unlock()
+				errs[end.Self()] = err
+			})
+		}
+		wg.Wait()
+	})
+	return errs
+}
+
+func honestFailed(errs map[mpc.PartyID]error) bool { return errs["b"] != nil && errs["c"] != nil }
+
+func flip(b []byte) { b[len(b)-1] ^= 1 }
+
+// A holder gives two others different contributions to their common seed, each
+// with a fitting commitment. Without the confirmation the honest parties hold
+// shares of no polynomial.
+func TestUnequalSeeds(t *testing.T) {
+	attack := func(e Engine) (errs map[mpc.PartyID]error, consistent bool) {
+		var mu sync.Mutex
+		shares := map[mpc.PartyID]p256.Scalar{}
+		// In a group of three each seed has two holders, so here the two of
+		// one seed are given different ones: a reveals to b what it did not
+		// use itself, under a commitment to the same.
+		var other [32]byte
+		other[0] = 42
+		var s *session
+		errs = map[mpc.PartyID]error{}
+		alter := func(to mpc.PartyID, round string, b []byte) {
+			if to != "b" {
+				return
+			}
+			switch round {
+			case "seeds/commit":
+				copy(b, s.commitment(0, "a", other[:]))
+			case "seeds/reveal":
+				copy(b, other[:])
+			}
+		}
+		synctest.Test(t, func(t *testing.T) {
+			hub := memnet.New(three.Parties...)
+			defer hub.Close()
+			ends, err := hub.Open(mpc.SessionID{1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var wg sync.WaitGroup
+			for _, end := range ends {
+				wg.Go(func() {
+					mine := &session{engine: e, net: end, parties: end.Parties(), self: end.Self()}
+					if end.Self() == "a" {
+						s = mine
+						mine.net = &puppet{Network: end, alter: alter, got: map[string][]byte{}}
+					}
+					err := mine.makeSeeds(ctx, three, nil)
+					mu.Lock()
+					defer mu.Unlock()
+					if errs[end.Self()] = err; err == nil {
+						shares[end.Self()] = mine.box("main").random(1)[0]
+					}
+				})
+			}
+			wg.Wait()
+		})
+		if len(shares) < 3 {
+			return errs, false
+		}
+		o, err := mpc.NewOpening(three, three.Parties, "b", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = o.Scalars("test", [][]p256.Scalar{{shares["a"]}, {shares["b"]}, {shares["c"]}})
+		return errs, err == nil
+	}
+	errs, _ := attack(Active())
+	if cheat, ok := mpc.AsCheat(errs["b"]); !ok || !slices.Equal(cheat.Parties, []mpc.PartyID{"a"}) {
+		t.Errorf("b says %v, want the other holder of its seed blamed", errs["b"])
+	}
+	if errs, consistent := attack(Engine{active: true, holes: holes{noConfirm: true}}); honestFailed(errs) || consistent {
+		t.Errorf("without confirmation the attack fails: %v, shares consistent: %v", errs, consistent)
+	}
+}
+
+// A contribution that was not committed to is refused: a rushing holder could
+// otherwise choose the seed after seeing the others' parts.
+func TestRevealOtherThanCommitted(t *testing.T) {
+	errs := play(t, Active(), func(to mpc.PartyID, round string, b []byte) {
+		if round == "seeds/reveal" {
+			flip(b)
+		}
+	}, func(context.Context, *box, *puppet) error { return nil })
+	for _, p := range []mpc.PartyID{"b", "c"} {
+		if cheat, ok := mpc.AsCheat(errs[p]); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
+			t.Errorf("%s says %v, want a named", p, errs[p])
+		}
+	}
+}
+
+// A party shows two others different openings. Their coins differ, and the two
+// shares that they release under them give away a factor: k⁻¹, of which one
+// signature makes the key. The echo stops both before they release any.
+func TestSplitViewBeforeCoins(t *testing.T) {
+	attack := func(e Engine) (stolen, secret p256.Scalar, errs map[mpc.PartyID]error) {
+		var mu sync.Mutex
+		views := map[mpc.PartyID][32]byte{} // the adversary computes those of b and c from what it sent and got
+		var id mpc.SessionID
+		var own struct{ x, x2 p256.Scalar }
+		var tap *puppet
+		factors := make([]p256.Scalar, 3)
+		errs = play(t, e, func(to mpc.PartyID, round string, b []byte) {
+			if round == "main/1" && to == "c" {
+				flip(b)
+			}
+		}, func(ctx context.Context, b *box, a *puppet) error {
+			r := b.random(3)
+			if _, _, err := b.MulOpen(ctx, r[:1], r[1:2], r[2]); err != nil {
+				return err
+			}
+			mu.Lock()
+			views[b.self], id = b.View(), b.session.id
+			x, _ := three.X(b.self)
+			factors[x-1] = r[0]
+			if a != nil {
+				own.x, own.x2, tap = b.pending.x[0], b.pending.x2[0], a
+			}
+			mu.Unlock()
+			return b.Check(ctx)
+		})
+		secret = openFrom(t, factors[0], 1, factors[1], 2)
+		// Under the coin of b: the line through a's own share at 1 and b's at 2.
+		chiB, _ := coins(id, "main", views["b"])
+		chiC, _ := coins(id, "main", views["c"])
+		eB, okB := tap.got["b main/3"]
+		eC, okC := tap.got["c main/3"]
+		if !okB || !okC {
+			return stolen, secret, errs
+		}
+		shareB, _ := p256.ScalarFromBytes(eB[:32])
+		shareC, _ := p256.ScalarFromBytes(eC[:32])
+		atB := openFrom(t, chiB.Mul(own.x).Sub(own.x2), 1, shareB, 2)
+		atC := openFrom(t, chiC.Mul(own.x).Sub(own.x2), 1, shareC, 3)
+		return atB.Sub(atC).Mul(chiB.Sub(chiC).Inverse()), secret, errs
+	}
+	if stolen, secret, errs := attack(Active()); stolen == secret || !honestFailed(errs) {
+		t.Errorf("with the echo: %v, secret stolen: %v", errs, stolen == secret)
+	}
+	if stolen, secret, _ := attack(Engine{active: true, holes: holes{noEcho: true}}); stolen != secret {
+		t.Error("without the echo the attack does not find the secret")
+	}
+}
+
+// openFrom opens a sharing of degree 1 from its shares at two points.
+func openFrom(t *testing.T, y1 p256.Scalar, x1 uint64, y2 p256.Scalar, x2 uint64) p256.Scalar {
+	t.Helper()
+	u, v := p256.NewScalar(x1), p256.NewScalar(x2)
+	// (y1·x2 - y2·x1) / (x2 - x1)
+	return y1.Mul(v).Sub(y2.Mul(u)).Mul(v.Sub(u).Inverse())
+}
+
+// A party adds an error to a product. Three shares of degree 2 are always
+// consistent, so only the verification of products sees it.
+func TestAdditiveErrorInProduct(t *testing.T) {
+	attack := func(e Engine, at int) (errs map[mpc.PartyID]error) {
+		return play(t, e, nil, func(ctx context.Context, b *box, a *puppet) error {
+			if a != nil {
+				b.engine.holes.skew = func(shares []Share) { shares[at] = shares[at].Add(p256.One()) }
+			}
+			r := b.random(5)
+			if _, _, err := b.MulOpen(ctx, r[:2], r[2:4], r[4]); err != nil {
+				return err
+			}
+			return b.Check(ctx)
+		})
+	}
+	// Two opened products, two scaled, two sacrifices, one of the batch.
+	for at := range 7 {
+		errs := attack(Active(), at)
+		for _, p := range []mpc.PartyID{"b", "c"} {
+			if cheat, ok := mpc.AsCheat(errs[p]); !ok || cheat.What != "a product is wrong" || !slices.Contains(cheat.Parties, "a") {
+				t.Errorf("error in value %d: %s says %v", at, p, errs[p])
+			}
+		}
+		if errs := attack(Engine{active: true, holes: holes{noVerify: true}}, at); honestFailed(errs) {
+			t.Errorf("without verification an error in value %d is caught: %v", at, errs)
+		}
+	}
+}
+
+// A party sends a wrong share to one other only, or to both: those that get it
+// refuse, because t+1 honest shares fix the polynomial.
+func TestWrongShareOfOpening(t *testing.T) {
+	attack := func(e Engine) (errs map[mpc.PartyID]error, wrong bool) {
+		var mu sync.Mutex
+		opened := map[mpc.PartyID]p256.Scalar{}
+		errs = play(t, e, func(to mpc.PartyID, round string, b []byte) {
+			if round == "main/1" && to == "b" {
+				flip(b)
+			}
+		}, func(ctx context.Context, b *box, _ *puppet) error {
+			v, err := b.Open(ctx, b.random(1))
+			if err == nil {
+				mu.Lock()
+				opened[b.self] = v[0]
+				mu.Unlock()
+			}
+			return err
+		})
+		return errs, opened["b"] != opened["c"]
+	}
+	if errs, _ := attack(Active()); errs["b"] == nil {
+		t.Error("b opened a wrong value")
+	}
+	if errs, wrong := attack(Engine{active: true, holes: holes{noDegree: true}}); errs["b"] != nil || !wrong {
+		t.Errorf("without the degree check b does not open a wrong value: %v", errs)
+	}
+}
+
+// Shares of a product are not random: without the zero sharing a passive
+// adversary solves a quadratic equation for the factors.
+func TestUnmaskedProduct(t *testing.T) {
+	attack := func(e Engine) bool {
+		var mu sync.Mutex
+		var tap *puppet
+		var xa, ya p256.Scalar
+		xs := make([]p256.Scalar, 3)
+		errs := play(t, e, nil, func(ctx context.Context, b *box, a *puppet) error {
+			r := b.random(3)
+			mu.Lock()
+			i, _ := three.X(b.self)
+			xs[i-1] = r[0]
+			if a != nil {
+				tap, xa, ya = a, r[0], r[1]
+			}
+			mu.Unlock()
+			_, _, err := b.MulOpen(ctx, r[:1], r[1:2], r[2])
+			return err
+		})
+		for p, err := range errs {
+			if err != nil {
+				t.Fatalf("%s: %v", p, err)
+			}
+		}
+		x := openFrom(t, xs[0], 1, xs[1], 2)
+		vb, _ := p256.ScalarFromBytes(tap.got["b main/1"][:32])
+		vc, _ := p256.ScalarFromBytes(tap.got["c main/1"][:32])
+		// With p = xy and l = x·ya + y·xa: the share of b is (2xa-x)(2ya-y) =
+		// 4·xa·ya - 2l + p; p itself is opened. So ya·x² - l·x + xa·p = 0.
+		two, four := p256.NewScalar(2), p256.NewScalar(4)
+		threes := p256.NewScalar(3)
+		p := threes.Mul(xa.Mul(ya)).Sub(threes.Mul(vb)).Add(vc)
+		l := four.Mul(xa.Mul(ya)).Add(p).Sub(vb).Mul(two.Inverse())
+		root, ok := sqrt(l.Square().Sub(four.Mul(xa).Mul(ya).Mul(p)))
+		if !ok {
+			return false
+		}
+		half := two.Mul(ya).Inverse()
+		return l.Add(root).Mul(half) == x || l.Sub(root).Mul(half) == x
+	}
+	if attack(Passive()) {
+		t.Error("masked products give a factor away")
+	}
+	if !attack(Engine{holes: holes{noMask: true}}) {
+		t.Error("the attack does not find the factor of an unmasked product")
+	}
+}
+
+func sqrt(x p256.Scalar) (p256.Scalar, bool) {
+	n, _ := new(big.Int).SetString("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16)
+	b := x.Bytes()
+	r := new(big.Int).ModSqrt(new(big.Int).SetBytes(b[:]), n)
+	if r == nil {
+		return p256.Scalar{}, false
+	}
+	r.FillBytes(b[:])
+	s, err := p256.ScalarFromBytes(b[:])
+	return s, err == nil
+}
