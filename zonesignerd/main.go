@@ -20,14 +20,16 @@ import (
 	"zonesigner/zonesignerd/internal/api"
 )
 
-func main() {
+func main() { os.Exit(start(time.Now)) }
+
+// start runs the process's command line by the clock now.
+func start(now func() time.Time) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now}
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: now}
 	a.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	a.live = term.IsTerminal(int(os.Stderr.Fd()))
-	status := a.run(ctx, os.Args[1:])
-	stop()
-	os.Exit(status)
+	defer stop()
+	return a.run(ctx, os.Args[1:])
 }
 
 // app is what the commands share.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -16,10 +17,11 @@ import (
 type notifier struct {
 	socket   string
 	watchdog time.Duration // 0: not wanted
+	log      *slog.Logger
 }
 
-func newNotifier() *notifier {
-	n := &notifier{socket: os.Getenv("NOTIFY_SOCKET")}
+func newNotifier(log *slog.Logger) *notifier {
+	n := &notifier{socket: os.Getenv("NOTIFY_SOCKET"), log: log}
 	pid := os.Getenv("WATCHDOG_PID")
 	if pid == "" || pid == strconv.Itoa(os.Getpid()) {
 		if usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil && usec > 0 {
@@ -29,37 +31,36 @@ func newNotifier() *notifier {
 	return n
 }
 
-// say sends assignments, as in "READY=1\nSTATUS=...".
-func (n *notifier) say(state string) error {
+// say sends assignments, as in "READY=1\nSTATUS=...". That systemd could not
+// be told is no reason to stop.
+func (n *notifier) say(state string) {
 	if n.socket == "" {
-		return nil
+		return
 	}
 	// A name that begins with @ is abstract; the net package takes it so.
 	conn, err := net.Dial("unixgram", n.socket)
+	if err == nil {
+		_, err = conn.Write([]byte(state))
+		conn.Close()
+	}
 	if err != nil {
-		return fmt.Errorf("telling systemd: %w", err)
+		n.log.Warn("systemd was not told", "state", state, "error", err)
 	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte(state)); err != nil {
-		return fmt.Errorf("telling systemd: %w", err)
-	}
-	return nil
 }
 
-func (n *notifier) ready() error    { return n.say("READY=1") }
-func (n *notifier) stopping() error { return n.say("STOPPING=1") }
+func (n *notifier) ready()    { n.say("READY=1") }
+func (n *notifier) stopping() { n.say("STOPPING=1") }
 
 // reloading carries the time by which systemd orders it.
-func (n *notifier) reloading() error {
+func (n *notifier) reloading() {
 	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return err
-	}
-	return n.say(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000))
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // fails for no clock that Linux has
+	n.say(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000))
 }
 
-// watch pings the watchdog at half its interval for as long as alive says so.
-func (n *notifier) watch(ctx context.Context, alive func(context.Context) error, failed func(error)) {
+// watch pings the watchdog at half its interval for as long as alive returns
+// nil in time.
+func (n *notifier) watch(ctx context.Context, alive func(context.Context) error) {
 	if n.watchdog == 0 {
 		return
 	}
@@ -74,11 +75,11 @@ func (n *notifier) watch(ctx context.Context, alive func(context.Context) error,
 		check, cancel := context.WithTimeout(ctx, n.watchdog/2)
 		err := alive(check)
 		cancel()
-		if err == nil {
-			err = n.say("WATCHDOG=1")
-		}
-		if err != nil && ctx.Err() == nil {
-			failed(err)
+		switch {
+		case err == nil:
+			n.say("WATCHDOG=1")
+		case ctx.Err() == nil:
+			n.log.Error("the daemon does not answer itself", "error", err)
 		}
 	}
 }

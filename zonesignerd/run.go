@@ -15,17 +15,15 @@ import (
 	"zonesigner/zonesignerd/internal/api"
 )
 
-// runNode runs the daemon until ctx ends. It calls ready once, with what it
-// offers to the operator, when it can answer.
-var runNode = func(ctx context.Context, cfg *config.Daemon, opts nodeOptions) error {
-	return errors.New("this build holds no daemon")
+// daemon is what runs behind the commands' socket.
+type daemon interface {
+	api.Backend
+	Close()
 }
 
-type nodeOptions struct {
-	ConfigFile string
-	Version    string
-	Log        *slog.Logger
-	Ready      func(api.Backend)
+// startNode starts the daemon; load reads the configuration again.
+var startNode = func(ctx context.Context, cfg *config.Daemon, log *slog.Logger, load func() (*config.Daemon, error)) (daemon, error) {
+	return nil, errors.New("this build holds no daemon")
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -52,71 +50,53 @@ func (a *app) runDaemon(ctx context.Context) error {
 		return err
 	}
 
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	// From the first moment: a SIGHUP while the daemon starts must not end it.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	systemd := newNotifier()
-	tell := func(err error) {
-		if err != nil {
-			log.Warn("systemd was not told", "error", err)
-		}
+
+	d, err := startNode(ctx, cfg, log, func() (*config.Daemon, error) { return config.LoadDaemon(a.configPath()) })
+	if err != nil {
+		return err
 	}
-	var serving sync.WaitGroup
-	ready := func(b api.Backend) {
-		l, err := api.Listen(cfg.Socket.Path)
-		if err != nil {
-			cancel(err)
-			return
-		}
-		serving.Go(func() {
-			if err := api.NewServer(b, access, log).Serve(ctx, l); err != nil {
-				cancel(err)
-			}
-		})
-		serving.Go(func() { reloadOnHangup(ctx, hangup, b, systemd, log) })
-		serving.Go(func() {
-			systemd.watch(ctx, func(ctx context.Context) error { _, err := b.Status(ctx); return err }, tell)
-		})
-		log.Info("ready", "operator", cfg.Operator, "socket", cfg.Socket.Path)
-		tell(systemd.ready())
+	defer d.Close()
+	l, err := api.Listen(cfg.Socket.Path)
+	if err != nil {
+		return err
 	}
-	forget := context.AfterFunc(ctx, func() { tell(systemd.stopping()) })
-	defer forget()
-	err = runNode(ctx, cfg, nodeOptions{ConfigFile: a.configPath(), Version: programVersion(), Log: log, Ready: ready})
-	cancel(err)
-	serving.Wait()
-	// What made us stop says more than what stopping led to.
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
+	s := newNotifier(log)
+	ctx, cancel := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
+	beside.Go(func() { reloadOnHangup(ctx, hangup, d, s, log) })
+	beside.Go(func() {
+		s.watch(ctx, func(ctx context.Context) error { _, err := d.Status(ctx); return err })
+	})
+	beside.Go(func() {
+		<-ctx.Done()
+		s.stopping()
+	})
+	log.Info("ready", "operator", cfg.Operator, "socket", cfg.Socket.Path)
+	s.ready()
+	return api.NewServer(d, access, log).Serve(ctx, l)
 }
 
 // reloadOnHangup reads the configuration again at each SIGHUP.
-func reloadOnHangup(ctx context.Context, hangup <-chan os.Signal, b api.Backend, systemd *notifier, log *slog.Logger) {
+func reloadOnHangup(ctx context.Context, hangup <-chan os.Signal, b api.Backend, s *notifier, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangup:
 		}
-		if err := systemd.reloading(); err != nil {
-			log.Warn("systemd was not told", "error", err)
-		}
+		s.reloading()
 		if result, err := b.Reload(ctx); err != nil {
 			log.Error("reload failed, what was in force stays", "error", err)
 		} else {
 			log.Info("reloaded", "changed", result.Changed)
 		}
-		if err := systemd.ready(); err != nil {
-			log.Warn("systemd was not told", "error", err)
-		}
+		s.ready()
 	}
 }
 
