@@ -61,9 +61,8 @@ func (e syntaxError) Error() string {
 	if i := strings.LastIndex(s, " at line: "); i >= 0 {
 		s = s[:i]
 	}
-	s = strings.TrimPrefix(s, "dns: ")
-	if _, rest, ok := strings.Cut(s, ": "); ok && strings.HasPrefix(s, "/") {
-		s = rest
+	if _, rest, ok := strings.Cut(s, "dns: "); ok {
+		return rest
 	}
 	return s
 }
