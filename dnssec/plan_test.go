@@ -261,8 +261,8 @@ func TestIncremental(t *testing.T) {
 						want := !had || base.sets[j] != s
 						if !want {
 							k := slices.IndexFunc(base.signaturesAt(j), g.sameKey)
-							left := int64(base.signaturesAt(j)[k].Expiration) - int64(q.Time)
-							want = left <= int64(q.Refresh)
+							// k < 0: glue before
+							want = k < 0 || int64(base.signaturesAt(j)[k].Expiration)-int64(q.Time) <= int64(q.Refresh)
 							if !want && g != base.signaturesAt(j)[k] {
 								rt.Fatalf("%s %s: kept signature changed", s.Owner, TypeName(s.Type))
 							}
@@ -473,8 +473,8 @@ func TestParseManifestRefuses(t *testing.T) {
 		"data after the end":           good + "\n",
 		"line 4: \"01\"":               strings.Replace(good, "serial 2026112002", "serial 01", 1),
 		"not in canonical form":        strings.Replace(good, "zone example.", "zone EXAMPLE.", 1),
-		"out of order":                 strings.Replace(good, lines[16]+lines[17], lines[17]+lines[16], 1),
-		"expected \"item\"":            strings.Replace(good, lines[16], "", 1),
+		"out of order":                 strings.Replace(good, lines[17]+lines[18], lines[18]+lines[17], 1),
+		"expected \"item\"":            strings.Replace(good, lines[18], "", 1),
 		"is not a SHA-256 digest":      strings.Replace(good, "content ", "content AB", 1),
 		"expected \"zone\" and 1 more": strings.Replace(good, "zone example.", "zone example. x", 1),
 		"line too long":                strings.Replace(good, "zone example.", "zone "+strings.Repeat("x", 10000), 1),
