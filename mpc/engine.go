@@ -11,6 +11,9 @@ import (
 type Engine[S any] interface {
 	// Name is what configuration, key shares and statements call it.
 	Name() string
+	// Active reports whether it withstands parties that alter the protocol,
+	// not only such that read.
+	Active() bool
 	// Supports reports an ArgumentError when the protocol cannot serve g.
 	Supports(g Group) error
 	// Signers reports an ArgumentError when set may not sign for g.

@@ -148,7 +148,10 @@ func (k *KeyShare) testSignature(ctx context.Context, net mpc.Network, shop work
 	if err != nil {
 		return view, sig, err
 	}
-	sigs, err := s.openRun(ctx, net, "test", all, opening, k.Public, own, [][32]byte{sha256.Sum256(message[:])})
+	sigs, err := s.openRun(ctx, net, spending{
+		round: "test", set: all, opening: opening, public: k.Public, suspects: without(all, net.Self()),
+		own: own, digests: [][32]byte{sha256.Sum256(message[:])},
+	})
 	if err != nil {
 		return view, sig, err
 	}
@@ -182,7 +185,7 @@ func endorse(ctx context.Context, net mpc.Network, id mpc.Identity, transcript [
 		case len(b) < 32 || !id.Verify(p, append([]byte("zonesigner key endorsement v1\n"), b[:32]...), b[32:]):
 			return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "its signature on the transcript of the key is wrong"}
 		case !bytes.Equal(b[:32], transcript[:]):
-			return dispute(net, "operators hold different transcripts of the key")
+			return dispute(without(net.Parties(), net.Self()), "operators hold different transcripts of the key")
 		}
 	}
 	return nil

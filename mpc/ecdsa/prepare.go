@@ -79,13 +79,16 @@ func (s *Signer) prepareChunk(ctx context.Context, net mpc.Network, shop worksho
 	}
 	id := mpc.Digest("zonesigner chunk v1", append([][]byte{t.view[:], []byte(ks.ID), uint64Bytes(ks.Epoch), []byte(pool.Set),
 		[]byte(pool.Stripe), uint64Bytes(uint64(index)), uint64Bytes(uint64(count))}, commitments...)...)
+	if s.holes.noView {
+		id = mpc.Digest("label", []byte(label))
+	}
 	views, err := mpc.Exchange(ctx, net, label+"/view", id[:])
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range net.Parties() {
-		if !bytes.Equal(views[p], id[:]) && !s.holes.noView {
-			return nil, dispute(net, "operators hold different views of a chunk")
+		if !bytes.Equal(views[p], id[:]) {
+			return nil, dispute(without(net.Parties(), net.Self()), "operators hold different views of a chunk")
 		}
 	}
 	if !set.Contains(net.Self()) {
@@ -141,10 +144,13 @@ func commitToR(ctx context.Context, net mpc.Network, g mpc.Group, set mpc.Signer
 	return own, commitments, nil
 }
 
-// dispute blames everybody but this party: at least one of them cheated.
-func dispute(net mpc.Network, what string) error {
-	others := slices.DeleteFunc(slices.Clone(net.Parties()), func(p mpc.PartyID) bool { return p == net.Self() })
-	return &mpc.CheatError{Parties: others, Disputed: len(others) > 1, What: what}
+// dispute blames suspects: at least one of them cheated.
+func dispute(suspects []mpc.PartyID, what string) error {
+	return &mpc.CheatError{Parties: suspects, Disputed: len(suspects) > 1, What: what}
+}
+
+func without(parties []mpc.PartyID, self mpc.PartyID) []mpc.PartyID {
+	return slices.DeleteFunc(slices.Clone(parties), func(p mpc.PartyID) bool { return p == self })
 }
 
 func uint64Bytes(u uint64) []byte { return binary.BigEndian.AppendUint64(nil, u) }

@@ -12,7 +12,8 @@ import (
 type Protocol interface {
 	// Name is the engine's name.
 	Name() string
-	// Supports and Signers are those of mpc.Engine.
+	// Active, Supports and Signers are those of mpc.Engine.
+	Active() bool
 	Supports(g mpc.Group) error
 	Signers(g mpc.Group, set mpc.SignerSet) error
 

@@ -18,7 +18,7 @@ import (
 // members of req.Set, and nobody else, are in net and call it with the same
 // request. A run that was begun leaves its tuples spent, whatever happens.
 func (s *Signer) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest, progress func(done int)) ([]mpc.Signature, error) {
-	ks, _, err := s.key(req.Key, req.Set)
+	ks, protocol, err := s.key(req.Key, req.Set)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,11 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest,
 	if err != nil {
 		return nil, err
 	}
-	session := &signing{signer: s, net: net, req: req, key: ks, opening: opening}
+	suspects := without(req.Set, net.Self())
+	if !protocol.Active() { // tuples were not verified: a party that does not sign may have spoiled them
+		suspects = without(ks.Group.Parties, net.Self())
+	}
+	session := &signing{signer: s, net: net, req: req, key: ks, opening: opening, suspects: suspects}
 	digests := make([][32]byte, len(req.Messages))
 	for i, m := range req.Messages {
 		digests[i] = sha256.Sum256(m)
@@ -114,6 +118,8 @@ type signing struct {
 	req     mpc.SignRequest
 	key     *KeyShare
 	opening *mpc.Opening
+	// suspects of a signature that does not verify
+	suspects []mpc.PartyID
 }
 
 // runState is a run whose tuples are spent and whose statement is signed.
@@ -165,7 +171,10 @@ func (s *signing) finish(ctx context.Context, state *runState) ([]mpc.Signature,
 	if err := s.exchangeStatements(ctx, state); err != nil {
 		return nil, err
 	}
-	return s.signer.openRun(ctx, s.net, state.round, s.req.Set, s.opening, s.key.Public, state.shares, state.digests)
+	return s.signer.openRun(ctx, s.net, spending{
+		round: state.round, set: s.req.Set, opening: s.opening, public: s.key.Public, suspects: s.suspects,
+		own: state.shares, digests: state.digests,
+	})
 }
 
 // exchangeStatements returns when every member has signed the same statement.
@@ -222,9 +231,21 @@ func differences(ours, theirs *Statement) string {
 	return fmt.Sprint(names)
 }
 
+// spending is what one run opens.
+type spending struct {
+	round    string // prefix of its rounds
+	set      mpc.SignerSet
+	opening  *mpc.Opening
+	public   p256.Point
+	suspects []mpc.PartyID // of a signature that does not verify
+	own      *run
+	digests  [][32]byte
+}
+
 // openRun is the signing phase of Figure 4 for a run of tuples: two rounds,
 // then the check of every signature.
-func (s *Signer) openRun(ctx context.Context, net mpc.Network, round string, set mpc.SignerSet, opening *mpc.Opening, public p256.Point, own *run, digests [][32]byte) ([]mpc.Signature, error) {
+func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]mpc.Signature, error) {
+	own, digests, set, round := sp.own, sp.digests, sp.set, sp.round
 	n := len(digests)
 	// Figure 4, signing, step 1: R ← Open(⟨k⟩), every share against its commitment.
 	got, err := mpc.Exchange(ctx, net, round+"/R", own.rShares)
@@ -244,7 +265,7 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, round string, set
 			}
 		}
 	}
-	R, err := opening.Points("opening of R", points)
+	R, err := sp.opening.Points("opening of R", points)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +275,7 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, round string, set
 	r := make([]p256.Scalar, n)
 	for i := range R {
 		if r[i], err = R[i].X(); err != nil || r[i].IsZero() {
-			return nil, dispute(net, fmt.Sprintf("R of tuple %d has no usable x coordinate", own.from+i))
+			return nil, dispute(sp.suspects, fmt.Sprintf("R of tuple %d has no usable x coordinate", own.from+i))
 		}
 	}
 
@@ -273,18 +294,18 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, round string, set
 			return nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "shares of s: " + err.Error()}
 		}
 	}
-	sig, err := opening.Scalars("opening of s", scalars)
+	sig, err := sp.opening.Scalars("opening of s", scalars)
 	if err != nil {
 		return nil, err
 	}
 
 	// Nothing leaves that does not verify; zeros are refused there.
-	bad, err := p256.VerifyBatch(public, digests, r, sig, R, rand.Reader)
+	bad, err := p256.VerifyBatch(sp.public, digests, r, sig, R, rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("verify signatures: %w", err)
 	}
 	if len(bad) > 0 && !s.holes.noFinalCheck {
-		return nil, dispute(net, fmt.Sprintf("%d of %d signatures do not verify, the first for tuple %d", len(bad), n, own.from+bad[0]))
+		return nil, dispute(sp.suspects, fmt.Sprintf("%d of %d signatures do not verify, the first for tuple %d", len(bad), n, own.from+bad[0]))
 	}
 	out := make([]mpc.Signature, n)
 	for i := range out {

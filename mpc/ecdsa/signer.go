@@ -44,15 +44,14 @@ var _ mpc.Signer = (*Signer)(nil)
 
 // holes takes defences out, so that tests can show what each is for.
 type holes struct {
-	noCommitments bool // to shares of R (section 6)
+	noCommitments bool // to shares of R
 	noStatements  bool // need to be the same for all
 	noDegree      bool // check of openings
 	noFinalCheck  bool // of signatures
-	noView        bool // need to be the same for all, to store a chunk
-	noTranscript  bool // of key generation, equal and signed
+	noView        bool // need to be the same for all: a chunk is a label, not a hash
 	noKeyCommit   bool // to shares of the public key
-	spendLast     bool // after the statement instead of before
 	noTestSign    bool // after key generation
+	noTranscript  bool // of key generation, equal and signed
 }
 
 // NewSigner checks cfg and fills in its defaults.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -40,7 +42,8 @@ type store struct {
 	next   map[mpc.ChunkID]int
 	order  []mpc.ChunkID
 	mark   uint64
-	events []string // what was spent, in order
+	// forgets makes it a disk that loses what was spent.
+	forgets bool
 }
 
 var errSpent = errors.New("spent")
@@ -61,9 +64,10 @@ func (s *store) Spend(_ mpc.PoolID, r mpc.TupleRange, _ [32]byte) ([]byte, mpc.M
 	if !ok || r.From < s.next[r.Chunk] || r.From+r.Count > c.Count {
 		return nil, mpc.Mark{}, errSpent
 	}
-	s.next[r.Chunk] = r.From + r.Count
+	if !s.forgets {
+		s.next[r.Chunk] = r.From + r.Count
+	}
 	s.mark++
-	s.events = append(s.events, "spend")
 	return append([]byte(nil), c.Blob...), mpc.Mark{Generation: s.mark}, nil
 }
 
@@ -149,8 +153,8 @@ func (w *world) all(f func(ctx context.Context, net mpc.Network) error) map[mpc.
 	return w.among(w.group.Parties, f)
 }
 
-// among runs f for each of parties in a fresh session. When one fails the
-// others are told by the end of their context, so that nobody waits for ever.
+// among runs f for each of parties in a fresh session of at most a minute: in
+// a bubble of testing/synctest that is no time at all once everybody waits.
 func (w *world) among(parties []mpc.PartyID, f func(ctx context.Context, net mpc.Network) error) map[mpc.PartyID]error {
 	w.t.Helper()
 	w.sessions++
@@ -158,14 +162,13 @@ func (w *world) among(parties []mpc.PartyID, f func(ctx context.Context, net mpc
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	errs := map[mpc.PartyID]error{}
 	for _, end := range ends {
 		wg.Go(func() {
-			defer end.Close()
 			net := mpc.Network(end)
 			if w.wrap != nil {
 				net = w.wrap(net)
@@ -174,13 +177,23 @@ func (w *world) among(parties []mpc.PartyID, f func(ctx context.Context, net mpc
 			mu.Lock()
 			defer mu.Unlock()
 			errs[end.Self()] = err
-			if err != nil {
-				cancel()
-			}
 		})
 	}
 	wg.Wait()
+	for _, end := range ends {
+		end.Close()
+	}
 	return errs
+}
+
+// inWorld runs f in a bubble, with a group of three that has a key.
+func inWorld(t *testing.T, n, threshold int, engine mpc.Engine[p256.Scalar], f func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, n, threshold, engine, 8)
+		w.generate()
+		f(t, w)
+	})
 }
 
 func (w *world) key() *KeyShare { return w.keys[w.group.Parties[0]] }

@@ -61,6 +61,9 @@ func (e Engine) Name() string {
 	return "shamir"
 }
 
+// Active tells "mal-shamir" from "shamir".
+func (e Engine) Active() bool { return e.active }
+
 // Supports wants t < n/2 and at most 35 seeds.
 func (e Engine) Supports(g mpc.Group) error {
 	if err := g.Validate(); err != nil {
