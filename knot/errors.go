@@ -1,6 +1,7 @@
 package knot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +15,7 @@ import (
 // Callers decide by these, with errors.Is.
 var (
 	// ErrUnavailable: Knot cannot be reached, or broke off. After Apply it
-	// means that the outcome is unknown until ZoneStatus tells the serial.
+	// means that the outcome is not known; see there.
 	ErrUnavailable = errors.New("knot is not available")
 	// ErrProtocol: the answer is not the control protocol.
 	ErrProtocol = errors.New("broken control protocol")
@@ -71,6 +72,8 @@ func (e *ControlError) Is(target error) bool { return knotWords[e.Msg] == target
 func unavailable(path string, timeout time.Duration, err error) error {
 	hint := "see knotd's log"
 	switch {
+	case errors.Is(err, context.Canceled):
+		hint = "the caller gave up"
 	case errors.Is(err, fs.ErrNotExist):
 		hint = "is knotd running, and is this its control listen path?"
 	case errors.Is(err, syscall.ECONNREFUSED):

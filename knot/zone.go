@@ -202,9 +202,10 @@ func apexSerial(zone string, records []Record) (uint32, error) {
 
 // Apply makes the change in one transaction, and returns when Knot serves the
 // new serial. On any error nothing of the change is served, but for
-// ErrUnavailable, after which ZoneStatus tells which version is. ErrDiffers
-// means that Knot does not hold what the change was made from: apply it in
-// full.
+// ErrUnavailable, after which the commit may have gone through, or may yet:
+// apply the same change again, and ErrSerial with the served serial equal to
+// the new one says that it has. ErrDiffers means that Knot does not hold what
+// the change was made from: apply it in full.
 //
 // It is for a zone of the public Knot, which nobody else writes.
 func (c *Control) Apply(ctx context.Context, zone string, ch Change) error {
@@ -229,21 +230,19 @@ func (c *Control) Apply(ctx context.Context, zone string, ch Change) error {
 }
 
 func (k *conn) apply(zone string, serial uint32, ch Change) error {
-	before, err := k.status(zone)
-	if err != nil {
-		return err
-	}
-	if !before.Exists {
-		return ErrZoneUnknown
-	}
-	// 3.2 would let the serial stand still or go back.
-	if before.HasSerial && !serialAhead(before.Serial, serial) {
-		return fmt.Errorf("%w: served is %d", ErrSerial, before.Serial)
-	}
 	if err := k.begin(zone); err != nil {
 		return err
 	}
-	n, err := k.fill(zone, ch)
+	// Within the transaction the serial cannot move. 3.2 would let it stand
+	// still or go back.
+	before, err := k.status(zone)
+	if err == nil && before.HasSerial && !serialAhead(before.Serial, serial) {
+		err = fmt.Errorf("%w: served is %d", ErrSerial, before.Serial)
+	}
+	n := 0
+	if err == nil {
+		n, err = k.fill(zone, ch)
+	}
 	if err == nil {
 		budget := k.ctl.timeout + time.Duration(n)*time.Second/commitRate
 		err = k.zoneCommand("zone-commit", zone, budget)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -353,16 +354,75 @@ func TestSocketVanishesAndComesBack(t *testing.T) {
 	apply(t, ctl, knot.Change{Add: records(t, soa(2))})
 }
 
-// One client that connects and is silent holds 3.2's only control thread; an
-// action must then end with its context, and work once the other is gone.
-func TestContextEnds(t *testing.T) {
-	_, ctl := public(t)
+// A client that connects and is silent holds the only control thread of 3.2.
+// An action then ends with its context, and works once that client is gone.
+func TestSilentClient(t *testing.T) {
+	s, ctl := public(t)
+	silent, err := net.Dial("unix", s.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := ctl.Version(ctx); err != nil && !errors.Is(err, knot.ErrUnavailable) {
+		t.Fatal(err) // 3.4 and later serve both
+	}
+	silent.Close()
+	if _, err := ctl.Version(ctxOf(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Actions of several goroutines take turns, and a cancelled one does not wait
+// for its turn.
+func TestTurns(t *testing.T) {
+	s, ctl := public(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := ctl.Version(ctx); !errors.Is(err, knot.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("cancelled: %v", err)
 	}
-	if _, err := ctl.Version(ctxOf(t)); err != nil {
+	for i := range 8 {
+		s.AddZone(knottest.Zone{Name: fmt.Sprintf("z%d.", i)})
+	}
+	errs := make(chan error)
+	for i := range 8 {
+		go func() {
+			zone := fmt.Sprintf("z%d.", i)
+			var err error
+			for serial := 1; serial <= 10 && err == nil; serial++ {
+				err = ctl.Apply(ctxOf(t), zone, knot.Change{Full: true, Add: []knot.Record{
+					{Owner: zone, TTL: 1, Type: "SOA", Data: fmt.Sprintf(". . %d 1 1 1 1", serial)}, {Owner: zone, TTL: 1, Type: "NS", Data: "ns."}}})
+			}
+			errs <- err
+		}()
+	}
+	for range 8 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A purged zone is not served, and a push in full brings it back, even under
+// a lower serial.
+func TestPurge(t *testing.T) {
+	s, ctl := public(t)
+	apply(t, ctl, knot.Change{Full: true, Add: records(t, soa(9)+base)})
+	if err := ctl.Purge(ctxOf(t), example); err != nil {
 		t.Fatal(err)
 	}
+	st, err := ctl.ZoneStatus(ctxOf(t), example)
+	if err != nil || !st.Exists || st.HasSerial {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	if m := s.Query(example, dns.TypeSOA); m.Rcode != dns.RcodeServerFailure {
+		t.Fatalf("served: %v", m)
+	}
+	apply(t, ctl, knot.Change{Full: true, Add: records(t, soa(3)+base)})
+	s.Kill()
+	s.Restart()
+	s.WaitSerial(example, 3)
+	wantZone(t, ctl, soa(3)+base)
 }
