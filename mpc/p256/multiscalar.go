@@ -104,14 +104,13 @@ func (m *multiScalar) fill(at, width uint) {
 // 2^(width-1): the bits there, less 2^width if the top one is set, plus the
 // bit below them.
 func signedDigit(k u256, at, width uint) int {
-	d := int(k.bits(at, width))
-	if at > 0 {
-		d += int(k.bits(at-1, 1))
+	var v int // the bits there and the one below
+	if at == 0 {
+		v = int(k.bits(0, width)) << 1
+	} else {
+		v = int(k.bits(at-1, width+1))
 	}
-	if k.bits(at+width-1, 1) == 1 {
-		d -= 1 << width
-	}
-	return d
+	return (v+1)>>1 - v>>width<<width
 }
 
 // halve adds the points of each bucket in pairs. It reports false, and does

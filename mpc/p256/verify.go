@@ -31,9 +31,10 @@ func VerifySignature(pk Point, digest [32]byte, sig [64]byte) bool {
 // or R ≠ (m/s)·G + (r/s)·pk. The last is checked as one sum over the batch,
 // Σ ρᵢ·Rᵢ = (Σ ρᵢ·mᵢ/sᵢ)·G + (Σ ρᵢ·rᵢ/sᵢ)·pk, with 128-bit ρᵢ that are drawn
 // from rand here, after everything is fixed: a bad batch passes with
-// probability 2⁻¹²⁸. (Bellare, Garay and Rabin, "Fast batch verification for
+// probability 2⁻¹²⁸ (Bellare, Garay and Rabin, "Fast batch verification for
 // modular exponentiation and digital signatures", EUROCRYPT 1998: the small
-// exponents test.) Only if it fails are signatures checked one by one.
+// exponents test). If it fails, and where there are too few for it to pay,
+// signatures are checked one by one.
 func VerifyBatch(pk Point, digests [][32]byte, rs, ss []Scalar, Rs []Point, rand io.Reader) (bad []int, err error) {
 	n := len(digests)
 	if len(rs) != n || len(ss) != n || len(Rs) != n {
@@ -69,7 +70,7 @@ func VerifyBatch(pk Point, digests [][32]byte, rs, ss []Scalar, Rs []Point, rand
 		equations[j].sInv = inverses[j]
 		equations[j].rho = ScalarFromWide(coins[coinSize*i : coinSize*(i+1)])
 	}
-	if sumHolds(pk, equations) {
+	if len(equations) > fewEquations && sumHolds(pk, equations) {
 		return bad, nil
 	}
 	for j, e := range equations {
@@ -81,7 +82,10 @@ func VerifyBatch(pk Point, digests [][32]byte, rs, ss []Scalar, Rs []Point, rand
 	return bad, nil
 }
 
-const coinSize = 16 // bytes of a random coefficient
+const (
+	coinSize     = 16 // bytes of a random coefficient
+	fewEquations = 4  // are checked sooner one by one
+)
 
 // equation is R = (m/s)·G + (r/s)·pk, to be weighted by ρ.
 type equation struct {

@@ -232,15 +232,16 @@ func TestVerifyBatchArguments(t *testing.T) {
 
 func second(_ []int, err error) error { return err }
 
-// forgedPair makes two "signatures" on chosen digests without the key. Each
-// fails, but their errors cancel in a sum with equal coefficients.
-func forgedPair(t *testing.T, pk Point) *batch {
+// withForgedPair makes the first two of a batch "signatures" on chosen digests
+// that take no key. Each fails, but their errors cancel in a sum with equal
+// coefficients.
+func withForgedPair(t *testing.T, n int) *batch {
 	t.Helper()
-	b := &batch{pk: pk, rs: make([]Scalar, 2), ss: make([]Scalar, 2)}
+	b := newBatch(t, n)
 	ks := randomScalars(t, 2)
-	b.Rs = BaseMultBatch(ks)
-	for i := range b.Rs {
-		b.digests = append(b.digests, sha256.Sum256([]byte{'e', 'v', 'i', 'l', byte(i)}))
+	for i, k := range ks {
+		b.Rs[i] = BaseMult(k)
+		b.digests[i] = sha256.Sum256([]byte{'e', 'v', 'i', 'l', byte(i)})
 		b.rs[i], _ = b.Rs[i].X()
 	}
 	// r₁/s₁ + r₂/s₂ = 0 takes the key out; (m₁/s₁ + m₂/s₂)·G = R₁ + R₂.
@@ -254,8 +255,9 @@ func forgedPair(t *testing.T, pk Point) *batch {
 // The defence is that the coefficients are random: with coins that are all the
 // same the attack passes.
 func TestAttackErrorsThatCancel(t *testing.T) {
-	forged := forgedPair(t, BaseMult(randomScalars(t, 1)[0]))
-	sameCoins := bytes.NewReader(bytes.Repeat([]byte{7}, 16*2))
+	const n = 10
+	forged := withForgedPair(t, n)
+	sameCoins := bytes.NewReader(bytes.Repeat([]byte{7}, coinSize*n))
 	if bad, err := forged.verify(sameCoins); bad != nil || err != nil {
 		t.Fatalf("the attack is no attack: bad %v, %v", bad, err)
 	}
