@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 )
 
 // Point is a point of P-256. The zero value is the identity. Points are
@@ -74,21 +75,18 @@ func (p Point) Equal(q Point) bool {
 
 // MultSmall returns k·p in time that depends on k, which must be public.
 func (p Point) MultSmall(k int64) Point {
+	size := uint64(k)
 	if k < 0 {
-		p = p.Neg()
+		p, size = p.Neg(), -size
 	}
-	// The negation of the least int64 is right again as an unsigned number.
-	magnitude := uint64(k)
-	if k < 0 {
-		magnitude = -magnitude
+	if size == 0 {
+		return Point{}
 	}
-	var sum Point
-	for ; magnitude > 0; magnitude >>= 1 {
-		if magnitude&1 == 1 {
+	sum := p
+	for i := bits.Len64(size) - 2; i >= 0; i-- {
+		sum = sum.Double()
+		if size>>i&1 == 1 {
 			sum = sum.Add(p)
-		}
-		if magnitude > 1 {
-			p = p.Double()
 		}
 	}
 	return sum
