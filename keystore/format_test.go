@@ -157,28 +157,35 @@ func FuzzChunkRecord(f *testing.F) {
 	})
 }
 
-// FuzzFile gives any bytes as a keystore file. What verify lets through, the
-// database library must be able to open and walk without harm.
+// FuzzFile damages a keystore file: edits are 2 bytes of place and 1 of change
+// each, then the file is cut by cut. What verify lets through, the database
+// library must be able to open and use without harm.
 func FuzzFile(f *testing.F) {
-	small, err := os.ReadFile(filepath.Join(fixture, FileName))
+	good, err := os.ReadFile(filepath.Join(fixture, FileName))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(small, uint32(0), uint32(0))
-	f.Add(small, uint32(4096+12), uint32(0xff000000))
-	f.Add(small[:8192], uint32(0), uint32(0))
-	f.Add([]byte("no keystore"), uint32(0), uint32(0))
-	f.Fuzz(func(t *testing.T, content []byte, at, change uint32) {
-		content = bytes.Clone(content)
-		if len(content) >= 4 {
-			at %= uint32(len(content) - 3)
-			native.PutUint32(content[at:], native.Uint32(content[at:])^change)
+	f.Add([]byte{}, uint16(0))
+	f.Add([]byte{}, uint16(20000))
+	// Heads of pages: kind, count, overflow; an element; the newest meta page.
+	for _, place := range []uint16{8, 10, 15, 16, 20, 28, 48, 56} {
+		for _, page := range []uint16{0, 1, 2, 3, 4, 5, 6, 7} {
+			f.Add(append(native.AppendUint16(nil, page*4096+place), 0xff), uint16(0))
 		}
+	}
+	f.Fuzz(func(t *testing.T, edits []byte, cut uint16) {
+		content := bytes.Clone(good)
+		for ; len(edits) >= 3; edits = edits[3:] {
+			content[int(native.Uint16(edits))%len(content)] ^= edits[2]
+		}
+		content = content[:len(content)-min(int(cut), len(content))]
 		e := surround(t)
 		must(t, os.MkdirAll(e.dir, 0o700))
 		must(t, os.WriteFile(e.path(), content, 0o600))
-		e.opt.Seal = KeyFile(filepath.Join(fixture, "key"))
-		must(t, os.Chmod(filepath.Join(fixture, "key"), 0o600)) // a checkout may widen it
+		key, err := os.ReadFile(filepath.Join(fixture, "key"))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(e.dir, "key"), key, 0o600)) // a checkout may widen it
+		e.opt.Seal, e.opt.RunDir = KeyFile(filepath.Join(e.dir, "key")), ""
 		s, err := Open(e.dir, e.opt)
 		if err != nil {
 			return

@@ -1,0 +1,87 @@
+package keystore
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// The attacks of the other tests, each with its defence taken out, to see that
+// it was the defence that held. (Restored disks: TestRestoredDisk; spending
+// that is not durable: TestKillNotices.)
+
+// A chunk id is remembered for ever. Without the memory, a chunk whose tuples
+// are spent comes in again.
+func TestWithoutMemoryOfChunks(t *testing.T) {
+	e := surround(t)
+	s := e.create(t)
+	id := chunkID("c")
+	must(t, s.AddChunk(testPool, id, 1, []byte("blob")))
+	_, _, err := s.Spend(testPool, id, 0, 1, [32]byte{1})
+	must(t, err)
+	wantErr(t, s.AddChunk(testPool, id, 1, []byte("blob")), ErrKnownChunk)
+	must(t, s.Close())
+	raw(t, e, func(tx *bolt.Tx) error { return tx.Bucket(bucketIDs).Delete(id[:]) })
+	s = e.open(t)
+	must(t, s.AddChunk(testPool, id, 1, []byte("blob")))
+	if _, _, err := s.Spend(testPool, id, 0, 1, [32]byte{2}); err != nil {
+		t.Fatalf("without the defence the attack should succeed: %v", err)
+	}
+}
+
+// A value is bound to its place. Where the reader does not name the place
+// itself, but takes the writer's word for it, exchanged values open.
+func TestWithoutBindingToPlace(t *testing.T) {
+	s := surround(t).create(t)
+	two := s.box.seal([]byte("secret of k2"), []byte("k2"), bucketSecrets)
+	for _, place := range []struct {
+		key    string
+		bucket [][]byte
+	}{
+		{"k1", [][]byte{bucketSecrets}},
+		{"k2", [][]byte{bucketKeys}},
+		{"k2", [][]byte{bucketRecords, bucketSecrets}},
+		{"", [][]byte{bucketSecrets, []byte("k2")}},
+		{"secretsk2", nil},
+	} {
+		_, err := s.box.open(two, []byte(place.key), place.bucket...)
+		wantErr(t, err, ErrDamaged)
+	}
+	if _, err := s.box.open(two, []byte("k2"), bucketSecrets); err != nil {
+		t.Fatalf("without the defence the attack should succeed: %v", err)
+	}
+}
+
+// Deleted secrets are overwritten. Without the wipe they stay in the file.
+func TestWithoutWipe(t *testing.T) {
+	e := surround(t)
+	s := e.create(t)
+	must(t, s.PutKey(testKey("k1")))
+	var sealed []byte
+	must(t, s.view(func(tx *bolt.Tx) error { sealed = bytes.Clone(tx.Bucket(bucketSecrets).Get([]byte("k1"))); return nil }))
+	there := func() bool {
+		content, err := os.ReadFile(e.path())
+		must(t, err)
+		return bytes.Contains(content, sealed)
+	}
+	must(t, s.update(func(tx *bolt.Tx) error { // DeleteKey without its wipe
+		return errors.Join(tx.Bucket(bucketKeys).Delete([]byte("k1")), tx.Bucket(bucketSecrets).Delete([]byte("k1")))
+	}))
+	if !there() {
+		t.Fatal("without the defence the secret should still be there")
+	}
+	must(t, s.Wipe())
+	if there() {
+		t.Fatal("the wipe leaves the secret")
+	}
+	// The wipe took nothing else.
+	must(t, s.PutKey(testKey("k2")))
+	s = reopen(t, e, s)
+	if k, err := s.Key("k2"); err != nil || !strings.HasPrefix(string(k.Secret), "very secret") {
+		t.Fatal(err)
+	}
+}
