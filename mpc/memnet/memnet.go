@@ -143,6 +143,7 @@ func (h *Hub) send(ctx context.Context, m Message) error {
 	if fault == nil {
 		return h.deliver(ctx, m)
 	}
+	m.Payload = slices.Clone(m.Payload) // the sender may use its own again
 	for _, out := range fault(m) {
 		if err := h.deliver(ctx, out); err != nil {
 			return err

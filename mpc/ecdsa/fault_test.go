@@ -1,0 +1,214 @@
+package ecdsa
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
+)
+
+// phase is one protocol from start to end, in a world that is ready for it.
+type phase struct {
+	name  string
+	ready func(w *world)
+	// play runs it; good lists the parties that ended with a result.
+	play func(w *world) (errs map[mpc.PartyID]error, good func(p mpc.PartyID) bool)
+}
+
+func phases() []phase {
+	return []phase{
+		{
+			name:  "generate",
+			ready: func(*world) {},
+			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
+				w.keys = map[mpc.PartyID]*KeyShare{}
+				errs := w.all(func(ctx context.Context, net mpc.Network) error {
+					k, err := GenerateKey(ctx, net, w.ids[net.Self()], w.group, w.protocol, []byte("example. zsk"))
+					w.put(net.Self(), k)
+					return err
+				})
+				return errs, func(p mpc.PartyID) bool { return w.keys[p] != nil }
+			},
+		},
+		{
+			name:  "prepare",
+			ready: func(w *world) { w.generate() },
+			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
+				had := len(w.stores["b"].order)
+				errs := w.prepare(allABC, 2)
+				return errs, func(p mpc.PartyID) bool { return len(w.stores[p].order) > had }
+			},
+		},
+		{
+			name: "sign",
+			ready: func(w *world) {
+				w.generate()
+				w.mustPrepare(allABC, 8)
+			},
+			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
+				req := w.request(allABC, message)
+				req.Tuples = []mpc.TupleRange{{Chunk: req.Tuples[0].Chunk, From: w.stores["b"].next[req.Tuples[0].Chunk], Count: 1}}
+				sigs, errs := w.sign(req, nil)
+				return errs, func(p mpc.PartyID) bool { return sigs[p] != nil && w.verify(message, sigs[p][0]) }
+			},
+		},
+	}
+}
+
+// faults are what the network or operator a does to one message from a to b.
+// A benign one must not be noticed; of any other b must not get a result, and
+// nobody may be blamed that it cannot have been.
+var faults = []struct {
+	name   string
+	benign bool
+	make   func(hub *memnet.Hub, old []byte) memnet.Fault
+}{
+	{"altered", false, func(*memnet.Hub, []byte) memnet.Fault {
+		return func(m memnet.Message) []memnet.Message {
+			m.Payload = slices.Clone(m.Payload)
+			m.Payload[len(m.Payload)-1] ^= 1
+			return []memnet.Message{m}
+		}
+	}},
+	{"cut short", false, func(*memnet.Hub, []byte) memnet.Fault {
+		return func(m memnet.Message) []memnet.Message {
+			m.Payload = m.Payload[:len(m.Payload)-1]
+			return []memnet.Message{m}
+		}
+	}},
+	{"made longer", false, func(*memnet.Hub, []byte) memnet.Fault {
+		return func(m memnet.Message) []memnet.Message {
+			m.Payload = append(slices.Clone(m.Payload), 0)
+			return []memnet.Message{m}
+		}
+	}},
+	{"empty", false, func(*memnet.Hub, []byte) memnet.Fault {
+		return func(m memnet.Message) []memnet.Message {
+			m.Payload = nil
+			return []memnet.Message{m}
+		}
+	}},
+	{"replayed from an earlier session", false, func(_ *memnet.Hub, old []byte) memnet.Fault {
+		return func(m memnet.Message) []memnet.Message {
+			m.Payload = old
+			return []memnet.Message{m}
+		}
+	}},
+	{"dropped", false, func(*memnet.Hub, []byte) memnet.Fault {
+		return func(memnet.Message) []memnet.Message { return nil }
+	}},
+	{"duplicated", true, func(*memnet.Hub, []byte) memnet.Fault {
+		return func(m memnet.Message) []memnet.Message { return []memnet.Message{m, m} }
+	}},
+	{"delayed past later ones", true, func(hub *memnet.Hub, _ []byte) memnet.Fault {
+		return func(m memnet.Message) []memnet.Message {
+			time.AfterFunc(time.Second, func() { hub.Deliver(m) })
+			return nil
+		}
+	}},
+}
+
+// TestEveryMessageEveryFault does each fault to each message of each phase.
+func TestEveryMessageEveryFault(t *testing.T) {
+	for _, ph := range phases() {
+		old := record(t, ph)
+		for _, round := range slices.Sorted(maps.Keys(old)) {
+			for _, f := range faults {
+				t.Run(ph.name+" "+round+" "+f.name, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := newWorld(t, 3, 1, active(), 8)
+						ph.ready(w)
+						fault := f.make(w.hub, old[round])
+						w.hub.SetFault(func(m memnet.Message) []memnet.Message {
+							if m.From != "a" || m.To != "b" || m.Round != round {
+								return []memnet.Message{m}
+							}
+							return fault(m)
+						})
+						errs, good := ph.play(w)
+						if f.benign {
+							for p, err := range errs {
+								if err != nil || !good(p) {
+									t.Errorf("%s fails: %v", p, err)
+								}
+							}
+							return
+						}
+						if errs["b"] == nil || good("b") {
+							t.Errorf("b has a result")
+						}
+						for p, err := range errs {
+							if cheat, ok := mpc.AsCheat(err); ok && slices.Contains(cheat.Parties, p) {
+								t.Errorf("%s blames itself", p)
+							}
+							if cheat, ok := mpc.AsCheat(err); ok && p != "a" && !slices.Contains(cheat.Parties, "a") && !contains(cheat.Parties, "b") {
+								t.Errorf("%s blames %v, who did nothing", p, cheat.Parties)
+							}
+							if cheat, ok := mpc.AsCheat(err); ok && p == "b" && !slices.Contains(cheat.Parties, "a") {
+								t.Errorf("b blames %v, it was a", cheat.Parties)
+							}
+						}
+						// What failed can be done again, with other tuples.
+						w.hub.SetFault(nil)
+						if errs, good := ph.play(w); errs["b"] != nil || !good("b") {
+							t.Errorf("afterwards b fails: %v", errs["b"])
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+func contains(ids []mpc.PartyID, p mpc.PartyID) bool { return slices.Contains(ids, p) }
+
+// record plays a phase without faults and returns the messages from a to b.
+func record(t *testing.T, ph phase) map[string][]byte {
+	t.Helper()
+	old := map[string][]byte{}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 1, active(), 8)
+		ph.ready(w)
+		var mu sync.Mutex
+		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
+			mu.Lock()
+			defer mu.Unlock()
+			if m.From == "a" && m.To == "b" {
+				old[m.Round] = slices.Clone(m.Payload)
+			}
+			return []memnet.Message{m}
+		})
+		errs, _ := ph.play(w)
+		for p, err := range errs {
+			if err != nil {
+				t.Fatalf("%s at %s: %v", ph.name, p, err)
+			}
+		}
+	})
+	return old
+}
+
+// A party that two different messages reach in one round has proof of cheating.
+func TestTwoMessagesInOneRound(t *testing.T) {
+	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+		w.mustPrepare(allABC, 1)
+		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
+			if m.From != "a" || m.To != "b" || !strings.HasSuffix(m.Round, "/R") {
+				return []memnet.Message{m}
+			}
+			second := m
+			second.Payload = slices.Clone(m.Payload)
+			second.Payload[0] ^= 1
+			return []memnet.Message{m, second}
+		})
+		_, errs := w.sign(w.request(allABC, message), nil)
+		blames(t, "b", errs["b"], true)
+	})
+}
