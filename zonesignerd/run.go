@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -13,6 +12,7 @@ import (
 
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/node"
 )
 
 // daemon is what runs behind the commands' socket.
@@ -21,9 +21,14 @@ type daemon interface {
 	Close()
 }
 
-// startNode starts the daemon; load reads the configuration again.
+// startNode starts the daemon; load reads the configuration again. Tests put
+// another daemon here.
 var startNode = func(ctx context.Context, cfg *config.Daemon, log *slog.Logger, load func() (*config.Daemon, error)) (daemon, error) {
-	return nil, errors.New("this build holds no daemon")
+	n, err := node.Start(ctx, cfg, node.Options{Version: programVersion(), Logger: log, Load: load})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
 func (a *app) runCommand() *cobra.Command {
