@@ -96,6 +96,11 @@ func (e *RefusedError) Code(code string) (Refusal, bool) {
 	return Refusal{}, false
 }
 
+// All reports whether all refusals have the code.
+func (e *RefusedError) All(code string) bool {
+	return !slices.ContainsFunc(e.By, func(r Refusal) bool { return r.Code != code })
+}
+
 // Config is what an Agreement needs.
 type Config struct {
 	Identity mpc.Identity
@@ -249,18 +254,18 @@ func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
 		defer a.finish(r)
 		ctx, cancel := context.WithTimeout(a.ctx, a.cfg.Timeout)
 		defer cancel()
+		if gone, ok := a.reachable(ctx, p.Members); !ok {
+			a.reply(id, Answer{Verdict: Refuse, Code: "unreachable", Reason: fmt.Sprintf("operator %s cannot be reached from here", gone)})
+			return
+		}
 		ans := h.Judge(ctx, id, p, func(v Verdict, reason string) {
-			if err := a.answer(id, Answer{Verdict: v, Reason: reason}); err != nil {
-				a.cfg.Logger.Debug("answer not sent", "err", err)
-			}
+			a.reply(id, Answer{Verdict: v, Reason: reason})
 		})
 		accepted := ans.Verdict == Accept
 		if accepted {
 			ans.Nonce = fresh()
 		}
-		if err := a.answer(id, ans); err != nil {
-			a.cfg.Logger.Warn("answer not sent", "proposal", id, "err", err)
-		}
+		a.reply(id, ans)
 		member := p.Members.Contains(a.cfg.Identity.Self())
 		if !accepted {
 			return
@@ -277,6 +282,32 @@ func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
 		h.Run(a.ctx, agreed)
 	})
 	return nil
+}
+
+func (a *Agreement) reply(id Digest, ans Answer) {
+	if err := a.answer(id, ans); err != nil {
+		a.cfg.Logger.Warn("answer not sent", "proposal", id, "err", err)
+	}
+}
+
+// reachable waits a while for links to all members, since a session needs
+// them all; it returns one that has none.
+func (a *Agreement) reachable(ctx context.Context, members mpc.SignerSet) (mpc.PartyID, bool) {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout/8)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		i := slices.IndexFunc(members, func(id mpc.PartyID) bool { return id != a.cfg.Identity.Self() && !a.cfg.Ready(id) })
+		if i < 0 {
+			return "", true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return members[i], false
+		}
+	}
 }
 
 // await returns when every member has accepted, or says why that will not be.

@@ -27,10 +27,10 @@ const (
 
 const timeoutBody = `{"error":{"code":"failure","message":"the daemon gave no answer in two minutes"}}`
 
-// Server answers on a unix socket for a Backend.
+// Server answers on unix sockets for a Backend.
 type Server struct {
 	backend Backend
-	access  Access
+	level   func(caller) Level
 	log     *slog.Logger
 }
 
@@ -39,7 +39,7 @@ func NewServer(backend Backend, access Access, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{backend: backend, access: access, log: log}
+	return &Server{backend: backend, level: access.level, log: log}
 }
 
 // Listen makes the socket at path. A socket that a dead daemon left is
@@ -174,7 +174,7 @@ func (s *Server) guard(needed Level, answer func(*http.Request) (any, error)) ht
 		c, known := r.Context().Value(callerKey{}).(caller)
 		level := LevelNone
 		if known {
-			level = s.access.level(c)
+			level = s.level(c)
 		}
 		if level < needed {
 			w.Header().Set("Connection", "close")

@@ -363,15 +363,24 @@ func (k *keyring) lacking(a *ask) string {
 	return ""
 }
 
-// keyFor finds the key that a request made for a role; pending ones do not
-// count. k.mu is held.
+// keyFor finds the key that a request made for a role and that all operators
+// hold. k.mu is held.
 func (k *keyring) keyFor(d agree.Digest, role string) (keystore.KeyRecord, bool) {
 	for _, r := range k.records {
-		if have, ok := askOf(r); ok && have == d && r.Role == role && r.Meta[metaPending] == "" {
+		if have, ok := askOf(r); ok && have == d && r.Role == role && (r.Meta[metaPending] == "" || k.heldByAll(r)) {
 			return r, true
 		}
 	}
 	return keystore.KeyRecord{}, false
+}
+
+func (k *keyring) heldByAll(r keystore.KeyRecord) bool {
+	for _, id := range k.n.groups.mpc().Parties {
+		if id != k.n.self && !k.confirms[r.ID][id] {
+			return false
+		}
+	}
+	return true
 }
 
 // generate proposes and runs the generation of the first key that lacks.
@@ -439,58 +448,63 @@ func (k *keyring) session(ctx context.Context, agreed *agree.Agreed, a *ask, rol
 	return err
 }
 
-// activate takes keys that all operators hold into use.
+// activate takes the keys of a request into use, all at once, when all
+// operators hold all of them.
 func (k *keyring) activate() {
-	group := k.n.groups.mpc()
+	var holders []string
+	for _, id := range k.n.groups.mpc().Parties {
+		holders = append(holders, string(id))
+	}
 	k.mu.Lock()
 	var ready []keystore.KeyRecord
-	for _, r := range k.records {
-		if r.Meta[metaPending] == "" {
+	for d, a := range k.own {
+		if k.lacking(a) != "" {
 			continue
 		}
-		holders := []string{string(k.n.self)}
-		for _, id := range group.Parties {
-			if id != k.n.self && k.confirms[r.ID][id] {
-				holders = append(holders, string(id))
+		for _, role := range a.Roles {
+			if r, _ := k.keyFor(d, role); r.Meta[metaPending] != "" {
+				r.Meta = map[string]string{metaAsk: r.Meta[metaAsk], metaConfirmed: strings.Join(holders, " ")}
+				ready = append(ready, r)
 			}
 		}
-		if len(holders) < group.N() {
-			continue
+	}
+	k.mu.Unlock()
+	if len(ready) == 0 {
+		return
+	}
+	err := k.n.store.Update(func(t *keystore.Tx) error {
+		for _, r := range ready {
+			full, err := t.Key(r.ID)
+			if err != nil {
+				return err
+			}
+			full.Meta = r.Meta
+			if err := t.PutKey(full); err != nil {
+				return err
+			}
 		}
-		slices.Sort(holders)
-		r.Meta = map[string]string{metaAsk: r.Meta[metaAsk], metaConfirmed: strings.Join(holders, " ")}
-		ready = append(ready, r)
+		return nil
+	})
+	if err != nil {
+		k.n.log.Error("keys not taken into use", "err", err)
+		return
+	}
+	k.mu.Lock()
+	for _, r := range ready {
+		k.records[r.ID] = r
+		if d, ok := askOf(r); ok {
+			delete(k.retryAt, d)
+			delete(k.failed, d)
+		}
 	}
 	k.mu.Unlock()
 	for _, r := range ready {
-		if err := k.activateOne(r); err != nil {
-			k.n.log.Error("key not activated", "key", r.ID, "err", err)
+		k.n.log.Info("key in use", "zone", r.Zone, "role", r.Role, "key", r.ID, "tag", dnssecKey(r).KeyTag())
+		if z := k.n.zone(r.Zone); z != nil {
+			z.Wake()
 		}
 	}
-}
-
-func (k *keyring) activateOne(r keystore.KeyRecord) error {
-	full, err := k.n.store.Key(r.ID)
-	if err != nil {
-		return err
-	}
-	full.Meta = r.Meta
-	if err := k.n.store.Update(func(t *keystore.Tx) error { return t.PutKey(full) }); err != nil {
-		return err
-	}
-	k.mu.Lock()
-	k.records[r.ID] = r
-	if d, ok := askOf(r); ok {
-		delete(k.retryAt, d)
-		delete(k.failed, d)
-	}
-	k.mu.Unlock()
-	k.n.log.Info("key in use", "zone", r.Zone, "role", r.Role, "key", r.ID, "tag", dnssecKey(r).KeyTag())
 	k.n.tuples.wake()
-	if z := k.n.zone(r.Zone); z != nil {
-		z.Wake()
-	}
-	return nil
 }
 
 // keyProposals judges and runs key generations that others propose.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -202,8 +204,13 @@ func (t *tuples) fillOne() bool {
 	if err != nil {
 		p.pause = max(time.Second, min(2*p.pause, time.Minute))
 		p.retryAt = t.n.opt.Now().Add(p.pause)
+		var refused *agree.RefusedError
+		level := slog.LevelWarn
+		if errors.As(err, &refused) && refused.All("key") {
+			level = slog.LevelDebug // they take the key into use a moment later
+		}
 		if p.text != err.Error() && t.n.ctx.Err() == nil {
-			t.n.log.Warn("pool not filled", "key", pool.Key, "set", pool.Set, "err", err)
+			t.n.log.Log(t.n.ctx, level, "pool not filled", "key", pool.Key, "set", pool.Set, "err", err)
 		}
 		p.text = err.Error()
 		t.problems[pool] = p

@@ -29,6 +29,19 @@ func (z *Zone) certify(s *Signed) error {
 	return z.count(z.d.Identity.Self(), &s.Cert, raw)
 }
 
+// repeat says the certificate of a candidate again, which somebody may have
+// missed, and returns when to do so next.
+func (z *Zone) repeat() time.Duration {
+	z.mu.Lock()
+	c := z.candidate
+	z.mu.Unlock()
+	if c == nil {
+		return idle
+	}
+	z.sayCertificate(c)
+	return 2 * time.Second
+}
+
 // Certificate takes a peer's certificate in.
 func (z *Zone) Certificate(m *agree.Message) error {
 	var c Certificate
@@ -107,7 +120,7 @@ func (z *Zone) promote(s *Signed) error {
 		clear(z.dissent)
 	}
 	z.asked = false
-	z.want = nil
+	z.want, z.tried = nil, nil
 	z.publishAt = time.Time{}
 	z.mu.Unlock()
 	if err := z.forget(s.Cert.Serial); err != nil {

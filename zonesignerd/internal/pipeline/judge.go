@@ -245,6 +245,7 @@ func (z *Zone) judgePlan(ctx context.Context, content *dnssec.Zone, body *Propos
 		return nil, &a
 	}
 	defer release()
+	start := z.d.Now()
 	plan, err := z.plan(content, body, head, z.policyNow(), z.d.Keys(z.name))
 	if err != nil {
 		a := refuse("plan", "%v", err)
@@ -254,6 +255,7 @@ func (z *Zone) judgePlan(ctx context.Context, content *dnssec.Zone, body *Propos
 		a := refuse("manifest", "manifest %s differs from ours, %s", body.Manifest, ours)
 		return nil, &a
 	}
+	z.planned(start, plan)
 	mine := batches(plan)
 	for i, b := range body.Batches {
 		n := 0

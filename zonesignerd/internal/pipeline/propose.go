@@ -36,10 +36,6 @@ func (z *Zone) propose(ctx context.Context) time.Duration {
 		z.mu.Unlock()
 		return idle // woken when the session ends
 	}
-	if len(z.d.Keys(z.name)) == 0 {
-		z.mu.Unlock()
-		return idle // woken when there are keys
-	}
 	wait := max(z.retryAt.Sub(now), w.since.Add(z.turn(w)).Sub(now))
 	z.mu.Unlock()
 	if wait > 0 {
@@ -127,6 +123,7 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 	head, policy := z.head, z.policy
 	t := max(uint32(z.d.Now().Unix()), z.lastT)
 	floor := z.serial
+	tried := z.tried
 	z.mu.Unlock()
 	start := z.d.Now()
 	keys := z.d.Keys(z.name)
@@ -143,6 +140,9 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 			content = head.Zone.Content()
 		}
 	}
+	if tried != nil && tried.Content == body.Content && tried.Base == body.Base && t-tried.Time < uint32(z.d.ClockBound/time.Second)/2 {
+		body.Time, t = tried.Time, tried.Time
+	}
 	body.Serial, err = dnssec.NextSerial(policy.SerialPolicy, w.source, base, t)
 	if err != nil {
 		return nil, nil, err
@@ -156,11 +156,16 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 	}
 	body.Manifest = agree.Digest(plan.Digest())
 	body.Batches = batches(plan)
+	z.planned(start, plan)
+	return body, plan, nil
+}
+
+// planned notes how long a plan took.
+func (z *Zone) planned(start time.Time, plan *dnssec.Plan) {
 	z.mu.Lock()
+	defer z.mu.Unlock()
 	z.stages.Plan = z.d.Now().Sub(start)
 	z.stages.Signatures = plan.Len()
-	z.mu.Unlock()
-	return body, plan, nil
 }
 
 // plan derives everything from content and the agreed facts in body.
@@ -230,7 +235,7 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 		}
 		z.d.Blame(set, err)
 	}
-	z.retryAt = now.Add(backoff)
+	z.retryAt = now.Add(backoff + z.turn(w)) // again by turns: retries must not collide
 	if z.problems["sign"] != text && !errors.Is(err, ErrTuples) && !errors.Is(err, errBusy) {
 		z.log.Warn("not signed", "why", w.why, "err", err)
 	}
@@ -292,10 +297,11 @@ func (z *Zone) promise(body *Proposal) error {
 	if err != nil {
 		return err
 	}
-	if old != nil {
-		if string(old) == string(body.Manifest[:]) {
-			return nil
+	if old == nil {
+		if err := z.d.Store.Put(key, body.Manifest[:]); err != nil {
+			return err
 		}
+	} else if string(old) != string(body.Manifest[:]) {
 		z.mu.Lock()
 		free := body.Serial + 1
 		if z.serial != 0 && serialLess(free, z.serial) {
@@ -305,7 +311,10 @@ func (z *Zone) promise(body *Proposal) error {
 		z.mu.Unlock()
 		return &serialError{free: free}
 	}
-	return z.d.Store.Put(key, body.Manifest[:])
+	z.mu.Lock()
+	z.tried = body
+	z.mu.Unlock()
+	return nil
 }
 
 // serialError says that an output serial is taken by another manifest.

@@ -145,6 +145,8 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 		return StateWaiting, "the first content from its source", self
 	case !z.busy.IsZero():
 		return StateSigning, "the session to end", clock
+	case z.candidate != nil:
+		return StateSigning, "the certificates of other operators", z.whoIsMissing(clock)
 	case v != nil && z.disputed[v.digest] != nil:
 		return z.explainDispute(self)
 	case z.want != nil && z.problems["sign"] != "":
@@ -172,13 +174,14 @@ func (z *Zone) explainDispute(self Actor) (state, waits string, next Actor) {
 	return StateDisputed, strings.Join(who, "; "), next
 }
 
-func (z *Zone) whoIsMissing(self Actor) Actor {
+// whoIsMissing is the first peer that does not answer, or otherwise.
+func (z *Zone) whoIsMissing(otherwise Actor) Actor {
 	for _, id := range z.d.Group().Parties {
 		if id != z.d.Identity.Self() && !z.d.Ready(id) {
 			return Actor{Kind: "peer", Name: string(id)}
 		}
 	}
-	return self
+	return otherwise
 }
 
 // IsNoQuorum reports whether err says that too few operators answer.

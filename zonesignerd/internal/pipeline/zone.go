@@ -179,6 +179,7 @@ type Zone struct {
 	stale     bool // the public server lost what we published
 	publishAt time.Time
 	lastT     uint32
+	tried     *Proposal // the last one made or accepted on this head: a retry keeps its time, and so its manifest
 	serial    uint32 // lowest output serial that is still free
 	certs     map[agree.Digest]map[mpc.PartyID]certified
 	heads     map[mpc.PartyID]*Head
@@ -300,7 +301,7 @@ func (z *Zone) step(ctx context.Context) time.Duration {
 	z.publishDue(ctx)
 	z.catchUp(ctx)
 	z.publishDue(ctx)
-	return z.propose(ctx)
+	return min(z.propose(ctx), z.repeat())
 }
 
 // read takes the source's present content in.
@@ -382,30 +383,40 @@ func (z *Zone) newest() *version {
 
 // decide finds what should be signed next; nil: nothing. z.mu is held.
 func (z *Zone) decide(now time.Time) *want {
-	keys := keysDigest(z.d.Keys(z.name))
+	keySet := z.d.Keys(z.name)
+	if z.candidate != nil || len(keySet) == 0 {
+		return nil // what is certified here comes first
+	}
+	keys := keysDigest(keySet)
 	v := z.newest()
 	if v != nil && (z.head == nil || v.digest != z.head.Content) && v.seq > z.headSeq {
 		if d := z.disputed[v.digest]; d == nil || !now.Before(d.retryAt) {
-			return &want{zone: v.zone, version: v, content: v.digest, source: v.serial, why: "change", since: v.seen}
+			return z.since(now, &want{zone: v.zone, version: v, content: v.digest, source: v.serial, why: "change"})
 		}
 	}
 	if z.head == nil {
 		return nil
 	}
 	w := &want{content: z.head.Content, source: z.head.Source, refresh: true}
-	due := z.refreshAt()
 	switch {
 	case z.head.Keys != keys:
-		w.why, w.since = "keys", now
+		w.why = "keys"
 	case z.asked:
-		w.why, w.since = "asked", now
-	case !now.Before(due):
-		w.why, w.since = "refresh", due
+		w.why = "asked"
+	case !now.Before(z.refreshAt()):
+		w.why = "refresh"
 	default:
 		return nil
 	}
-	if z.want != nil && z.want.why == w.why {
-		w.since = z.want.since // the turn counts from the first moment
+	return z.since(now, w)
+}
+
+// since sets from when on w is wanted, which is what turns count from. z.mu
+// is held.
+func (z *Zone) since(now time.Time, w *want) *want {
+	w.since = now
+	if old := z.want; old != nil && old.why == w.why && old.content == w.content {
+		w.since = old.since
 	}
 	return w
 }
