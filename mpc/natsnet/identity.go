@@ -66,6 +66,11 @@ func DecodePublicKey(nkey string) (ed25519.PublicKey, error) {
 	if err != nil || len(raw) != ed25519.PublicKeySize {
 		return nil, fmt.Errorf("%q is not the public nkey of a user, expected U and 55 more letters", nkey)
 	}
+	// The decoder ignores what is left of a letter, and so takes several texts
+	// for one key.
+	if again, err := EncodePublicKey(raw); err != nil || again != nkey {
+		return nil, fmt.Errorf("%q is not the public nkey of a user as it is written", nkey)
+	}
 	return ed25519.PublicKey(raw), nil
 }
 

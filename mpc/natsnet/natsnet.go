@@ -83,6 +83,7 @@ type hooks struct {
 	anyNonce               bool          // sign any nonce for a NATS server
 	mangle                 func([]byte)  // alter an outgoing message, signature first
 	retry                  time.Duration // first wait between attempts at a link
+	via                    string        // before the subject of outgoing packets, to send them through an attacker
 }
 
 // MaxMessage is the largest session message in bytes.

@@ -87,7 +87,7 @@ func (r reasons) String() string {
 func newPeer(t *Transport, n *node, p Peer) *peer {
 	q := &peer{
 		t: t, node: n, group: t.cfg.Group, id: p.ID, key: p.Key, addr: p.Address,
-		out:     subject(t.cfg.GroupName, t.cfg.Self, p.ID),
+		out:     t.cfg.hooks.via + subject(t.cfg.GroupName, t.cfg.Self, p.ID),
 		calls:   t.cfg.Self < p.ID,
 		poked:   make(chan struct{}, 1),
 		conns:   map[uint64]*streamConn{},
@@ -205,9 +205,9 @@ func (p *peer) call() {
 	}
 	wait := least
 	for p.ctx.Err() == nil {
-		began := time.Now()
 		l, err := p.connect()
 		if err == nil && p.install(l) {
+			wait = least
 			select {
 			case <-l.done:
 			case <-p.ctx.Done():
@@ -215,9 +215,6 @@ func (p *peer) call() {
 			}
 		} else if err != nil {
 			p.failed(err)
-		}
-		if time.Since(began) > most {
-			wait = least
 		}
 		select {
 		case <-time.After(wait/2 + mathrand.N(wait)):

@@ -1,0 +1,462 @@
+package natsnet
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/nats-io/nkeys"
+	"pgregory.net/rapid"
+
+	"zonesigner/mpc"
+)
+
+// connPair is two connections whose packets pass through a function each.
+func connPair(toB, toA func([]byte) [][]byte) (a, b *streamConn) {
+	deliver := func(to **streamConn, through func([]byte) [][]byte) func([]byte) error {
+		return func(raw []byte) error {
+			for _, one := range through(bytes.Clone(raw)) {
+				if p, err := parsePacket(one); err == nil {
+					(*to).receive(p)
+				}
+			}
+			return nil
+		}
+	}
+	a = newStreamConn(1, 2, 1000, deliver(&b, toB))
+	b = newStreamConn(2, 1, 1000, deliver(&a, toA))
+	return a, b
+}
+
+func as(b []byte) [][]byte { return [][]byte{b} }
+
+// Whatever becomes of packets, as long as their content is not altered the
+// reader gets a prefix of what was written.
+func TestStreamIsAPrefix(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var old [][]byte
+		faults := rapid.Bool().Draw(t, "faults")
+		through := func(p []byte) [][]byte {
+			if !faults {
+				return as(p)
+			}
+			old = append(old, p)
+			again := old[rapid.IntRange(0, len(old)-1).Draw(t, "which")]
+			switch rapid.IntRange(0, 12).Draw(t, "fault") {
+			case 0:
+				return nil
+			case 1:
+				return [][]byte{p, again}
+			case 2:
+				return [][]byte{again, p}
+			case 3:
+				return as(p[:rapid.IntRange(0, len(p)).Draw(t, "cut")])
+			}
+			return as(p)
+		}
+		a, b := connPair(through, as)
+		var written, got []byte
+		buf := make([]byte, 3000)
+		for range rapid.IntRange(1, 20).Draw(t, "writes") {
+			piece := rapid.SliceOfN(rapid.Byte(), 1, 2500).Draw(t, "piece")
+			if _, err := a.Write(piece); err != nil {
+				break
+			}
+			written = append(written, piece...)
+			for {
+				b.mu.Lock()
+				waits := len(b.queue) == 0 && b.err == nil
+				b.mu.Unlock()
+				if waits {
+					break
+				}
+				n, err := b.Read(buf)
+				got = append(got, buf[:n]...)
+				if err != nil {
+					break
+				}
+			}
+		}
+		if !bytes.HasPrefix(written, got) {
+			t.Fatalf("%d bytes read are no prefix of %d written", len(got), len(written))
+		}
+		if !faults && len(got) != len(written) {
+			t.Fatalf("%d bytes read of %d written", len(got), len(written))
+		}
+	})
+}
+
+// The connection itself does not keep bytes from being altered: without TLS
+// above it, the server's attack succeeds.
+func TestStreamAloneIsNotAuthentic(t *testing.T) {
+	a, b := connPair(func(p []byte) [][]byte { p[len(p)-1] ^= 1; return as(p) }, as)
+	if _, err := a.Write([]byte{0}); err != nil {
+		t.Fatal(err)
+	}
+	var got [1]byte
+	if _, err := b.Read(got[:]); err != nil || got[0] != 1 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := connPair(as, as)
+		var wg sync.WaitGroup
+		done := false
+		wg.Go(func() {
+			_, err := a.Write(make([]byte, window+5000))
+			if err != nil {
+				t.Error(err)
+			}
+			done = true
+		})
+		synctest.Wait()
+		if done {
+			t.Error("the writer did not wait for the window")
+		}
+		if n := int(b.next); n > window || n < window-1000 {
+			t.Errorf("%d bytes are on their way, expected a window of %d", n, window)
+		}
+		if _, err := io.ReadFull(b, make([]byte, window+5000)); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+
+		// Closing ends the waiting.
+		wg.Go(func() {
+			if _, err := a.Write(make([]byte, 3*window)); !errors.Is(err, io.ErrClosedPipe) {
+				t.Errorf("error %v, expected that it is closed", err)
+			}
+		})
+		synctest.Wait()
+		a.Close()
+		wg.Wait()
+	})
+}
+
+func TestHostilePackets(t *testing.T) {
+	for name, p := range map[string]packet{
+		"gap":               {kind: packetData, value: 11, data: []byte{1}},
+		"overlap":           {kind: packetData, value: 9, data: []byte{1, 2}},
+		"offset at the end": {kind: packetData, value: 1<<64 - 1, data: []byte{1, 2}},
+		"grant of nothing":  {kind: packetAck, value: 11},
+		"reset":             {kind: packetReset},
+	} {
+		a, b := connPair(as, as)
+		if _, err := a.Write(make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Write(make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		b.receive(p)
+		// What came in order before can be read, then it is over.
+		if got, err := io.ReadAll(b); len(got) != 10 || err == nil {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	// More than the window is not held.
+	_, b := connPair(as, as)
+	for sent := uint64(0); b.err == nil; sent += 60_000 {
+		b.receive(packet{kind: packetData, value: sent, data: make([]byte, 60_000)})
+		if sent > window {
+			t.Fatal("the window is passed")
+		}
+	}
+	if !errors.Is(b.err, errWindow) {
+		t.Errorf("error %v, expected %v", b.err, errWindow)
+	}
+}
+
+func TestFramesRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := &link{space: make(chan struct{}), wake: make(chan struct{}, 1)}
+		var want [lanes][][]byte
+		for i := range rapid.IntRange(1, 8).Draw(t, "messages") {
+			lane := rapid.IntRange(0, lanes-1).Draw(t, "lane")
+			size := rapid.SampledFrom([]int{1, 100, maxFrame - 4, maxFrame - 3, 2*maxFrame - 4, 5 * maxFrame}).Draw(t, "size")
+			m := bytes.Repeat([]byte{byte(i)}, size)
+			want[lane] = append(want[lane], m)
+			if err := l.send(t.Context(), lane, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.ping()
+		var wire []byte
+		for {
+			b := l.batch(nil)
+			if len(b) == 0 {
+				break
+			}
+			wire = append(wire, b...)
+		}
+		f := frameReader{r: bytes.NewReader(wire), limit: [lanes]int{5 * maxFrame, 5 * maxFrame}}
+		var got [lanes][][]byte
+		for {
+			kind, number, msg, err := f.next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if kind == framePing {
+				if number != 1 {
+					t.Fatalf("ping %d, expected 1", number)
+				}
+				continue
+			}
+			lane := (kind - frameFirst) / 2
+			got[lane] = append(got[lane], msg)
+		}
+		for lane := range want {
+			if !slices.EqualFunc(got[lane], want[lane], bytes.Equal) {
+				t.Fatalf("lane %d: %d messages, expected %d", lane, len(got[lane]), len(want[lane]))
+			}
+		}
+		if l.queued != [lanes]int{} {
+			t.Fatalf("%v bytes are still queued", l.queued)
+		}
+	})
+}
+
+func TestHelloVersions(t *testing.T) {
+	for _, c := range []struct {
+		a, b hello
+		want uint16
+		ok   bool
+	}{
+		{hello{min: 1, max: 1}, hello{min: 1, max: 1}, 1, true},
+		{hello{min: 1, max: 2}, hello{min: 2, max: 3}, 2, true},
+		{hello{min: 1, max: 2}, hello{min: 1, max: 3}, 2, true},
+		{hello{min: 1, max: 1}, hello{min: 2, max: 3}, 0, false},
+	} {
+		for _, pair := range [][2]hello{{c.a, c.b}, {c.b, c.a}} {
+			if v, ok := common(pair[0], pair[1]); ok != c.ok || ok && v != c.want {
+				t.Errorf("%+v: version %d, %v", pair, v, ok)
+			}
+		}
+	}
+}
+
+func TestEnvelopeBindsEverything(t *testing.T) {
+	base := envelope{version: 1, lane: laneSession, session: mpc.SessionID{1}, round: "r", from: "a", to: "b"}
+	texts := map[string]bool{string(base.text()): true}
+	for name, change := range map[string]func(*envelope){
+		"version": func(e *envelope) { e.version = 2 },
+		"lane":    func(e *envelope) { e.lane = laneControl },
+		"group":   func(e *envelope) { e.group[31] = 1 },
+		"session": func(e *envelope) { e.session[31] = 1 },
+		"round":   func(e *envelope) { e.round = "ra" },
+		"from":    func(e *envelope) { e.from = "c" },
+		"to":      func(e *envelope) { e.to = "c" },
+		"hash":    func(e *envelope) { e.hash[0] = 1 },
+		"shift":   func(e *envelope) { e.round, e.from = "ra", "" },
+	} {
+		e := base
+		change(&e)
+		if texts[string(e.text())] {
+			t.Errorf("%s is not signed", name)
+		}
+		texts[string(e.text())] = true
+	}
+}
+
+func TestSubjectTokens(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := rapid.String().Draw(t, "a"), rapid.String().Draw(t, "b")
+		if a != b && subjectToken(a) == subjectToken(b) {
+			t.Fatalf("%q and %q share a token", a, b)
+		}
+		if strings.ContainsAny(subjectToken(a), ".*> \t\r\n\x00") {
+			t.Fatalf("token %q", subjectToken(a))
+		}
+	})
+	if got := subject("my group", "a.b", "c-1"); got != "zonesigner.v1.my=20group.a=2Eb.c-1" {
+		t.Error(got)
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	seed, public, err := GenerateIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := DecodeSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub, err := DecodePublicKey(public)
+	if err != nil || !pub.Equal(key.Public()) {
+		t.Errorf("public key %x, %v", pub, err)
+	}
+	if again, err := EncodeSeed(key); err != nil || !bytes.Equal(again, seed) {
+		t.Errorf("seed differs, %v", err)
+	}
+	// The same as the nkeys library has it.
+	pair, err := nkeys.FromSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if theirs, _ := pair.PublicKey(); theirs != public {
+		t.Errorf("public nkey %s, expected %s", public, theirs)
+	}
+	server, err := nkeys.CreateServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serverSeed, _ := server.Seed()
+	serverPublic, _ := server.PublicKey()
+	for _, bad := range []string{"", "SU", string(serverSeed), string(seed[:len(seed)-1]), public} {
+		if _, err := DecodeSeed([]byte(bad)); err == nil {
+			t.Errorf("seed of %d letters accepted", len(bad))
+		} else if len(bad) > 2 && strings.Contains(err.Error(), bad[2:]) {
+			t.Error("the error shows the seed")
+		}
+	}
+	for _, bad := range []string{"", "U", serverPublic, public[1:], public + "A"} {
+		if _, err := DecodePublicKey(bad); err == nil {
+			t.Errorf("public key %q accepted", bad)
+		}
+	}
+
+	peers := []Peer{{ID: "a", Key: pub}, testPeer("b", "")}
+	id := NewIdentity("a", key, peers)
+	sig := id.Sign([]byte("m"))
+	if !id.Verify("a", []byte("m"), sig) || id.Verify("b", []byte("m"), sig) || id.Verify("x", []byte("m"), sig) || id.Verify("a", []byte("n"), sig) {
+		t.Error("signatures are mixed up")
+	}
+	if ed25519.Verify(pub, []byte("m"), sig) {
+		t.Error("a statement is signed without its prefix")
+	}
+	for _, shown := range []string{fmt.Sprint(id), fmt.Sprintf("%+v", id), fmt.Sprintf("%#v", id)} {
+		if shown != "identity of operator a" {
+			t.Errorf("it prints as %q", shown)
+		}
+	}
+}
+
+func TestNonces(t *testing.T) {
+	sign := nonceSigner(testKey("a"), false)
+	if _, err := sign([]byte("abcDEF-_0123456")); err != nil {
+		t.Error(err)
+	}
+	e := envelope{from: "a", to: "b"}
+	for _, bad := range [][]byte{nil, []byte("with space"), []byte(statementContext), e.text(), bytes.Repeat([]byte(" "), 64), bytes.Repeat([]byte("a"), 44)} {
+		if _, err := sign(bad); err == nil {
+			t.Errorf("%q was signed", bad)
+		}
+	}
+}
+
+func FuzzPacket(f *testing.F) {
+	f.Add(appendPacketHeader(nil, packetSyn, 0, 7))
+	f.Add(append(appendPacketHeader(nil, packetData, 2, 0), "data"...))
+	f.Add(appendPacketHeader(nil, packetAck, 2, 10))
+	f.Add([]byte{packetData})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := parsePacket(b)
+		if err != nil {
+			return
+		}
+		if again := append(appendPacketHeader(nil, p.kind, p.id, p.value), p.data...); !bytes.Equal(again, b) {
+			t.Errorf("%x became %x", b, again)
+		}
+		_, c := connPair(as, as)
+		c.receive(p)
+		if c.next > window || len(c.queue) > 1 {
+			t.Errorf("%d bytes taken", c.next)
+		}
+	})
+}
+
+func FuzzHello(f *testing.F) {
+	f.Add(hello{min: 1, max: 2, group: [32]byte{3}}.encode())
+	f.Add(make([]byte, helloSize))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := parseHello(b); err == nil && !bytes.Equal(h.encode(), b) {
+			t.Errorf("%x became %x", b, h.encode())
+		}
+	})
+}
+
+func FuzzFrames(f *testing.F) {
+	m := outMessage{b: bytes.Repeat([]byte("m"), maxFrame+10)}
+	first, _ := m.appendFrame(nil, laneControl)
+	whole, _ := m.appendFrame(bytes.Clone(first), laneControl)
+	f.Add(whole)
+	f.Add(first)
+	f.Add(append(appendFrameHeader(nil, framePing, 8), 0, 0, 0, 0, 0, 0, 0, 1))
+	f.Add([]byte{frameFirst, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := frameReader{r: bytes.NewReader(b), limit: [lanes]int{1 << 16, 1 << 17}}
+		total := 0
+		for {
+			kind, _, msg, err := r.next()
+			if err != nil {
+				return
+			}
+			if kind >= frameFirst {
+				if total += len(msg); len(msg) == 0 || len(msg) > r.limit[(kind-frameFirst)/2] || total > len(b) {
+					t.Fatalf("message of %d bytes out of %d", len(msg), len(b))
+				}
+			}
+		}
+	})
+}
+
+func FuzzEnvelope(f *testing.F) {
+	e := envelope{version: 1, lane: laneSession, session: mpc.SessionID{1}, round: "r", from: "a", to: "b"}
+	f.Add(byte(laneSession), sealMessage(&e, testKey("a"), []byte("payload")))
+	e.lane = laneControl
+	f.Add(byte(laneControl), sealMessage(&e, testKey("a"), nil))
+	f.Add(byte(laneSession), make([]byte, 64+32))
+	f.Fuzz(func(t *testing.T, lane byte, b []byte) {
+		e := envelope{lane: lane % lanes}
+		sig, payload, err := openMessage(&e, b)
+		if err != nil {
+			return
+		}
+		again := bytes.Clone(sig)
+		if e.lane == laneSession {
+			again = appendName(append(again, e.session[:]...), e.round)
+		}
+		if again = append(again, payload...); !bytes.Equal(again, b) {
+			t.Errorf("%x became %x", b, again)
+		}
+	})
+}
+
+func FuzzEvidence(f *testing.F) {
+	key := testKey("a")
+	e := envelope{version: 1, lane: laneSession, session: mpc.SessionID{1}, round: "r", from: "a", to: "b"}
+	var both [2]signed
+	for i := range both {
+		e.hash = [32]byte{byte(i)}
+		both[i] = signed{e.hash, [64]byte(ed25519.Sign(key, e.text()))}
+	}
+	good := encodeEvidence(&e, both[0], both[1])
+	f.Add(good)
+	f.Add(good[:len(good)-1])
+	f.Add([]byte(evidenceMagic))
+	swapped := encodeEvidence(&e, both[1], both[0])
+	keyOf := func(id mpc.PartyID) ed25519.PublicKey {
+		if id != "a" {
+			return nil
+		}
+		return key.Public().(ed25519.PublicKey)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := VerifyEvidence(b, keyOf); err == nil && !bytes.Equal(b, good) && !bytes.Equal(b, swapped) {
+			t.Errorf("%x is evidence", b)
+		}
+	})
+}
