@@ -1,0 +1,206 @@
+package ecdsa
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/p256"
+)
+
+var update = flag.Bool("update", false, "write the fixtures in testdata anew")
+
+// fixtureShare is a key share with fixed contents.
+func fixtureShare() *KeyShare {
+	k := &KeyShare{
+		ID:     "000102030405060708090a0b0c0d0e0f",
+		Engine: "mal-shamir",
+		Group:  mpc.Group{Parties: []mpc.PartyID{"c", "a", "b"}, T: 1, Digest: sha256.Sum256([]byte("group"))},
+		Self:   "a",
+		Epoch:  3,
+		Share:  []p256.Scalar{p256.NewScalar(19)},
+		Public: p256.BaseMult(p256.NewScalar(5)),
+	}
+	for i := range 3 { // the polynomial 5 + 7x
+		k.PublicShares = append(k.PublicShares, p256.BaseMult(p256.NewScalar(uint64(5+7*(i+1)))))
+	}
+	return k
+}
+
+func fixtureStatement() *Statement {
+	return &Statement{
+		Session:  mpc.SessionID{1},
+		Group:    sha256.Sum256([]byte("group")),
+		Engine:   "mal-shamir",
+		Key:      "000102030405060708090a0b0c0d0e0f",
+		Epoch:    3,
+		Set:      mpc.NewSignerSet("a", "b"),
+		Manifest: sha256.Sum256([]byte("manifest")),
+		Run:      2,
+		Tuples:   mpc.TupleRange{Chunk: mpc.ChunkID{4}, From: 5, Count: 6},
+		Messages: MessagesDigest([][32]byte{{7}}),
+		Mark:     mpc.Mark{Generation: 8},
+	}
+}
+
+// stub signs by hashing: fixed bytes for fixtures, no security.
+type stub struct{ self mpc.PartyID }
+
+func (s stub) Self() mpc.PartyID { return s.self }
+func (s stub) Sign(msg []byte) []byte {
+	h := sha256.Sum256(append([]byte(s.self), msg...))
+	return append(h[:], h[:]...)
+}
+func (s stub) Verify(from mpc.PartyID, msg, sig []byte) bool {
+	return bytes.Equal(stub{from}.Sign(msg), sig)
+}
+
+// fixture compares b with the file of that name, which later versions must
+// read too.
+func fixture(t *testing.T, name string, b []byte) []byte {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(hex.EncodeToString(b)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(kept, b) {
+		t.Errorf("%s: the encoding has changed; a new one needs a new version", path)
+	}
+	return kept
+}
+
+func TestKeyShareFixture(t *testing.T) {
+	b, err := fixtureShare().MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var k KeyShare
+	if err := k.UnmarshalBinary(fixture(t, "keyshare.v1.hex", b)); err != nil {
+		t.Fatal(err)
+	}
+	if k.Share[0] != p256.NewScalar(19) || k.Epoch != 3 || k.Self != "a" || k.Group.Parties[0] != "c" {
+		t.Errorf("the fixture reads as %+v", &k)
+	}
+}
+
+func TestStatementFixture(t *testing.T) {
+	kept := fixture(t, "statement.v1.hex", fixtureStatement().sign(stub{"b"}))
+	st, from, err := VerifyStatement(stub{"a"}, kept)
+	if err != nil || from != "b" || fmt.Sprint(st) != fmt.Sprint(fixtureStatement()) {
+		t.Errorf("the fixture reads as %+v of %s, %v", st, from, err)
+	}
+}
+
+func TestChunkFixture(t *testing.T) {
+	one := []p256.Scalar{p256.NewScalar(11), p256.NewScalar(12)}
+	b := encodeChunk(&tuples{kInv: one, kInvSK: one, view: [32]byte{9}}, make([]byte, 128), [][]byte{make([]byte, 64), make([]byte, 64)})
+	r, err := decodeRun(fixture(t, "chunk.v1.hex", b), 2, 1, 1)
+	if err != nil || r.kInv[0] != one[1] || r.view != ([32]byte{9}) || r.from != 1 {
+		t.Errorf("the fixture reads as tuple %d: %v", r.from, err)
+	}
+}
+
+func TestVerifyStatementRefuses(t *testing.T) {
+	good := fixtureStatement().sign(stub{"b"})
+	stranger := fixtureStatement().sign(stub{"z"})
+	unsorted := fixtureStatement()
+	unsorted.Set = mpc.SignerSet{"b", "a"}
+	for name, b := range map[string][]byte{
+		"empty":          nil,
+		"other version":  bytes.Replace(good, []byte("v1"), []byte("v2"), 1),
+		"cut short":      good[:len(good)-1],
+		"longer":         append(bytes.Clone(good), 0),
+		"not a member":   stranger,
+		"unsorted":       unsorted.sign(stub{"b"}),
+		"other mark":     changed(good, len(good)-65),
+		"other message":  changed(good, 100),
+		"other sign":     changed(good, len(good)-1),
+		"only the magic": []byte(statementMagic),
+	} {
+		if _, _, err := VerifyStatement(stub{"a"}, b); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func changed(b []byte, at int) []byte {
+	c := bytes.Clone(b)
+	c[at] ^= 1
+	return c
+}
+
+func TestSecretsPrintNothing(t *testing.T) {
+	k := fixtureShare()
+	k.Share = []p256.Scalar{p256.NewScalar(0xdeadbeef)}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+		if out := fmt.Sprintf(verb, k); strings.Contains(out, "deadbeef") || strings.Contains(out, "3735928559") {
+			t.Errorf("%s prints the share: %s", verb, out)
+		}
+		if out := fmt.Sprintf(verb, *k); strings.Contains(out, "deadbeef") || strings.Contains(out, "3735928559") {
+			t.Errorf("%s prints the share of a copy: %s", verb, out)
+		}
+	}
+}
+
+func FuzzKeyShare(f *testing.F) {
+	b, err := fixtureShare().MarshalBinary()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(keyShareMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var k KeyShare
+		if k.UnmarshalBinary(b) != nil {
+			return
+		}
+		if again, err := k.MarshalBinary(); err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("accepted bytes do not encode alike: %v", err)
+		}
+	})
+}
+
+func FuzzStatement(f *testing.F) {
+	f.Add(fixtureStatement().sign(stub{"b"}))
+	f.Add([]byte(statementMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		st, from, signed, err := decodeStatement(b)
+		if err != nil {
+			return
+		}
+		again := st.sign(stub{from})
+		if !bytes.Equal(again[:len(again)-64], b[:signed]) {
+			t.Fatal("accepted bytes do not encode alike")
+		}
+	})
+}
+
+func FuzzChunk(f *testing.F) {
+	one := []p256.Scalar{p256.One()}
+	f.Add(encodeChunk(&tuples{kInv: one, kInvSK: one}, make([]byte, 64), [][]byte{make([]byte, 32), make([]byte, 32)}), 2, 0, 1)
+	f.Fuzz(func(t *testing.T, b []byte, members, from, count int) {
+		if members < 1 || members > maxMembers {
+			return
+		}
+		if r, err := decodeRun(b, members, from, count); err == nil && len(r.kInv) != count {
+			t.Fatal("a run of another length came back")
+		}
+	})
+}
