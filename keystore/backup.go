@@ -129,9 +129,12 @@ func restore(dst, src *bolt.Tx, seal Source) error {
 	if err := copyKept(dst, src); err != nil {
 		return err
 	}
-	g, err := getGeneration(src, b)
+	st, err := getState(src, b)
 	if err != nil {
 		return err
 	}
-	return putGeneration(dst, b, max(g+1, birth(time.Now())))
+	if err := st.raise(birth(time.Now())); err != nil {
+		return err
+	}
+	return putState(dst, b, state{generation: st.generation}) // and no chunks
 }

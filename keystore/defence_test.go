@@ -85,3 +85,61 @@ func TestWithoutWipe(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The record of one chunk is put back, from an older copy of the file into the
+// newest one: the generation alone would not notice.
+func TestOneOldRecord(t *testing.T) {
+	for _, defended := range []bool{true, false} {
+		e := surround(t)
+		s := e.create(t)
+		id := chunkID("c")
+		key := chunkKey(testPool, id)
+		must(t, s.AddChunk(testPool, id, 4, []byte("blob")))
+		var old []byte
+		var oldState state
+		must(t, s.view(func(tx *bolt.Tx) (err error) {
+			old = bytes.Clone(tx.Bucket(bucketChunks).Get(key))
+			oldState, err = getState(tx, s.box)
+			return err
+		}))
+		_, g, err := s.Spend(testPool, id, 0, 2, [32]byte{1})
+		must(t, err)
+		sealer := s.box
+		must(t, s.Close())
+		raw(t, e, func(tx *bolt.Tx) error {
+			err := tx.Bucket(bucketChunks).Put(key, old)
+			if !defended { // a digest that fits is what the attacker cannot make
+				err = errors.Join(err, putState(tx, sealer, state{generation: g, live: oldState.live}))
+			}
+			return err
+		})
+		s = e.open(t)
+		_, _, err = s.Spend(testPool, id, 0, 2, [32]byte{2})
+		if !defended {
+			if err != nil {
+				t.Fatalf("without the defence the attack should succeed: %v", err)
+			}
+			continue
+		}
+		wantErr(t, err, ErrSpent)
+		if len(s.Pools()) != 0 || s.Generation() <= g || !strings.Contains(e.log.String(), "level=ERROR") {
+			t.Fatal("not discarded", s.Pools(), e.log)
+		}
+		if why, yes := reopen(t, e, s).Suspended(); yes {
+			t.Fatal(why)
+		}
+	}
+
+	// The same while the store is open.
+	s := surround(t).create(t)
+	id := chunkID("c")
+	key := chunkKey(testPool, id)
+	must(t, s.AddChunk(testPool, id, 4, []byte("blob")))
+	var old []byte
+	must(t, s.view(func(tx *bolt.Tx) error { old = bytes.Clone(tx.Bucket(bucketChunks).Get(key)); return nil }))
+	_, _, err := s.Spend(testPool, id, 0, 2, [32]byte{1})
+	must(t, err)
+	must(t, s.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketChunks).Put(key, old) }))
+	_, _, err = s.Spend(testPool, id, 0, 2, [32]byte{2})
+	wantErr(t, err, ErrDamaged)
+}

@@ -91,6 +91,7 @@ type Store struct {
 	mu         sync.RWMutex // guards what is below, never held over I/O
 	failed     error        // why nothing is served any more
 	suspended  string       // why tuples wait for Confirm; empty when they do not
+	mixed      bool         // the chunks are not those of the generation
 	generation uint64
 	pools      map[PoolID]*pool
 }
@@ -98,7 +99,7 @@ type Store struct {
 // Top-level buckets. Values in bucketMeta are plain, all others are sealed.
 var (
 	bucketMeta    = []byte("meta")    // format, id, seal
-	bucketState   = []byte("state")   // generation
+	bucketState   = []byte("state")   // generation and digest of the pools
 	bucketKeys    = []byte("keys")    // key id -> KeyRecord without its secret
 	bucketSecrets = []byte("secrets") // key id -> secret
 	bucketMarks   = []byte("marks")   // operator -> the last mark of it that we hold
@@ -202,7 +203,7 @@ func initialize(db *bolt.DB, seal Source, now time.Time) error {
 			meta.Put(metaFormat, []byte(strconv.Itoa(format))),
 			meta.Put(metaID, []byte(hex.EncodeToString(id))),
 			meta.Put(metaSeal, wrapped),
-			putGeneration(tx, b, birth(now)),
+			putState(tx, b, state{generation: birth(now)}),
 		)
 	})
 }
@@ -279,17 +280,17 @@ func (s *Store) start() error {
 
 // load reads generation and pools.
 func (s *Store) load(tx *bolt.Tx) error {
-	generation, err := getGeneration(tx, s.box)
+	st, err := getState(tx, s.box)
 	if err != nil {
 		return err
 	}
-	pools, err := loadPools(tx, s.box)
+	pools, live, err := loadPools(tx, s.box)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.generation, s.pools = generation, pools
+	s.generation, s.pools, s.mixed = st.generation, pools, live != st.live
 	return nil
 }
 

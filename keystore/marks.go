@@ -1,6 +1,9 @@
 package keystore
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -21,41 +24,66 @@ import (
 
 var stateGeneration = []byte("generation")
 
+// state is the generation and, sealed together with it, a digest of the chunks
+// that have unspent tuples: the exclusive or of a keyed hash of each. So the
+// record of one chunk cannot be put back alone, beside a newer generation.
+type state struct {
+	generation uint64
+	live       [32]byte
+}
+
 // birth is the first generation of a store made at now. It lies above what an
 // earlier store of this operator reached, unless that spent more than a
 // million times a second, so that peers need not forget the marks they hold.
 // It stays below 2^53, which JSON readers may need, until the year 2242.
 func birth(now time.Time) uint64 { return uint64(max(0, now.Unix())) << 20 }
 
-func getGeneration(tx *bolt.Tx, b *box) (uint64, error) {
+func getState(tx *bolt.Tx, b *box) (st state, err error) {
 	v, err := b.open(tx.Bucket(bucketState).Get(stateGeneration), stateGeneration, bucketState)
 	if err != nil {
-		return 0, err
+		return state{}, err
 	}
-	if len(v) != 8 {
-		return 0, fmt.Errorf("%w: the generation has %d bytes, expected 8", ErrDamaged, len(v))
+	if len(v) != 8+len(st.live) {
+		return state{}, fmt.Errorf("%w: the generation has %d bytes, expected 40", ErrDamaged, len(v))
 	}
-	return binary.BigEndian.Uint64(v), nil
+	return state{binary.BigEndian.Uint64(v), [32]byte(v[8:])}, nil
 }
 
-func putGeneration(tx *bolt.Tx, b *box, g uint64) error {
-	v := binary.BigEndian.AppendUint64(nil, g)
+func putState(tx *bolt.Tx, b *box, st state) error {
+	v := append(binary.BigEndian.AppendUint64(nil, st.generation), st.live[:]...)
 	return tx.Bucket(bucketState).Put(stateGeneration, b.seal(v, stateGeneration, bucketState))
 }
 
-func (s *Store) bumpGeneration(tx *bolt.Tx) (uint64, error) { return s.raiseGeneration(tx, 0) }
-
-// raiseGeneration sets the generation above what it was and above floor.
-func (s *Store) raiseGeneration(tx *bolt.Tx, floor uint64) (uint64, error) {
-	g, err := getGeneration(tx, s.box)
+// changeState lets change alter the state and stores it.
+func (s *Store) changeState(tx *bolt.Tx, change func(*state) error) (state, error) {
+	st, err := getState(tx, s.box)
 	if err != nil {
-		return 0, err
+		return state{}, err
 	}
-	g = max(g, floor)
+	if err := change(&st); err != nil {
+		return state{}, err
+	}
+	return st, putState(tx, s.box, st)
+}
+
+// raise sets the generation above what it was and above floor.
+func (st *state) raise(floor uint64) error {
+	g := max(st.generation, floor)
 	if g == math.MaxUint64 {
-		return 0, errors.New("the generation is at its end")
+		return errors.New("the generation is at its end")
 	}
-	return g + 1, putGeneration(tx, s.box, g+1)
+	st.generation = g + 1
+	return nil
+}
+
+// toggle enters a chunk into the digest, or takes it out again.
+func (st *state) toggle(b *box, key []byte, c *chunk) {
+	mac := hmac.New(sha256.New, b.macKey)
+	mac.Write(binary.BigEndian.AppendUint64(nil, c.seq))
+	mac.Write(binary.BigEndian.AppendUint32(nil, uint32(c.Count)))
+	mac.Write(binary.BigEndian.AppendUint32(nil, uint32(c.Next)))
+	mac.Write(key)
+	subtle.XORBytes(st.live[:], st.live[:], mac.Sum(nil))
 }
 
 // Generation is this operator's present mark.
@@ -77,6 +105,8 @@ func (s *Store) settle() error {
 	mark, why := s.readRunMark()
 	generation := s.Generation()
 	switch {
+	case s.mixed:
+		return s.restored(generation, "the digest of the pools")
 	case mark != nil && mark.Generation > generation:
 		// The file is behind what this very boot has seen: that is proof,
 		// and peers who did not see the newest mark could only blur it.

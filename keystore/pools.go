@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // PoolID names a pool of tuples: what they are made for (a key, or an engine
@@ -106,7 +108,7 @@ func (s *Store) AddChunk(id PoolID, chunkID ChunkID, count int, blob []byte) err
 		if c.seq, err = tx.Bucket(bucketChunks).NextSequence(); err != nil {
 			return err
 		}
-		if err := s.putChunk(tx, id, c); err != nil {
+		if err := s.setChunk(tx, id, nil, c); err != nil {
 			return err
 		}
 		// A bucket for each blob: otherwise two blobs share a page of the
@@ -161,9 +163,11 @@ func (s *Store) SpendMany(ranges []Range, statement [32]byte) (blobs [][]byte, g
 		return nil, 0, fmt.Errorf("spend: %w: %s", ErrSuspended, why)
 	}
 	err = s.update(func(tx *bolt.Tx) error {
-		if generation, err = s.bumpGeneration(tx); err != nil {
+		st, err := s.changeState(tx, func(st *state) error { return st.raise(0) })
+		if err != nil {
 			return err
 		}
+		generation = st.generation
 		for _, r := range ranges {
 			blob, err := s.spend(tx, r, statement, generation)
 			if err != nil {
@@ -194,6 +198,9 @@ func (s *Store) spend(tx *bolt.Tx, r Range, statement [32]byte, generation uint6
 	if err != nil {
 		return nil, err
 	}
+	if known := s.known(r); c.Next < known {
+		return nil, fmt.Errorf("%w: the file says that tuples from %d are unspent, but those before %d are spent", ErrDamaged, c.Next, known)
+	}
 	switch {
 	case r.From < 0 || r.Count < 1 || r.Count > c.Count || r.From > c.Count-r.Count:
 		return nil, fmt.Errorf("%w: the chunk has %d tuples", ErrRange, c.Count)
@@ -207,14 +214,26 @@ func (s *Store) spend(tx *bolt.Tx, r Range, statement [32]byte, generation uint6
 	if err := s.putSpent(tx, r, statement, generation); err != nil {
 		return nil, err
 	}
-	c.Next = r.From + r.Count
-	if c.Next < c.Count {
-		return blob, s.putChunk(tx, r.Pool, c)
+	if next := r.From + r.Count; next < c.Count {
+		return blob, s.setChunk(tx, r.Pool, c, &chunk{Chunk: Chunk{ID: c.ID, Next: next, Count: c.Count}, seq: c.seq})
 	}
-	if err := s.forget(tx, r.Pool, r.Chunk); err != nil {
+	if err := s.forget(tx, r.Pool, c); err != nil {
 		return nil, err
 	}
 	return blob, s.prune(tx)
+}
+
+// known is the next unspent index by the picture in memory, which nobody can
+// exchange under our feet as they might the file.
+func (s *Store) known(r Range) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if p := s.pools[r.Pool]; p != nil {
+		if i := p.find(r.Chunk); i >= 0 {
+			return p.chunks[i].Next
+		}
+	}
+	return math.MaxInt
 }
 
 func (s *Store) blob(tx *bolt.Tx, id ChunkID) ([]byte, error) {
@@ -226,14 +245,14 @@ func (s *Store) blob(tx *bolt.Tx, id ChunkID) ([]byte, error) {
 }
 
 // forget removes a chunk that is used up or discarded. Its id stays.
-func (s *Store) forget(tx *bolt.Tx, pool PoolID, id ChunkID) error {
-	if err := tx.Bucket(bucketChunks).Delete(chunkKey(pool, id)); err != nil {
+func (s *Store) forget(tx *bolt.Tx, pool PoolID, c *chunk) error {
+	if err := s.setChunk(tx, pool, c, nil); err != nil {
 		return err
 	}
-	if err := tx.Bucket(bucketBlobs).DeleteBucket(id[:]); err != nil {
+	if err := tx.Bucket(bucketBlobs).DeleteBucket(c.ID[:]); err != nil && !errors.Is(err, berrors.ErrBucketNotFound) {
 		return err
 	}
-	done := append(s.timestamp(), id[:]...)
+	done := append(s.timestamp(), c.ID[:]...)
 	return tx.Bucket(bucketDone).Put(done, s.box.seal(nil, done, bucketDone))
 }
 
@@ -389,7 +408,7 @@ func (s *Store) discardLocked(reason string, floor uint64, which func(PoolID, Ch
 					rest.tuples += c.Count - c.Next
 					continue
 				}
-				if err := s.forget(tx, id, c.ID); err != nil {
+				if err := s.forget(tx, id, c); err != nil {
 					return err
 				}
 				chunks++
@@ -399,7 +418,13 @@ func (s *Store) discardLocked(reason string, floor uint64, which func(PoolID, Ch
 				left[id] = rest
 			}
 		}
-		generation, err = s.raiseGeneration(tx, floor)
+		st, err := s.changeState(tx, func(st *state) error {
+			if which == nil {
+				st.live = [32]byte{} // also where it did not fit
+			}
+			return st.raise(floor)
+		})
+		generation = st.generation
 		return err
 	})
 	if err != nil {
@@ -424,13 +449,32 @@ func (s *Store) discardLocked(reason string, floor uint64, which func(PoolID, Ch
 // What a chunk's record holds: sequence number, count, next, time of adding.
 const chunkRecordSize = 8 + 4 + 4 + 8
 
-func (s *Store) putChunk(tx *bolt.Tx, id PoolID, c *chunk) error {
+// setChunk replaces a chunk's record, in the bucket and in the digest; old is
+// nil for a new chunk, c for one that goes.
+func (s *Store) setChunk(tx *bolt.Tx, id PoolID, old, c *chunk) error {
+	var key []byte
+	_, err := s.changeState(tx, func(st *state) error {
+		if old != nil {
+			key = chunkKey(id, old.ID)
+			st.toggle(s.box, key, old)
+		}
+		if c != nil {
+			key = chunkKey(id, c.ID)
+			st.toggle(s.box, key, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return tx.Bucket(bucketChunks).Delete(key)
+	}
 	rec := make([]byte, 0, chunkRecordSize)
 	rec = binary.BigEndian.AppendUint64(rec, c.seq)
 	rec = binary.BigEndian.AppendUint32(rec, uint32(c.Count))
 	rec = binary.BigEndian.AppendUint32(rec, uint32(c.Next))
 	rec = append(rec, s.timestamp()...)
-	key := chunkKey(id, c.ID)
 	return tx.Bucket(bucketChunks).Put(key, s.box.seal(rec, key, bucketChunks))
 }
 
@@ -465,9 +509,10 @@ func parseChunk(rec []byte, id ChunkID) (*chunk, error) {
 	return &chunk{Chunk: Chunk{ID: id, Next: int(next), Count: int(count)}, seq: binary.BigEndian.Uint64(rec)}, nil
 }
 
-func loadPools(tx *bolt.Tx, b *box) (map[PoolID]*pool, error) {
-	pools := map[PoolID]*pool{}
-	err := tx.Bucket(bucketChunks).ForEach(func(k, v []byte) error {
+func loadPools(tx *bolt.Tx, b *box) (pools map[PoolID]*pool, live [32]byte, err error) {
+	pools = map[PoolID]*pool{}
+	var st state
+	err = tx.Bucket(bucketChunks).ForEach(func(k, v []byte) error {
 		id, chunkID, err := parseChunkKey(k)
 		if err != nil {
 			return err
@@ -483,12 +528,13 @@ func loadPools(tx *bolt.Tx, b *box) (map[PoolID]*pool, error) {
 		}
 		p.chunks = append(p.chunks, c)
 		p.tuples += c.Count - c.Next
+		st.toggle(b, k, c)
 		return nil
 	})
 	for _, p := range pools {
 		slices.SortFunc(p.chunks, func(a, b *chunk) int { return cmp.Compare(a.seq, b.seq) })
 	}
-	return pools, err
+	return pools, st.live, err
 }
 
 // chunkKey is the pool's three names, each after its length (2 bytes), then

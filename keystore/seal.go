@@ -3,6 +3,7 @@ package keystore
 import (
 	"bytes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -23,14 +24,21 @@ const keySize = chacha20poly1305.KeySize
 
 // box seals values under the data key with XChaCha20-Poly1305, whose 24-byte
 // nonces are long enough to be drawn at random for the life of a key.
-type box struct{ aead cipher.AEAD }
+type box struct {
+	aead   cipher.AEAD
+	macKey []byte // for state.toggle
+}
 
 func newBox(dataKey []byte) (*box, error) {
 	a, err := chacha20poly1305.NewX(dataKey)
 	if err != nil {
 		return nil, err
 	}
-	return &box{a}, nil
+	macKey, err := hkdf.Expand(sha256.New, dataKey, "zonesigner keystore pools", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	return &box{a, macKey}, nil
 }
 
 // seal returns nonce, ciphertext and tag. The place (bucket path and key) and
