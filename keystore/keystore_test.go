@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// bench is a store's surroundings: directory, run directory, key file, log.
+// surroundings are what a store stands in: directory, run directory, key file, log.
 type surroundings struct {
 	dir string
 	opt Options
