@@ -41,14 +41,30 @@ func (c *Control) open(ctx context.Context) (*conn, error) {
 	case <-ctx.Done():
 		return nil, unavailable(c.path, c.timeout, ctx.Err())
 	}
-	nc, err := c.dial(ctx)
-	if err != nil {
+	k := &conn{ctl: c, ctx: ctx, buf: make([]byte, readSize)}
+	if err := k.connect(); err != nil {
 		<-c.turn
-		return nil, unavailable(c.path, c.timeout, err)
+		return nil, err
 	}
-	k := &conn{ctl: c, c: nc, ctx: ctx, buf: make([]byte, readSize)}
-	k.stop = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	return k, nil
+}
+
+func (k *conn) connect() error {
+	c, err := k.ctl.dial(k.ctx)
+	if err != nil {
+		return unavailable(k.ctl.path, k.ctl.timeout, err)
+	}
+	k.c = c
+	k.stop = context.AfterFunc(k.ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	return nil
+}
+
+// hangUp says good-bye, so that knotd need not time out.
+func (k *conn) hangUp() {
+	k.stop()
+	_ = k.c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = k.c.Write([]byte{unitEnd})
+	_ = k.c.Close()
 }
 
 // dial connects, and tries again while the socket's backlog is full.
@@ -69,12 +85,9 @@ func (c *Control) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// close says good-bye, so that knotd need not time out, and gives up the turn.
+// close ends the conversation and gives up the turn.
 func (k *conn) close() {
-	k.stop()
-	_ = k.c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	_, _ = k.c.Write([]byte{unitEnd})
-	_ = k.c.Close()
+	k.hangUp()
 	<-k.ctl.turn
 }
 

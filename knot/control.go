@@ -31,6 +31,7 @@ type Control struct {
 	maxReply   int           // bytes in one reply
 	pause      time.Duration // see replyPause
 	slowReader func()        // test hook: called between two reads of a reply
+	slowWorker func()        // test hook: called while a difference is made
 }
 
 // NewControl makes a client for the socket at path. timeout is how long one

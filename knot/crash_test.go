@@ -247,3 +247,30 @@ func TestSlowReader(t *testing.T) {
 	}
 	t.Logf("without the check: %d of %d records, %v", len(got), 4+2*hosts, err)
 }
+
+// The difference of two large zones takes longer to make than knotd waits.
+func TestSlowDifference(t *testing.T) {
+	s := knottest.Start(t, knottest.Config{ControlTimeout: 1, Zones: []knottest.Zone{{Name: example}}})
+	ctl := s.Control()
+	apply(t, ctl, knot.Change{Full: true, Add: records(t, soa(1)+base)})
+	ctl.SetSlowWorker(func() {
+		time.Sleep(1200 * time.Millisecond) // the fault itself
+		// Nobody is kept from the control socket meanwhile.
+		if st, err := s.Control().ZoneStatus(ctxOf(t), example); err != nil || !st.TransactionOpen {
+			t.Errorf("%+v, %v", st, err)
+		}
+	})
+	apply(t, ctl, knot.Change{Full: true, Add: records(t, soa(2)+base)})
+	wantZone(t, ctl, soa(2)+base)
+
+	// knotd dies meanwhile: the work is lost, and done again.
+	ctl.SetSlowWorker(s.Kill)
+	change := knot.Change{Full: true, Add: records(t, soa(3)+base)}
+	if err := ctl.Apply(ctxOf(t), example, change); !errors.Is(err, knot.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	ctl.SetSlowWorker(nil)
+	s.Restart()
+	s.WaitSerial(example, 2)
+	apply(t, ctl, change)
+}

@@ -13,6 +13,9 @@ func (c *Control) SetSlowReader(f func()) { c.slowReader = f }
 // SetPause sets the longest gap within a reply that is trusted.
 func (c *Control) SetPause(d time.Duration) { c.pause = d }
 
+// SetSlowWorker calls f while a difference is made.
+func (c *Control) SetSlowWorker(f func()) { c.slowWorker = f }
+
 // SetLaxTSIG takes out the demand that messages be signed.
 func (s *AXFRSource) SetLaxTSIG() { s.laxTSIG = true }
 

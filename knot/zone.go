@@ -272,7 +272,17 @@ func (k *conn) fill(zone string, ch Change) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if remove, add, err = difference(held, ch.Add); err != nil {
+		// With a million records this takes longer than knotd waits for a
+		// client that says nothing; the transaction outlives the connection.
+		k.hangUp()
+		if k.ctl.slowWorker != nil {
+			k.ctl.slowWorker()
+		}
+		remove, add, err = difference(held, ch.Add)
+		if cerr := k.connect(); err == nil {
+			err = cerr
+		}
+		if err != nil {
 			return 0, err
 		}
 	}

@@ -426,3 +426,24 @@ func TestPurge(t *testing.T) {
 	s.WaitSerial(example, 3)
 	wantZone(t, ctl, soa(3)+base)
 }
+
+// The same zone in another spelling is the same zone: a push in full of it
+// changes the serial alone, and a removal finds its record.
+func TestSpellings(t *testing.T) {
+	s, ctl := public(t)
+	one := base + `d.example. 300 DS 12345 13 2 00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF
+x.example. 300 NSEC3 1 0 0 - 0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM A RRSIG
+i.example. 300 AAAA 2001:db8::1
+`
+	two := strings.NewReplacer("AABBCCDDEEFF", "aabbccddeeff", "0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM", "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom",
+		"2001:db8::1", "2001:DB8:0::0001", "www.example.", "WWW.Example.", `\# 4 01020304`, `\# 4 0102 0304`).Replace(one)
+	apply(t, ctl, knot.Change{Full: true, Add: records(t, soa(1)+one)})
+	before := s.AXFR(example)
+	apply(t, ctl, knot.Change{Full: true, Add: records(t, soa(2)+two)})
+	after := s.AXFR(example)
+	if len(before) != len(after) {
+		t.Fatalf("%d records became %d", len(before), len(after))
+	}
+	apply(t, ctl, knot.Change{Remove: records(t, two), Add: records(t, soa(3)+"example. 300 NS ns2.example.\n")})
+	wantZone(t, ctl, soa(3)+"example. 300 NS ns2.example.\n")
+}
