@@ -183,19 +183,22 @@ func (o *operators) serves(name, zone string) uint32 {
 	return 0
 }
 
-// level waits until the operators named serve serial, byte for byte the same.
-func (o *operators) level(zone string, serial uint32, names ...string) {
+// level waits until the operators named, or all, serve one and the same
+// signed zone newer than after, byte for byte, and returns its serial.
+func (o *operators) level(zone string, after uint32, names ...string) uint32 {
 	o.t.Helper()
 	if len(names) == 0 {
 		names = o.names
 	}
-	o.eventually(30*time.Second, fmt.Sprintf("%s serve %s with serial %d", strings.Join(names, ", "), zone, serial), func() bool {
+	var serial uint32
+	o.eventually(30*time.Second, fmt.Sprintf("%s serve %s with a serial above %d", strings.Join(names, ", "), zone, after), func() bool {
+		serial = o.serves(names[0], zone)
 		for _, name := range names {
 			if o.serves(name, zone) != serial {
 				return false
 			}
 		}
-		return true
+		return serial > after
 	})
 	first, err := os.ReadFile(o.path(names[0], zone+"signed"))
 	must(o.t, err)
@@ -206,6 +209,7 @@ func (o *operators) level(zone string, serial uint32, names ...string) {
 			o.t.Fatalf("operators %s and %s serve different zones", names[0], name)
 		}
 	}
+	return serial
 }
 
 func (o *operators) status(name, zone string) api.ZoneStatus {

@@ -89,7 +89,7 @@ type keyring struct {
 	confirms map[string]map[mpc.PartyID]bool // key id -> who holds it
 	running  map[agree.Digest]string         // what happens now
 	failed   map[agree.Digest]string
-	retryAt  map[agree.Digest]time.Time
+	retryAt  map[wantedKey]time.Time
 }
 
 const bucketAsks = "asks"
@@ -106,7 +106,7 @@ func (n *Node) openKeys() error {
 	k.records, k.shares = map[string]keystore.KeyRecord{}, map[mpc.KeyID]*ecdsa.KeyShare{}
 	k.own, k.asked = map[agree.Digest]*ask{}, map[agree.Digest]map[mpc.PartyID]bool{}
 	k.confirms, k.running = map[string]map[mpc.PartyID]bool{}, map[agree.Digest]string{}
-	k.failed, k.retryAt = map[agree.Digest]string{}, map[agree.Digest]time.Time{}
+	k.failed, k.retryAt = map[agree.Digest]string{}, map[wantedKey]time.Time{}
 	records, err := n.store.Keys()
 	if err != nil {
 		return err
@@ -323,7 +323,6 @@ func (k *keyring) run() {
 				k.n.log.Warn("keys not generated", "zone", a.Zone, "err", err)
 				k.mu.Lock()
 				k.failed[a.Digest] = err.Error()
-				k.retryAt[a.Digest] = k.n.opt.Now().Add(5 * time.Second)
 				k.mu.Unlock()
 			}
 			k.activate()
@@ -339,7 +338,8 @@ func (k *keyring) due() []*ask {
 	defer k.mu.Unlock()
 	var out []*ask
 	for d, a := range k.own {
-		if len(k.asked[d]) < group.N() || k.lacking(a) == "" || k.n.opt.Now().Before(k.retryAt[d]) || leader(d, group) != k.n.self {
+		role := k.lacking(a)
+		if len(k.asked[d]) < group.N() || role == "" || k.n.opt.Now().Before(k.retryAt[wantedKey{d, role}]) || leader(d, group) != k.n.self {
 			continue
 		}
 		out = append(out, a)
@@ -387,7 +387,7 @@ func (k *keyring) heldByAll(r keystore.KeyRecord) bool {
 func (k *keyring) generate(a *ask) error {
 	k.mu.Lock()
 	role := k.lacking(a)
-	k.retryAt[a.Digest] = k.n.opt.Now().Add(5 * time.Second) // the confirmations' chance to arrive
+	k.retryAt[wantedKey{a.Digest, role}] = k.n.opt.Now().Add(5 * time.Second) // the confirmations' chance to arrive
 	k.mu.Unlock()
 	if role == "" {
 		return nil
@@ -493,7 +493,7 @@ func (k *keyring) activate() {
 	for _, r := range ready {
 		k.records[r.ID] = r
 		if d, ok := askOf(r); ok {
-			delete(k.retryAt, d)
+			delete(k.retryAt, wantedKey{d, r.Role})
 			delete(k.failed, d)
 		}
 	}

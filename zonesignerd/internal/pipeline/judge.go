@@ -45,8 +45,16 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 	if !p.Members.Contains(z.d.Identity.Self()) {
 		return agree.Answer{Verdict: agree.Accept} // nothing against it
 	}
+	if err := z.promise(&body); err != nil {
+		return answerTo(err)
+	}
 	for _, b := range body.Batches {
-		if err := z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples); err != nil {
+		err := z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples)
+		for wait := 0; err != nil && wait < 10 && sleep(ctx, 100*time.Millisecond); wait++ {
+			// The proposer may have stored a chunk a moment before us.
+			err = z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples)
+		}
+		if err != nil {
 			a := refuse("tuples", "%v", err)
 			if named, ok := err.(interface{ Records() []string }); ok {
 				a.Records = named.Records()
@@ -60,10 +68,6 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 	z.mu.Lock()
 	z.plans[id] = &planned{body: body, plan: plan, version: v}
 	z.mu.Unlock()
-	if err := z.promise(&body); err != nil {
-		z.release(id)
-		return answerTo(err)
-	}
 	return agree.Answer{Verdict: agree.Accept}
 }
 

@@ -180,7 +180,7 @@ type Zone struct {
 	publishAt time.Time
 	lastT     uint32
 	tried     *Proposal // the last one made or accepted on this head: a retry keeps its time, and so its manifest
-	serial    uint32 // lowest output serial that is still free
+	serial    uint32    // lowest output serial that is still free
 	certs     map[agree.Digest]map[mpc.PartyID]certified
 	heads     map[mpc.PartyID]*Head
 	busy      agree.Digest // proposal that this zone is in; zero: none
