@@ -21,6 +21,7 @@ func (a *app) keysCommand() *cobra.Command {
 func (a *app) keysGenerateCommand() *cobra.Command {
 	var w waiting
 	var g api.GenerateKeys
+	var ksk, zsk, csk bool
 	cmd := &cobra.Command{
 		Use:   "generate ZONE",
 		Short: "Make a zone's keys, together with all operators",
@@ -28,7 +29,7 @@ func (a *app) keysGenerateCommand() *cobra.Command {
 and needs all of them; should one drop out, nothing is lost and it starts
 again when it is back. In the end a test signature has been verified, all
 operators hold equal signed transcripts, and the keys are shown.`,
-		Example:           "  zonesignerd keys generate example.org\n  zonesignerd keys generate example.org --role csk --timeout 1h",
+		Example:           "  zonesignerd keys generate example.org\n  zonesignerd keys generate example.org --csk --timeout 1h",
 		Args:              between(1, 1),
 		ValidArgsFunction: a.completeZones,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,7 +37,7 @@ operators hold equal signed transcripts, and the keys are shown.`,
 			if g.Zone, err = zoneName(args[0]); err != nil {
 				return err
 			}
-			if g.Roles, err = parseRoles(g.Roles); err != nil {
+			if g.Roles, err = roles(ksk, zsk, csk); err != nil {
 				return err
 			}
 			c, err := a.client()
@@ -50,33 +51,30 @@ operators hold equal signed transcripts, and the keys are shown.`,
 			return a.follow(cmd.Context(), c, &w, r, func(r *api.Request) { a.printKeys(r.Keys) })
 		},
 	}
-	cmd.Flags().StringSliceVar(&g.Roles, "role", nil, "ksk, zsk or both, or csk (default as the policy says)")
+	cmd.Flags().BoolVar(&ksk, "ksk", false, "a key that signs the DNSKEY records (without a role: as the policy says)")
+	cmd.Flags().BoolVar(&zsk, "zsk", false, "a key that signs the zone")
+	cmd.Flags().BoolVar(&csk, "csk", false, "one key that signs everything")
 	cmd.Flags().StringVar(&g.Engine, "engine", "", "mal-shamir or shamir (default as the policy says)")
 	w.flags(cmd, ceremonyTimeout)
 	return cmd
 }
 
-func parseRoles(given []string) ([]string, error) {
-	var roles []string
-	seen := map[string]bool{}
-	for _, text := range given {
-		role := strings.ToUpper(text)
-		if role != "KSK" && role != "ZSK" && role != "CSK" {
-			return nil, usageError("--role: %q is not known: want ksk, zsk or csk", text)
+// roles is what the flags ask for, in one order, so that requests are equal.
+func roles(ksk, zsk, csk bool) ([]string, error) {
+	var chosen []string
+	if csk {
+		if ksk || zsk {
+			return nil, usageError("--csk is one key for everything: it goes with neither --ksk nor --zsk")
 		}
-		if seen[role] {
-			return nil, usageError("--role: %s is given twice", role)
-		}
-		seen[role] = true
-		roles = append(roles, role)
+		return []string{"CSK"}, nil
 	}
-	if seen["CSK"] && len(roles) > 1 {
-		return nil, usageError("--role: csk is one key for everything and goes with no other")
+	if ksk {
+		chosen = append(chosen, "KSK")
 	}
-	if len(roles) == 2 {
-		roles = []string{"KSK", "ZSK"} // one order, so that requests are equal
+	if zsk {
+		chosen = append(chosen, "ZSK")
 	}
-	return roles, nil
+	return chosen, nil
 }
 
 func (a *app) keysListCommand() *cobra.Command {

@@ -68,6 +68,9 @@ func (a *app) printStatus(s *api.Status) {
 }
 
 func (a *app) printKnots(knots []api.KnotState) {
+	if len(knots) == 0 {
+		return
+	}
 	a.printf("")
 	t := newTable("KNOT", "ANSWERS", "VERSION", "SOCKET", "WHY NOT")
 	for _, k := range knots {

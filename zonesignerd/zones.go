@@ -160,7 +160,7 @@ func (a *app) printZone(z *api.ZoneDetail) {
 	t.row("next refresh", when(z.NextRefresh, now))
 	t.row("denial", z.Denial)
 	if z.Records > 0 {
-		t.row("records", strconv.Itoa(z.Records)+", of them "+strconv.Itoa(z.RRSIGs)+" RRSIG")
+		t.row("rrsets", strconv.Itoa(z.Records)+", with "+strconv.Itoa(z.RRSIGs)+" RRSIG")
 	}
 	t.row("policy digest", z.PolicyDigest)
 	a.printTable(t)

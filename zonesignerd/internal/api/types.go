@@ -146,7 +146,7 @@ type ZoneDetail struct {
 	SourceFrom   string  `json:"source"`
 	PublishTo    string  `json:"publish"`
 	RRSIGs       int     `json:"rrsigs,omitempty"`
-	Records      int     `json:"records,omitempty"`
+	Records      int     `json:"rrsets,omitempty"` // RRsets, those of RRSIGs not counted
 	Stages       []Stage `json:"stages,omitempty"` // of the last session
 }
 
