@@ -81,7 +81,7 @@ func openChecked(path string) (db *bolt.DB, file *os.File, err error) {
 		return err
 	})
 	if err != nil {
-		file.Close() // a second closing does no harm
+		release(file)
 		return nil, nil, err
 	}
 	return db, file, nil
@@ -121,6 +121,16 @@ func guard(fn func() error) (err error) {
 		}
 	}()
 	return fn()
+}
+
+// release lets go of a file that the database library did not close. Closing
+// alone would leave the lock as long as the library's mapping of the file.
+func release(file *os.File) error {
+	if fd := file.Fd(); fd != ^uintptr(0) { // not closed yet
+		unix.Flock(int(fd), unix.LOCK_UN)
+		return file.Close()
+	}
+	return nil
 }
 
 // lockHolder looks the file's lock up in /proc/locks (proc(5)); 0 when it

@@ -331,7 +331,7 @@ func (s *Store) Close() error {
 	case errors.Is(was, ErrClosed):
 		return nil
 	case errors.Is(was, errStuck):
-		return s.file.Close()
+		return release(s.file)
 	}
 	return s.db.Close()
 }

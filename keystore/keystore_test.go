@@ -419,6 +419,7 @@ func TestDamage(t *testing.T) {
 			return true
 		}
 		defer s.Close()
+		s.db.NoSync = true
 		if err := s.Confirm(1, []PeerMark{{Operator: "b"}}); err != nil {
 			failed = true
 		}
@@ -483,6 +484,22 @@ func TestDamage(t *testing.T) {
 	if found < rounds/4 {
 		t.Error("the damages hit nothing")
 	}
+}
+
+// A store that the database library left in the middle of a transaction is
+// still closed, and its lock released, though the file is still mapped.
+func TestCloseWhenStuck(t *testing.T) {
+	e := surround(t)
+	s := e.create(t)
+	s.commit = func(*bolt.Tx) error { panic("page 7 already freed") }
+	wantErr(t, s.Put("b", "k", nil), ErrDamaged)
+	s.fail(errStuck)
+	wantErr(t, s.Put("b", "k", nil), errStuck)
+	must(t, s.Close())
+	if _, err := e.open(t).Get("b", "k"); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	s.db.Close() // its lock is gone already; for the mapping
 }
 
 // A write that fails leaves the state from before in force, in memory and on

@@ -443,6 +443,7 @@ func TestPoolsModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		e := surround(t)
 		s := e.create(t)
+		s.db.NoSync = true // a test of logic, run many times
 		defer func() { s.Close() }()
 		type state struct {
 			pool        PoolID
@@ -509,6 +510,7 @@ func TestPoolsModel(t *testing.T) {
 				if s, err = Open(e.dir, e.opt); err != nil {
 					rt.Fatal(err)
 				}
+				s.db.NoSync = true
 			},
 			"": func(rt *rapid.T) {
 				depth := map[PoolID]int{}
