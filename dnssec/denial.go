@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"encoding/binary"
 	"fmt"
@@ -184,7 +185,7 @@ func nsec3Chain(apex Name, sets []RRset, ns []node, d Denial, ttl uint32) ([]RRs
 			entries[i].hash, buf = hashName(entries[i].name, d, buf)
 		}
 	})
-	slices.SortFunc(entries, func(a, b entry) int { return slices.Compare(a.hash[:], b.hash[:]) })
+	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.hash[:], b.hash[:]) })
 
 	var names, data arena
 	var types []uint16

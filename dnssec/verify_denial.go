@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -41,29 +42,36 @@ func (v *verification) checkDenial() {
 }
 
 // mustDeny yields the names that the chain has to know, empty non-terminals
-// not among them, with the types that the zone speaks for.
-func (v *verification) mustDeny(yield func(name Name, types []uint16, cut bool)) {
-	for owner, group := range byOwner(v.sz.sets) {
-		if v.below(owner) {
-			continue
+// not among them: where their RRsets are, and whether each is a delegation.
+func (v *verification) mustDeny(yield func(lo, hi int, cut bool)) {
+	sets := v.sz.sets
+	for lo, hi := 0, 0; lo < len(sets); lo = hi {
+		owner, known := sets[lo].Owner, false
+		for hi = lo; hi < len(sets) && sets[hi].Owner == owner; hi++ {
+			known = known || sets[hi].Type != dns.TypeNSEC3
 		}
-		cut := v.cuts[owner]
-		var types []uint16
-		for _, s := range group {
-			if s.Type != dns.TypeNSEC3 && (!cut || s.Type == dns.TypeNS || s.Type == dns.TypeDS || s.Type == dns.TypeNSEC) {
-				types = append(types, s.Type)
-			}
-		}
-		if len(types) > 0 {
-			yield(owner, types, cut)
+		if known && !v.below(owner) {
+			yield(lo, hi, v.cuts[owner])
 		}
 	}
 }
 
+// typesAt are the types that the zone speaks for at a name, without RRSIG.
+func (v *verification) typesAt(dst []uint16, lo, hi int, cut bool) []uint16 {
+	for _, s := range v.sz.sets[lo:hi] {
+		if s.Type != dns.TypeNSEC3 && (!cut || s.Type == dns.TypeNS || s.Type == dns.TypeDS || s.Type == dns.TypeNSEC) {
+			dst = append(dst, s.Type)
+		}
+	}
+	return dst
+}
+
 func (v *verification) checkNSEC(chain []RRset) {
 	at := 0 // in chain
-	v.mustDeny(func(name Name, types []uint16, _ bool) {
-		if !slices.Contains(types, dns.TypeNSEC) {
+	var types []uint16
+	v.mustDeny(func(lo, hi int, cut bool) {
+		name := v.sz.sets[lo].Owner
+		if types = v.typesAt(types[:0], lo, hi, cut); !slices.Contains(types, dns.TypeNSEC) {
 			v.fault(name, dns.TypeNSEC, "missing: gap in the chain")
 			return
 		}
@@ -118,12 +126,13 @@ func typeList(types []uint16) string {
 	return string(b)
 }
 
-// denied is one name of the zone and what its NSEC3 has to say.
+// denied is one name of the zone that NSEC3 has to know.
 type denied struct {
 	name     Name
-	types    []uint16
+	hash     nameHash
+	lo, hi   uint32 // its RRsets; none at an empty non-terminal
+	cut      bool
 	optional bool // under opt-out: an insecure delegation, or an empty non-terminal that only such make
-	seen     bool
 }
 
 // nsec3Record is a parsed NSEC3.
@@ -145,86 +154,86 @@ func (v *verification) checkNSEC3(param RRset, chain []RRset) {
 		v.fault(v.sz.apex, dns.TypeNSEC3PARAM, "%d iterations, validators accept at most %d", denial.Iterations, maxIterations)
 		return
 	}
-	names := v.hashedNames(denial)
-	var records []nsec3Record
+	var records []nsec3Record // in order of their hashes, as their owners are
 	for _, s := range chain {
 		if r, ok := v.parseNSEC3(s, d); ok {
 			records = append(records, r)
 		}
 	}
+	names := v.hashedNames(denial)
+	missing := func(n *denied, before int) {
+		switch {
+		case !n.optional:
+			v.fault(n.name, dns.TypeNSEC3, "missing: no record for its hash %s", hashText(n.hash))
+		case len(records) == 0 || !records[(before+len(records)-1)%len(records)].optOut:
+			v.fault(n.name, dns.TypeNSEC3, "missing, and the record that covers its hash %s is not opt-out", hashText(n.hash))
+		}
+	}
+	at := 0 // in names
+	var types []uint16
 	for i, r := range records {
-		next := records[(i+1)%len(records)]
-		if r.next != next.hash {
+		if next := records[(i+1)%len(records)]; r.next != next.hash {
 			v.fault(r.owner, dns.TypeNSEC3, "next hash is %s, expected %s", hashText(r.next), hashText(next.hash))
 		}
-		n := names[r.hash]
-		if n == nil {
+		for ; at < len(names) && bytes.Compare(names[at].hash[:], r.hash[:]) < 0; at++ {
+			missing(&names[at], i)
+		}
+		if at == len(names) || names[at].hash != r.hash {
 			v.fault(r.owner, dns.TypeNSEC3, "matches no name of the zone")
 			continue
 		}
-		n.seen = true
-		v.checkBitmap(r.owner, dns.TypeNSEC3, n.name, r.bitmap, n.types)
-	}
-	var missing []Fault
-	for hash, n := range names {
-		switch {
-		case n.seen:
-		case !n.optional:
-			missing = append(missing, Fault{n.name, dns.TypeNSEC3, "missing: no record for its hash " + hashText(hash)})
-		case !coveredOptOut(records, hash):
-			missing = append(missing, Fault{n.name, dns.TypeNSEC3, "missing, and the record that covers its hash " + hashText(hash) + " is not opt-out"})
-		}
-	}
-	slices.SortFunc(missing, func(a, b Fault) int { return a.Owner.Compare(b.Owner) })
-	v.faults = append(v.faults, missing...)
-}
-
-// hashedNames are all names that NSEC3 has to deny, by hash, empty
-// non-terminals included.
-func (v *verification) hashedNames(d Denial) map[nameHash]*denied {
-	all := map[Name]*denied{}
-	var order []*denied
-	add := func(n *denied) {
-		all[n.name] = n
-		order = append(order, n)
-	}
-	v.mustDeny(func(name Name, types []uint16, cut bool) {
-		insecure := cut && !slices.Contains(types, dns.TypeDS)
-		if !insecure {
+		n := &names[at]
+		types = v.typesAt(types[:0], int(n.lo), int(n.hi), n.cut)
+		if n.lo < n.hi && !(n.cut && !slices.Contains(types, dns.TypeDS)) {
 			types = append(types, dns.TypeRRSIG)
 			slices.Sort(types)
 		}
-		if n := all[name]; n != nil { // known as the parent of a name before: cannot be, parents come first
-			n.types, n.optional = types, insecure
-		} else {
-			add(&denied{name: name, types: types, optional: insecure})
+		v.checkBitmap(r.owner, dns.TypeNSEC3, n.name, r.bitmap, types)
+		at++
+	}
+	for ; at < len(names); at++ {
+		missing(&names[at], len(records))
+	}
+}
+
+// hashedNames are all names that NSEC3 has to know, empty non-terminals
+// included, in order of their hashes.
+func (v *verification) hashedNames(d Denial) []denied {
+	var names []denied
+	var open []int // the last name and its ancestors, by index in names
+	v.mustDeny(func(lo, hi int, cut bool) {
+		name := v.sz.sets[lo].Owner
+		insecure := cut && !slices.ContainsFunc(v.sz.sets[lo:hi], func(s RRset) bool { return s.Type == dns.TypeDS })
+		for len(open) > 0 && !name.IsSubdomainOf(names[open[len(open)-1]].name) {
+			open = open[:len(open)-1]
 		}
-		for p := name; p != v.sz.apex; {
-			p = p.Parent()
-			n := all[p]
-			if n == nil {
-				add(&denied{name: p, optional: insecure})
-				continue
+		var between []Name // from name upwards
+		for p := name; p != v.sz.apex && len(open) > 0; {
+			if p = p.Parent(); p == names[open[len(open)-1]].name {
+				break
 			}
-			if len(n.types) == 0 && !insecure {
-				n.optional = false
-				continue
+			between = append(between, p)
+		}
+		for _, p := range slices.Backward(between) {
+			open = append(open, len(names))
+			names = append(names, denied{name: p, optional: true})
+		}
+		open = append(open, len(names))
+		names = append(names, denied{name: name, lo: uint32(lo), hi: uint32(hi), cut: cut, optional: true})
+		if !insecure {
+			for _, i := range open {
+				names[i].optional = false
 			}
-			break
 		}
 	})
-	hashes := make([]nameHash, len(order))
-	parallel(len(order), v.o.Threads, func(lo, hi int) {
+	parallel(len(names), v.o.Threads, func(lo, hi int) {
 		var buf []byte
 		for i := lo; i < hi; i++ {
-			hashes[i], buf = hashName(order[i].name, d, buf)
+			names[i].hash, buf = hashName(names[i].name, d, buf)
 		}
 	})
-	byHash := make(map[nameHash]*denied, len(order))
-	for i, n := range order {
-		byHash[hashes[i]] = n
-	}
-	return byHash
+	slices.SortFunc(names, func(a, b denied) int { return bytes.Compare(a.hash[:], b.hash[:]) })
+	return names
 }
 
 func (v *verification) parseNSEC3(s RRset, param string) (r nsec3Record, ok bool) {
@@ -248,16 +257,6 @@ func (v *verification) parseNSEC3(s RRset, param string) (r nsec3Record, ok bool
 	copy(r.next[:], d[6+salt:])
 	r.bitmap = d[26+salt:]
 	return r, true
-}
-
-// coveredOptOut reports whether the record that covers the hash allows for
-// insecure delegations without a record. records are in order of hashes.
-func coveredOptOut(records []nsec3Record, h nameHash) bool {
-	if len(records) == 0 {
-		return false
-	}
-	i, _ := slices.BinarySearchFunc(records, h, func(r nsec3Record, h nameHash) int { return slices.Compare(r.hash[:], h[:]) })
-	return records[(i+len(records)-1)%len(records)].optOut
 }
 
 func hashText(h nameHash) string { return hashEncoding.EncodeToString(h[:]) }
