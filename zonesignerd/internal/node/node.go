@@ -264,6 +264,8 @@ func (n *Node) dispatch(m *agree.Message) error {
 		return z.Certificate(m)
 	case pipeline.TypeHead:
 		return z.Head(m)
+	case pipeline.TypeTurn:
+		return z.Turn(m)
 	case pipeline.TypeListed:
 		return z.Listed(m)
 	case pipeline.TypeListing:

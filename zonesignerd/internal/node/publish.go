@@ -36,6 +36,14 @@ func (p *knotPublisher) Publish(ctx context.Context, s, previous *dnssec.SignedZ
 			return nil // a restart of ours: it serves this already
 		}
 	}
+	err = p.apply(ctx, s, previous)
+	if previous != nil && errors.Is(err, knot.ErrDiffers) {
+		err = p.apply(ctx, s, nil) // the server does not have what we thought
+	}
+	return err
+}
+
+func (p *knotPublisher) apply(ctx context.Context, s, previous *dnssec.SignedZone) error {
 	change := knot.Change{Full: previous == nil}
 	for c := range s.Changes(previous) {
 		r := knot.Record{Owner: c.Owner, TTL: c.TTL, Type: c.Type, Data: c.Data}

@@ -27,6 +27,8 @@ type tuplesWanted struct {
 	Key   mpc.KeyID `json:"key"`
 	Set   string    `json:"set"`
 	Count int       `json:"count"`
+	// Demand: a zone waits for them, and its proposer is the one who asks.
+	Demand bool `json:"demand,omitempty"`
 }
 
 // tuples keeps the pools of this operator's own stripe filled and answers
@@ -194,11 +196,11 @@ func (t *tuples) fillOne() bool {
 	if _, yes := t.n.store.Suspended(); yes {
 		return false
 	}
-	pool, count := t.neediest()
+	pool, count, demand := t.neediest()
 	if count == 0 {
 		return false
 	}
-	err := t.prepare(pool, count)
+	err := t.prepare(pool, count, demand)
 	t.mu.Lock()
 	p := t.problems[pool]
 	if err != nil {
@@ -230,12 +232,13 @@ func (t *tuples) fillOne() bool {
 	return true
 }
 
-// neediest finds the pool to fill next and how many tuples it lacks.
-func (t *tuples) neediest() (best mpc.PoolID, lack int) {
+// neediest finds the pool to fill next, how many tuples it lacks, and whether
+// a zone waits for them.
+func (t *tuples) neediest() (best mpc.PoolID, lack int, waited bool) {
 	group := t.n.groups.mpc()
 	for _, id := range group.Parties {
 		if !t.n.isReady(id) {
-			return best, 0 // preprocessing needs everyone
+			return best, 0, false // preprocessing needs everyone
 		}
 	}
 	now := t.n.opt.Now()
@@ -254,19 +257,19 @@ func (t *tuples) neediest() (best mpc.PoolID, lack int) {
 			depth, want := t.depth(pool), t.wanted(k.Role, set)
 			switch {
 			case demand > depth:
-				return pool, demand - depth
+				return pool, demand - depth, true
 			case depth <= want/2 && want-depth > lack:
 				best, lack = pool, want-depth
 			}
 		}
 	}
-	return best, lack
+	return best, lack, false
 }
 
 // prepare proposes to fill a pool and runs the session.
-func (t *tuples) prepare(pool mpc.PoolID, count int) error {
+func (t *tuples) prepare(pool mpc.PoolID, count int, demand bool) error {
 	all := mpc.NewSignerSet(t.n.groups.mpc().Parties...)
-	body := tuplesWanted{Key: pool.Key, Set: pool.Set, Count: min(count, mostTuples)}
+	body := tuplesWanted{Key: pool.Key, Set: pool.Set, Count: min(count, mostTuples), Demand: demand}
 	agreed, err := t.n.agreement.Propose(t.n.ctx, kindTuples, string(pool.Key), all, body)
 	if err != nil {
 		return err
@@ -295,8 +298,17 @@ func (t *tuples) run(ctx context.Context, a *agree.Agreed, body tuplesWanted) er
 		delete(t.filling, pool)
 		t.mu.Unlock()
 	}()
+	// Another operator prepares for a zone whose turn to propose it has: that
+	// is no time for the next one to take over.
+	var waiting *zone
+	if k, ok := t.n.keys.find(string(body.Key)); ok && body.Demand && a.Proposal.Proposer != t.n.self {
+		waiting = t.n.zone(k.Zone)
+	}
 	err = t.n.signer.Prepare(ctx, net, body.Key, set, a.Proposal.Proposer, body.Count, func(done int) {
 		alive()
+		if waiting != nil {
+			waiting.Yield()
+		}
 		t.mu.Lock()
 		t.filling[pool] = fillState{done, body.Count}
 		t.mu.Unlock()

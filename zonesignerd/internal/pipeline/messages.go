@@ -15,6 +15,7 @@ const (
 	TypeFetch       agree.Type = "fetch"
 	TypeListing     agree.Type = "listing"
 	TypeListed      agree.Type = "listed"
+	TypeTurn        agree.Type = "turn"
 )
 
 // Proposal is the body of a zone proposal. A receiver derives everything
@@ -38,6 +39,13 @@ type Batch struct {
 	Key    mpc.KeyID        `json:"key"`
 	Count  int              `json:"count"`
 	Tuples []mpc.TupleRange `json:"tuples"`
+}
+
+// Turn says that its sender has begun to work on a proposal, so that the next
+// one in rank does not start the same work. It binds nobody to anything.
+type Turn struct {
+	Zone    string       `json:"zone"`
+	Content agree.Digest `json:"content"`
 }
 
 // Certificate is one operator's word that it derived, checked in full and

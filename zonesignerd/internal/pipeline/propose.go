@@ -60,6 +60,9 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	if r, ok := z.refusedBy(w.content, set); ok && w.version != nil {
 		return set, fmt.Errorf("operator %s refused this version and is away: %s", r.Peer, r.Reason)
 	}
+	if _, err := z.d.Say(TypeTurn, Turn{Zone: z.name, Content: w.content}); err != nil {
+		return set, err
+	}
 	body, plan, err := z.derive(ctx, w)
 	if err != nil {
 		return set, err
@@ -240,6 +243,44 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 		z.log.Warn("not signed", "why", w.why, "err", err)
 	}
 	z.problems["sign"] = text
+}
+
+// mostYields bounds how often an operator lets others go first with one
+// version: being always about to propose must not hold it up.
+const mostYields = 100
+
+// Yield puts this operator's own proposal off, because the one whose turn it
+// is has been heard of.
+func (z *Zone) Yield() {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.yield()
+}
+
+// yield is Yield with z.mu held.
+func (z *Zone) yield() {
+	w := z.want
+	if w == nil || w.yields >= mostYields {
+		return
+	}
+	if until := z.d.Now().Add(z.d.Turn + z.turn(w)); until.After(z.retryAt.Add(z.d.Turn / 2)) {
+		w.yields++
+		z.retryAt = until
+	}
+}
+
+// Turn takes in that a peer works on a proposal.
+func (z *Zone) Turn(m *agree.Message) error {
+	var t Turn
+	if err := m.Decode(&t); err != nil {
+		return err
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.want != nil && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
+		z.yield()
+	}
+	return nil
 }
 
 // dissenters are the operators that refused this content, where the policy

@@ -222,6 +222,7 @@ type want struct {
 	refresh bool
 	why     string
 	since   time.Time
+	yields  int // how often others were let go first
 }
 
 // New makes a zone and loads its last certified state. Run it afterwards.
@@ -416,7 +417,7 @@ func (z *Zone) decide(now time.Time) *want {
 func (z *Zone) since(now time.Time, w *want) *want {
 	w.since = now
 	if old := z.want; old != nil && old.why == w.why && old.content == w.content {
-		w.since = old.since
+		w.since, w.yields = old.since, old.yields
 	}
 	return w
 }
@@ -438,27 +439,29 @@ func (z *Zone) expired(now time.Time) bool {
 // first by hash of zone and version, then Turn, 3·Turn, 7·Turn for the others
 // that are ready. z.mu is held.
 func (z *Zone) turn(w *want) time.Duration {
-	group := z.d.Group()
-	rank := func(id mpc.PartyID) uint64 {
-		h := sha256.New()
-		h.Write([]byte(z.name))
-		h.Write(w.content[:])
-		if z.head != nil {
-			h.Write(z.head.Cert.Digest[:])
-		}
-		h.Write([]byte(id))
-		return binary.BigEndian.Uint64(h.Sum(nil))
-	}
 	self := z.d.Identity.Self()
-	mine, wait := rank(self), time.Duration(0)
+	mine, wait := z.rank(w, self), time.Duration(0)
 	step := z.d.Turn
-	for _, id := range group.Parties {
-		if id != self && z.d.Ready(id) && rank(id) < mine {
+	for _, id := range z.d.Group().Parties {
+		if id != self && z.d.Ready(id) && z.rank(w, id) < mine {
 			wait += step
 			step *= 2
 		}
 	}
 	return wait
+}
+
+// rank orders the operators for one version, the first to propose lowest.
+// z.mu is held.
+func (z *Zone) rank(w *want, id mpc.PartyID) uint64 {
+	h := sha256.New()
+	h.Write([]byte(z.name))
+	h.Write(w.content[:])
+	if z.head != nil {
+		h.Write(z.head.Cert.Digest[:])
+	}
+	h.Write([]byte(id))
+	return binary.BigEndian.Uint64(h.Sum(nil))
 }
 
 // keysDigest is over what a plan takes from the key set.
