@@ -254,7 +254,7 @@ func checkContent(apex Name, sets []RRset, errs *faultList) {
 				case owner == apex:
 					errs.add("%s CNAME: at the apex", owner)
 				case len(group) > 1:
-					errs.add("%s CNAME: beside other data (%s)", owner, typeNames(group, dns.TypeCNAME))
+					errs.add("%s CNAME: beside other data (%s)", owner, otherTypes(group, dns.TypeCNAME))
 				}
 			case dns.TypeDNAME:
 				if s.Len() > 1 {
@@ -272,7 +272,7 @@ func checkContent(apex Name, sets []RRset, errs *faultList) {
 	}
 }
 
-func typeNames(group []RRset, but uint16) string {
+func otherTypes(group []RRset, but uint16) string {
 	var names []string
 	for _, s := range group {
 		if s.Type != but {

@@ -2,10 +2,12 @@ package dnssec
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"pgregory.net/rapid"
@@ -501,4 +503,75 @@ func FuzzParseManifest(f *testing.F) {
 			t.Fatalf("accepted, but not canonical:\n%q\n%q", b, m.Bytes())
 		}
 	})
+}
+
+// Algorithm 15 and a single key for everything, seen by others too.
+func TestEd25519(t *testing.T) {
+	priv := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32))
+	key := Key{ID: "csk", Flags: 257, CSK: true, Algorithm: ED25519, PublicKey: priv.Public().(ed25519.PublicKey), State: Active}
+	z := readZone(t, "features.zone")
+	p := testParams()
+	p.Keys, p.Denial.NSEC3, p.Time = []Key{key}, true, uint32(time.Now().Unix())
+	plan := mustPlan(t, z, p)
+	sigs := make([][64]byte, plan.Len())
+	for i := range sigs {
+		sigs[i] = [64]byte(ed25519.Sign(priv, plan.Message(i)))
+	}
+	sz, err := plan.Assemble(sigs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantNoFaults(t, Verify(sz, VerifyOptions{Keys: p.Keys, At: p.Time}))
+	dir := t.TempDir()
+	writeFile(t, dir, "signed", zoneText(t, sz))
+	run(t, dir, "dnssec-verify", "-z", "-o", z.Apex().String(), "signed")
+	run(t, dir, "kzonecheck", "-d", "on", "-t", fmt.Sprint(p.Time), "-o", z.Apex().String(), "signed")
+}
+
+// A zone may hold a name that is the hash of another, delegated even: its NSEC3
+// is signed all the same, and the delegation is not.
+func TestNameThatIsAHash(t *testing.T) {
+	ksk, zsk := kskAndZSK()
+	p := testParams(ksk, zsk)
+	p.Denial.NSEC3, p.Time = true, uint32(time.Now().Unix())
+	hash := func(of string) string {
+		h, _ := hashName(name(t, of), p.Denial, nil)
+		return hashText(h)
+	}
+	z := mustParse(t, "example.", minimal+"ns A 192.0.2.9\nwww A 192.0.2.1\nmail A 192.0.2.2\n"+hash("www.example")+" NS ns\n"+hash("mail.example")+" TXT x\n")
+	sz := signPlan(t, mustPlan(t, z, p), ksk, zsk)
+	wantNoFaults(t, Verify(sz, VerifyOptions{Keys: p.Keys, At: p.Time}))
+	if back, err := Load(bytes.NewReader(save(t, sz))); err != nil || back.Content().ContentDigest() != z.ContentDigest() {
+		t.Error(err)
+	}
+	dir := t.TempDir()
+	writeFile(t, dir, "signed", zoneText(t, sz))
+	run(t, dir, "dnssec-verify", "-o", "example.", "signed")
+}
+
+// Every type that miekg/dns knows, and types that nobody knows, can stand in a
+// bit map that other programs read.
+func TestBitMapOfAllTypes(t *testing.T) {
+	var types []uint16
+	for n := range 1 << 16 {
+		if typ := uint16(n); checkType(typ) == nil && n%97 == 0 || dns.TypeToString[typ] != "" && checkType(typ) == nil {
+			types = append(types, typ)
+		}
+	}
+	b := appendBitmap(nil, types)
+	back, ok := parseBitmap(string(b))
+	if !ok || !slices.Equal(back, types) {
+		t.Fatal("the bit map changed")
+	}
+	rdata := append([]byte{0}, b...)
+	if text, ok := appendRDataFields(nil, dns.TypeNSEC, string(rdata)); !ok {
+		t.Fatal("not written")
+	} else if again, err := appendAnyRDataText(nil, dns.TypeNSEC, string(text)); err != nil || !bytes.Equal(again, rdata) {
+		t.Fatalf("%v", err)
+	}
+	for _, bad := range []string{"\x00", "\x00\x00", "\x00\x01\x00", "\x00\x21" + strings.Repeat("x", 33), "\x01\x01\x40\x00\x01\x40", "\x00\x02\x40"} {
+		if _, ok := parseBitmap(bad); ok {
+			t.Errorf("%x accepted", bad)
+		}
+	}
 }

@@ -189,7 +189,7 @@ func appendAnyRDataText(dst []byte, typ uint16, text string) ([]byte, error) {
 	if strings.ContainsAny(text, "\r\n") {
 		return nil, errors.New("line break in rdata")
 	}
-	zp := dns.NewZoneParser(strings.NewReader(". 0 IN "+TypeName(typ)+" "+text+"\n"), ".", "")
+	zp := dns.NewZoneParser(strings.NewReader(". 0 IN "+dns.Type(typ).String()+" "+text+"\n"), ".", "")
 	rr, ok := zp.Next()
 	if !ok {
 		if err := zp.Err(); err != nil {

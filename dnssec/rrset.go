@@ -138,7 +138,8 @@ func (a *arena) add(b []byte) string {
 	return a.chunk.String()[start:]
 }
 
-// TypeName is the mnemonic of an RR type, or TYPEnnn (RFC 3597).
+// TypeName is the mnemonic of an RR type that is in common use, or TYPEnnn
+// (RFC 3597).
 func TypeName(t uint16) string {
 	return string(appendTypeName(nil, t))
 }

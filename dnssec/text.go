@@ -17,8 +17,22 @@ import (
 // section 1.3), in lower case as canonical owner names are.
 var hashEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
+// typeNames are the types that we call by name. The table is our own and does
+// not follow a library's: manifests must not change with it, and every server
+// must know the names.
+var typeNames = map[uint16]string{
+	dns.TypeA: "A", dns.TypeNS: "NS", dns.TypeCNAME: "CNAME", dns.TypeSOA: "SOA", dns.TypePTR: "PTR", dns.TypeHINFO: "HINFO",
+	dns.TypeMX: "MX", dns.TypeTXT: "TXT", dns.TypeRP: "RP", dns.TypeAFSDB: "AFSDB", dns.TypeAAAA: "AAAA", dns.TypeLOC: "LOC",
+	dns.TypeSRV: "SRV", dns.TypeNAPTR: "NAPTR", dns.TypeKX: "KX", dns.TypeCERT: "CERT", dns.TypeDNAME: "DNAME", dns.TypeDS: "DS",
+	dns.TypeSSHFP: "SSHFP", dns.TypeRRSIG: "RRSIG", dns.TypeNSEC: "NSEC", dns.TypeDNSKEY: "DNSKEY", dns.TypeDHCID: "DHCID",
+	dns.TypeNSEC3: "NSEC3", dns.TypeNSEC3PARAM: "NSEC3PARAM", dns.TypeTLSA: "TLSA", dns.TypeCDS: "CDS", dns.TypeCDNSKEY: "CDNSKEY",
+	dns.TypeOPENPGPKEY: "OPENPGPKEY", dns.TypeSMIMEA: "SMIMEA", dns.TypeCSYNC: "CSYNC", dns.TypeZONEMD: "ZONEMD",
+	dns.TypeSVCB: "SVCB", dns.TypeHTTPS: "HTTPS", dns.TypeSPF: "SPF", dns.TypeEUI48: "EUI48", dns.TypeEUI64: "EUI64",
+	dns.TypeURI: "URI", dns.TypeCAA: "CAA",
+}
+
 func appendTypeName(dst []byte, t uint16) []byte {
-	if s, ok := dns.TypeToString[t]; ok && t != 0 {
+	if s, ok := typeNames[t]; ok {
 		return append(dst, s...)
 	}
 	return strconv.AppendUint(append(dst, "TYPE"...), uint64(t), 10)
