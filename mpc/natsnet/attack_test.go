@@ -525,7 +525,7 @@ func TestFloodEndsItsSessionAlone(t *testing.T) {
 
 func TestSessionsNeverOpenedAreBoundedAndExpire(t *testing.T) {
 	group := startGroup(t, func(c *Config) {
-		c.Limits.Sessions, c.Limits.PendingFor = 10, 300*time.Millisecond
+		c.Limits.Sessions, c.Limits.PendingFor = 10, time.Second
 	}, "a", "b")
 	waitReady(t, group)
 	ctx := testContext(t)
@@ -552,8 +552,12 @@ func TestSessionsNeverOpenedAreBoundedAndExpire(t *testing.T) {
 	}
 	poll(t, func() bool { return count() == 9 })
 	poll(t, func() bool { return count() == 0 })
+	open := openAll(t, group, "open", "a", "b")["b"]
 	_ = begin(200)
-	waitReason(t, group["b"], "a", "began more than 10 sessions")
+	_, err := open.Recv(ctx, "a", "r")
+	if cheat, ok := mpc.AsCheat(err); !ok || !slices.Equal(cheat.Parties, []mpc.PartyID{"a"}) || !strings.Contains(err.Error(), "began more than 10 sessions") {
+		t.Errorf("error %v, expected operator a to be a cheat", err)
+	}
 	waitReady(t, group)
 }
 

@@ -104,10 +104,9 @@ func waitReady(t testing.TB, group map[mpc.PartyID]*Transport) {
 func waitReason(t testing.TB, tr *Transport, peer mpc.PartyID, text string) {
 	t.Helper()
 	ctx := testContext(t)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for {
-		tr.mu.Lock()
-		changed := tr.changed
-		tr.mu.Unlock()
 		var last mpc.PeerState
 		for _, s := range tr.Peers() {
 			if s.ID == peer {
@@ -118,7 +117,7 @@ func waitReason(t testing.TB, tr *Transport, peer mpc.PartyID, text string) {
 			return
 		}
 		select {
-		case <-changed:
+		case <-tick.C:
 		case <-ctx.Done():
 			t.Fatalf("%s: state of %s is %+v, expected a reason with %q", tr.Self(), peer, last, text)
 		}

@@ -66,15 +66,14 @@ type peer struct {
 type reasons struct {
 	refused   string // the peer was there, and it cannot be
 	refusedAt time.Time
-	address   string // what its address answers
-	other     string // how the last attempt or link ended
+	address   string        // what its address answers
+	other     string        // how the last attempt or link ended
+	counts    time.Duration // how long a refusal is new
 }
-
-const refusalCounts = 30 * time.Second
 
 func (r reasons) String() string {
 	switch {
-	case r.refused != "" && time.Since(r.refusedAt) < refusalCounts:
+	case r.refused != "" && time.Since(r.refusedAt) < r.counts:
 		return r.refused
 	case r.address != "":
 		return r.address
@@ -93,6 +92,8 @@ func newPeer(t *Transport, n *node, p Peer) *peer {
 		conns:   map[uint64]*streamConn{},
 		inboxes: map[mpc.SessionID]*inbox{},
 		downAt:  time.Now(),
+		// Attempts come about every 10 s at most, and each renews it.
+		reason: reasons{counts: 15 * t.cfg.Limits.ProbeEvery},
 	}
 	q.ctx, q.cancel = context.WithCancel(t.ctx)
 	return q
@@ -320,7 +321,7 @@ func (p *peer) install(l *link) bool {
 		return false
 	}
 	p.link = l
-	p.reason = reasons{}
+	p.reason = reasons{counts: p.reason.counts}
 	p.lastPong = time.Now()
 	p.rtt = 0
 	p.mu.Unlock()
