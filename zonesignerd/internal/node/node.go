@@ -144,9 +144,18 @@ func openStore(cfg *config.Daemon, log *slog.Logger) (*keystore.Store, error) {
 	case k.PassphraseFile != "":
 		opt.Seal = keystore.PassphraseFile(k.PassphraseFile)
 	}
-	store, err := keystore.Open(cfg.State, opt)
-	if errors.Is(err, keystore.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-		store, err = keystore.Create(cfg.State, opt)
+	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	dir := filepath.Join(cfg.State, "keystore")
+	store, err := keystore.Open(dir, opt)
+	if errors.Is(err, keystore.ErrNoStore) {
+		// Only a state directory that was never used gets a new keystore: a
+		// disk that is not mounted must not look like a fresh start.
+		if _, used := os.Stat(filepath.Join(cfg.State, "zones")); used == nil {
+			return nil, fmt.Errorf("keystore: %w; %s was used before: is a disk not mounted? restore the keystore, or empty the directory to start anew", err, cfg.State)
+		}
+		store, err = keystore.Create(dir, opt)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keystore: %w", err)
