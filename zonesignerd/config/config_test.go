@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nkeys"
 )
@@ -70,8 +71,9 @@ func TestFaultsSayWhere(t *testing.T) {
 		{"syntax", goodDaemon + "state: [\n", "d:7:"},
 		{"range", goodDaemon + "pools: {chunk: 0}\n", "d:7:16: pools.chunk: 0: want 1 to 8192"},
 		{"word", goodDaemon + "log: {level: warning}\n", `d:7:14: log.level: "warning" is not known: want debug, info, warn, error; did you mean "warn"?`},
-		{"deep", strings.Repeat("[", 100), "d: brackets nest too deep"},
-		{"large", strings.Repeat("#", maxFile+1), "d: the file has 65537 bytes"},
+		{"deep", strings.Repeat("'}'\n[", 2000), "d: the file has more than 1024 brackets"},
+		{"deep on one line", goodDaemon + strings.Repeat("- ", 3000), "d:7:1: the line has 6000 bytes"},
+		{"large", strings.Repeat("#\n", maxFile), "d: the file has 131072 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ParseDaemon("d", []byte(c.text))
@@ -91,4 +93,24 @@ func testGroup(t testing.TB, n int) *Group {
 		g.Operators = append(g.Operators, Operator{Name: name, NKey: testKey(t), Address: name + ".example:7473"})
 	}
 	return g
+}
+
+// TestLoadersTakeBoundedTime gives the loaders what is worst for the parser
+// within their bounds: without them the first alone takes half a minute.
+func TestLoadersTakeBoundedTime(t *testing.T) {
+	for _, text := range []string{
+		strings.Repeat("[", maxFile),
+		strings.Repeat("[", maxBrackets),
+		strings.Repeat("{a: ", maxBrackets-1),
+		strings.Repeat(strings.Repeat("- ", maxLine/2-1)+"\n", 15),
+		strings.Repeat(strings.Repeat("&a ", maxLine/3-1)+"\n", 15),
+	} {
+		start := time.Now()
+		if _, err := ParsePolicy("p", []byte(text)); err == nil {
+			t.Errorf("%.12q... is a policy", text)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("%.12q... took %s", text, took)
+		}
+	}
 }

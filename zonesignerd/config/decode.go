@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding"
 	"errors"
 	"fmt"
@@ -18,13 +19,19 @@ import (
 // pass has a few kilobytes.
 const maxFile = 64 << 10
 
-// maxDepth bounds how deep the brackets of a file may nest, because the
-// parser recurses; the formats themselves nest three deep.
-const maxDepth = 32
+// The parser recurses, and takes time that grows with the square of a file's
+// nesting. Brackets are counted wherever they stand, in strings and comments
+// too, because to tell those apart would be to parse. A long line could nest
+// as deep with "- - - -".
+const (
+	maxBrackets = 1024
+	maxLine     = 4096
+)
 
-// decoder fills a struct from YAML by its yaml tags. It accepts less than YAML has (one document, no anchors,
-// aliases, tags or merge keys, which can make a small file large or hide what
-// it says) and reports all faults with their places.
+// decoder fills a struct from YAML by its yaml tags. It accepts less than
+// YAML has (one document, no anchors, aliases, tags or merge keys, which can
+// make a small file large or hide what it says) and reports all faults with
+// their places.
 type decoder struct {
 	file   string
 	faults faults
@@ -37,8 +44,14 @@ func decode(file string, text []byte, v any) (*decoder, error) {
 	if len(text) > maxFile {
 		return nil, Faults{{File: file, Message: fmt.Sprintf("the file has %d bytes: at most %d are read", len(text), maxFile)}}
 	}
-	if deep(text) {
-		return nil, Faults{{File: file, Message: "brackets nest too deep"}}
+	if bytes.Count(text, []byte("["))+bytes.Count(text, []byte("{")) > maxBrackets {
+		return nil, Faults{{File: file, Message: fmt.Sprintf("the file has more than %d brackets", maxBrackets)}}
+	}
+	number := 0
+	for line := range bytes.Lines(text) {
+		if number++; len(line) > maxLine {
+			return nil, Faults{{File: file, Line: number, Column: 1, Message: fmt.Sprintf("the line has %d bytes: at most %d are read", len(line), maxLine)}}
+		}
 	}
 	doc, err := parser.ParseBytes(text, 0)
 	if err != nil {
@@ -59,26 +72,6 @@ func decode(file string, text []byte, v any) (*decoder, error) {
 		return nil, Faults{d.at(bodies[1].GetToken(), "", "a second document begins: want one only")}
 	}
 	return d, nil
-}
-
-// deep reports whether text nests flow brackets beyond maxDepth. It counts
-// brackets in strings and comments too; those that matter are never fewer.
-func deep(text []byte) bool {
-	depth := 0
-	for _, c := range text {
-		switch c {
-		case '[', '{':
-			depth++
-		case ']', '}':
-			depth--
-		case '\n':
-			depth = max(depth, 0)
-		}
-		if depth > maxDepth {
-			return true
-		}
-	}
-	return false
 }
 
 func (d *decoder) syntaxFault(err error) Fault {
