@@ -575,3 +575,43 @@ func TestBitMapOfAllTypes(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the zone, what the plan makes is what Verify, which decides on its
+// own, expects.
+func TestRandomZonesVerify(t *testing.T) {
+	ksk, zsk := kskAndZSK()
+	data := map[string]string{"A": "192.0.2.1", "TXT": "x", "NS": "ns.other.", "DS": "1 13 2 00", "MX": "10 m.other."}
+	rapid.Check(t, func(rt *rapid.T) {
+		b := NewBuilder("example.")
+		for _, r := range []string{"SOA a. b. 1 2 3 4 5", "NS ns.other."} {
+			typ, d, _ := strings.Cut(r, " ")
+			if err := b.AddText("example.", 60, typ, d); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		for range rapid.IntRange(0, 12).Draw(rt, "records") {
+			owner := rapid.StringMatching(`[ab*](\.[ab*]){0,3}`).Draw(rt, "owner")
+			typ := rapid.SampledFrom([]string{"A", "TXT", "NS", "NS", "DS", "MX"}).Draw(rt, "type")
+			if err := b.AddText(owner+".example.", 60, typ, data[typ]); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		z, err := b.Zone()
+		if err != nil {
+			rt.Fatal(err)
+		}
+		p := testParams(ksk, zsk)
+		p.Denial = denials[rapid.SampledFrom([]string{"nsec", "nsec3", "nsec3-salted", "opt-out"}).Draw(rt, "denial")]
+		plan, err := NewPlan(z, p)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		sz, err := plan.Assemble(make([][64]byte, plan.Len()))
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for _, f := range Verify(sz, VerifyOptions{Keys: p.Keys, At: testTime, Proven: func(Check) bool { return true }}) {
+			rt.Error(f)
+		}
+	})
+}
