@@ -245,4 +245,3 @@ func (m *Manifest) Bytes() []byte {
 	}
 	return append(dst, "end\n"...)
 }
-

@@ -322,4 +322,3 @@ func parseDigest(s string) ([32]byte, error) {
 	}
 	return [32]byte(b), nil
 }
-

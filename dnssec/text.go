@@ -45,7 +45,8 @@ func ownFormat(t uint16) bool {
 	switch t {
 	case dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypePTR, dns.TypeMX, dns.TypeTXT,
 		dns.TypeSOA, dns.TypeSRV, dns.TypeCAA, dns.TypeDS, dns.TypeCDS, dns.TypeDNSKEY, dns.TypeCDNSKEY,
-		dns.TypeTLSA, dns.TypeSSHFP, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM:
+		dns.TypeTLSA, dns.TypeSMIMEA, dns.TypeSSHFP, dns.TypeHINFO, dns.TypeNAPTR, dns.TypeRP, dns.TypeAFSDB, dns.TypeKX,
+		dns.TypeOPENPGPKEY, dns.TypeURI, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM:
 		return true
 	}
 	return false
@@ -93,9 +94,28 @@ func appendRDataFields(dst []byte, t uint16, d string) ([]byte, bool) {
 		f.address(16)
 	case dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypePTR:
 		f.name()
-	case dns.TypeMX:
+	case dns.TypeMX, dns.TypeAFSDB, dns.TypeKX:
 		f.number(2)
 		f.name()
+	case dns.TypeRP:
+		f.name()
+		f.name()
+	case dns.TypeHINFO:
+		f.quoted()
+		f.quoted()
+	case dns.TypeNAPTR:
+		f.number(2)
+		f.number(2)
+		f.quoted()
+		f.quoted()
+		f.quoted()
+		f.name()
+	case dns.TypeURI:
+		f.number(2)
+		f.number(2)
+		f.quotedRest()
+	case dns.TypeOPENPGPKEY:
+		f.base64Rest()
 	case dns.TypeSRV:
 		f.number(2)
 		f.number(2)
@@ -120,7 +140,7 @@ func appendRDataFields(dst []byte, t uint16, d string) ([]byte, bool) {
 		f.number(1)
 		f.number(1)
 		f.hexRest()
-	case dns.TypeTLSA:
+	case dns.TypeTLSA, dns.TypeSMIMEA:
 		f.number(1)
 		f.number(1)
 		f.number(1)
