@@ -193,6 +193,12 @@ func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Pro
 		if err := z.read(ctx); err != nil {
 			z.problem("read", err)
 		}
+		z.mu.Lock()
+		news := z.newest() != newest
+		z.mu.Unlock()
+		if news {
+			continue
+		}
 		if !sleep(ctx, min(500*time.Millisecond, z.d.Settle/4)) {
 			a := refuse("internal", "%v", ctx.Err())
 			return nil, nil, &a
