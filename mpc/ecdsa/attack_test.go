@@ -26,6 +26,7 @@ type puppet struct {
 	alter func(p *puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte
 	mu    sync.Mutex
 	got   map[string][]byte
+	waits map[string]chan struct{} // closed when got is known
 }
 
 func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
@@ -44,18 +45,28 @@ func (p *puppet) Recv(ctx context.Context, from mpc.PartyID, round string) ([]by
 
 // look waits for a message and keeps it; nil when it never comes.
 func (p *puppet) look(ctx context.Context, from mpc.PartyID, round string) []byte {
+	key := string(from) + " " + round
+	p.mu.Lock()
+	arrived, waits := p.waits[key]
+	if !waits {
+		arrived = make(chan struct{})
+		p.waits[key] = arrived
+	}
+	p.mu.Unlock()
+	if waits {
+		<-arrived
+	} else {
+		b, err := p.Network.Recv(ctx, from, round)
+		p.mu.Lock()
+		if err == nil {
+			p.got[key] = b
+		}
+		p.mu.Unlock()
+		close(arrived)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := string(from) + " " + round
-	if b, ok := p.got[key]; ok {
-		return b
-	}
-	b, err := p.Network.Recv(ctx, from, round)
-	if err != nil {
-		b = nil
-	}
-	p.got[key] = b
-	return b
+	return p.got[key]
 }
 
 // corrupt gives operator a a puppet in the next sessions.
@@ -65,7 +76,7 @@ func (w *world) corrupt(alter func(p *puppet, ctx context.Context, to mpc.PartyI
 		if net.Self() != "a" {
 			return net
 		}
-		p.Network, p.got = net, map[string][]byte{}
+		p.Network, p.got, p.waits = net, map[string][]byte{}, map[string]chan struct{}{}
 		return p
 	}
 	return p

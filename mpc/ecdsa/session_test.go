@@ -1,0 +1,299 @@
+package ecdsa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/p256"
+)
+
+// journal notes in which order an operator spends, signs and speaks.
+type journal struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (j *journal) note(event string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.events = append(j.events, event)
+}
+
+func (j *journal) index(event string) int { return slices.Index(j.events, event) }
+
+type notingStore struct {
+	mpc.TupleStore
+	j *journal
+}
+
+func (s notingStore) Spend(p mpc.PoolID, r mpc.TupleRange, d [32]byte) ([]byte, mpc.Mark, error) {
+	b, m, err := s.TupleStore.Spend(p, r, d)
+	s.j.note("spent")
+	return b, m, err
+}
+
+type notingIdentity struct {
+	mpc.Identity
+	j *journal
+}
+
+func (i notingIdentity) Sign(msg []byte) []byte {
+	i.j.note("signed")
+	return i.Identity.Sign(msg)
+}
+
+// Rule 1 and rule 3: durably spent, then the statement signed, then all
+// statements kept, then the first share.
+func TestOrderOfSpending(t *testing.T) {
+	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+		w.mustPrepare(allABC, 3)
+		j := &journal{}
+		s := w.signers["b"]
+		s.cfg.Store = notingStore{w.stores["b"], j}
+		s.cfg.Identity = notingIdentity{w.ids["b"], j}
+		req := w.request(allABC, message)
+		s.cfg.Signed = func(session mpc.SessionID, statements [][]byte) error {
+			j.note("kept")
+			if session != req.Session || len(statements) != 3 {
+				t.Errorf("%d statements of session %s", len(statements), session)
+			}
+			var from []mpc.PartyID
+			for _, b := range statements {
+				st, p, err := VerifyStatement(w.ids["b"], b)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				if from = append(from, p); st.Mark.Generation != 1 || st.Tuples.Count != 1 {
+					t.Errorf("statement of %s has mark %d and %d tuples", p, st.Mark.Generation, st.Tuples.Count)
+				}
+			}
+			if !slices.Equal(from, allABC) {
+				t.Errorf("statements are of %v", from)
+			}
+			return nil
+		}
+		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
+			if m.From == "b" {
+				j.note(m.Round)
+			}
+			return []memnet.Message{m}
+		})
+		_, errs := w.sign(req, nil)
+		if errs["b"] != nil {
+			t.Fatal(errs["b"])
+		}
+		order := []string{"spent", "signed", "run0/statement", "kept", "run0/R", "run0/s"}
+		for i := 1; i < len(order); i++ {
+			if a, b := j.index(order[i-1]), j.index(order[i]); a < 0 || b < 0 || a >= b {
+				t.Errorf("%q does not come before %q: %v", order[i-1], order[i], j.events)
+			}
+		}
+	})
+}
+
+// An operator that cannot keep the evidence, or cannot spend, releases nothing.
+func TestNothingLeavesWithoutEvidence(t *testing.T) {
+	errFull := errors.New("disk is full")
+	for name, spoil := range map[string]func(w *world){
+		"statements": func(w *world) {
+			w.signers["b"].cfg.Signed = func(mpc.SessionID, [][]byte) error { return errFull }
+		},
+		"spending": func(w *world) {
+			w.signers["b"].cfg.Store = failingStore{w.stores["b"], errFull}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+				w.mustPrepare(allABC, 1)
+				spoil(w)
+				var mu sync.Mutex
+				w.hub.SetFault(func(m memnet.Message) []memnet.Message {
+					mu.Lock()
+					defer mu.Unlock()
+					if m.From == "b" && !strings.HasSuffix(m.Round, "/statement") {
+						t.Errorf("b sends %s", m.Round)
+					}
+					return []memnet.Message{m}
+				})
+				_, errs := w.sign(w.request(allABC, message), nil)
+				if !errors.Is(errs["b"], errFull) {
+					t.Errorf("b says %v", errs["b"])
+				}
+				if absent, ok := mpc.AsAbsent(errs["a"]); !ok || absent.Parties[0] != "b" {
+					t.Errorf("a says %v", errs["a"])
+				}
+			})
+		})
+	}
+}
+
+type failingStore struct {
+	mpc.TupleStore
+	err error
+}
+
+func (s failingStore) Spend(mpc.PoolID, mpc.TupleRange, [32]byte) ([]byte, mpc.Mark, error) {
+	return nil, mpc.Mark{}, s.err
+}
+
+// With four operators three suffice to prepare, for sets among them.
+func TestPrepareWhileOneIsDown(t *testing.T) {
+	inWorld(t, 4, 1, active(), func(t *testing.T, w *world) {
+		w.hub.SetDown("c", true)
+		set := mpc.NewSignerSet("a", "d")
+		for p, err := range w.among([]mpc.PartyID{"a", "b", "d"}, func(ctx context.Context, net mpc.Network) error {
+			return w.signers[net.Self()].Prepare(ctx, net, w.key().ID, set, "a", 20, nil)
+		}) {
+			if err != nil {
+				t.Fatalf("%s: %v", p, err)
+			}
+		}
+		sigs, errs := w.sign(w.request(set, message), nil)
+		if errs["d"] != nil || !w.verify(message, sigs["d"][0]) {
+			t.Errorf("d: %v", errs["d"])
+		}
+		for p, err := range w.among([]mpc.PartyID{"a", "d"}, func(ctx context.Context, net mpc.Network) error {
+			return w.signers[net.Self()].Prepare(ctx, net, w.key().ID, set, "a", 1, nil)
+		}) {
+			var bad *mpc.ArgumentError
+			if !errors.As(err, &bad) {
+				t.Errorf("two of four prepare: %s says %v", p, err)
+			}
+		}
+	})
+}
+
+// Runs over many chunks and parts of chunks, in windows, keep their order.
+func TestManyRuns(t *testing.T) {
+	inWorld(t, 3, 1, passive(), func(t *testing.T, w *world) {
+		w.mustPrepare(pairAB, 75) // ten chunks of eight
+		var messages []string
+		for i := range 50 {
+			messages = append(messages, fmt.Sprint(i))
+		}
+		req := w.request(pairAB, messages...)
+		var ranges []mpc.TupleRange
+		for _, r := range req.Tuples { // each chunk in two runs
+			ranges = append(ranges, mpc.TupleRange{Chunk: r.Chunk, Count: 2}, mpc.TupleRange{Chunk: r.Chunk, From: 2, Count: r.Count - 2})
+		}
+		req.Tuples = ranges
+		sigs, errs := w.sign(req, nil)
+		for _, p := range pairAB {
+			if errs[p] != nil {
+				t.Fatal(errs[p])
+			}
+			for i, m := range messages {
+				if !w.verify(m, sigs[p][i]) {
+					t.Errorf("signature %d does not verify", i)
+				}
+			}
+		}
+	})
+}
+
+// One party spoils the third run of several: the others fail as a whole, and
+// say whom they blame; what was spent stays spent.
+func TestOneRunFails(t *testing.T) {
+	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+		w.mustPrepare(pairAB, 64)
+		w.corrupt(func(_ *puppet, _ context.Context, _ mpc.PartyID, round string, b []byte) []byte {
+			if round == "run2/s" {
+				b[31] ^= 1
+			}
+			return b
+		})
+		var messages []string
+		for i := range 64 {
+			messages = append(messages, fmt.Sprint(i))
+		}
+		req := w.request(pairAB, messages...)
+		_, errs := w.sign(req, nil)
+		blames(t, "b", errs["b"], true)
+		if _, _, err := w.stores["b"].Spend(mpc.PoolID{}, req.Tuples[2], [32]byte{}); !errors.Is(err, errSpent) {
+			t.Errorf("the failed run is not spent: %v", err)
+		}
+	})
+}
+
+func TestArguments(t *testing.T) {
+	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+		w.mustPrepare(pairAB, 2)
+		var bad *mpc.ArgumentError
+		for name, change := range map[string]func(r *mpc.SignRequest){
+			"too few tuples":  func(r *mpc.SignRequest) { r.Messages = append(r.Messages, r.Messages[0], r.Messages[0]) },
+			"negative range":  func(r *mpc.SignRequest) { r.Tuples = []mpc.TupleRange{{Chunk: r.Tuples[0].Chunk, From: -1, Count: 1}} },
+			"empty range":     func(r *mpc.SignRequest) { r.Tuples = []mpc.TupleRange{{Chunk: r.Tuples[0].Chunk}} },
+			"other set":       func(r *mpc.SignRequest) { r.Set = allABC },
+			"set of one":      func(r *mpc.SignRequest) { r.Set = mpc.SignerSet{"a"} },
+			"set of stranger": func(r *mpc.SignRequest) { r.Set = mpc.SignerSet{"a", "z"} },
+		} {
+			_, errs := w.sign(w.request(pairAB, message), func(_ mpc.PartyID, r *mpc.SignRequest) { change(r) })
+			for p, err := range errs {
+				if !errors.As(err, &bad) {
+					t.Errorf("%s: %s says %v", name, p, err)
+				}
+			}
+		}
+		if w.stores["a"].mark != 0 {
+			t.Error("bad arguments spent tuples")
+		}
+		_, errs := w.sign(w.request(pairAB, message), func(_ mpc.PartyID, r *mpc.SignRequest) { r.Key = "another" })
+		if errs["a"] == nil {
+			t.Error("an unknown key signs")
+		}
+		if errs := w.prepare(pairAB, 0); !errors.As(errs["a"], &bad) {
+			t.Errorf("prepare nothing: %v", errs["a"])
+		}
+		if _, err := NewSigner(Config{}); !errors.As(err, &bad) {
+			t.Errorf("empty config: %v", err)
+		}
+	})
+}
+
+// Operators that were asked for different keys make none.
+func TestGenerateWithOtherLabel(t *testing.T) {
+	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+		errs := w.all(func(ctx context.Context, net mpc.Network) error {
+			_, err := GenerateKey(ctx, net, w.ids[net.Self()], w.group, w.protocol, []byte("for "+net.Self()))
+			return err
+		})
+		for p, err := range errs {
+			if err == nil {
+				t.Errorf("%s has a key", p)
+			}
+		}
+	})
+}
+
+// A key says the same to all, and each share fits its public share.
+func TestGeneratedKey(t *testing.T) {
+	for _, engine := range []mpc.Engine[p256.Scalar]{passive(), active()} {
+		inWorld(t, 5, 2, engine, func(t *testing.T, w *world) {
+			for i, p := range w.group.Parties {
+				k := w.keys[p]
+				if k.ID != w.key().ID || k.PublicKey() != w.key().PublicKey() || k.Self != p || k.Engine != engine.Name() {
+					t.Errorf("%s holds another key: %v", p, k)
+				}
+				if !p256.BaseMult(k.Share[0]).Equal(k.PublicShares[i]) {
+					t.Errorf("share of %s does not fit its public share", p)
+				}
+				b, err := k.MarshalBinary()
+				if err != nil {
+					t.Fatal(err)
+				}
+				var again KeyShare
+				if err := again.UnmarshalBinary(b); err != nil || again.Share[0] != k.Share[0] {
+					t.Errorf("share of %s does not come back: %v", p, err)
+				}
+			}
+		})
+	}
+}
