@@ -121,7 +121,7 @@ func (z *Zone) promote(s *Signed) error {
 	}
 	z.asked = false
 	z.want, z.tried = nil, nil
-	z.publishAt = time.Time{}
+	z.publishAt, z.retryAt, z.failures = time.Time{}, time.Time{}, 0
 	z.mu.Unlock()
 	if err := z.forget(s.Cert.Serial); err != nil {
 		return err
