@@ -297,3 +297,25 @@ func TestGeneratedKey(t *testing.T) {
 		})
 	}
 }
+
+// plain hides an engine's fused step: Figure 4 runs over the bare black box.
+type plain struct{ mpc.Engine[p256.Scalar] }
+
+type plainBox struct{ mpc.Box[p256.Scalar] }
+
+func (e plain) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding []byte) (mpc.Box[p256.Scalar], error) {
+	b, err := e.Engine.Start(ctx, net, g, binding)
+	return plainBox{b}, err
+}
+
+func (b plainBox) Fork(label string) mpc.Box[p256.Scalar] { return plainBox{b.Box.Fork(label)} }
+
+func TestEngineWithoutFusedStep(t *testing.T) {
+	inWorld(t, 3, 1, plain{active()}, func(t *testing.T, w *world) {
+		w.mustPrepare(pairAB, 10)
+		sigs, errs := w.sign(w.request(pairAB, message), nil)
+		if errs["b"] != nil || !w.verify(message, sigs["b"][0]) {
+			t.Errorf("b: %v", errs["b"])
+		}
+	})
+}

@@ -24,7 +24,7 @@ var three = mpc.Group{Parties: []mpc.PartyID{"a", "b", "c"}, T: 1, Digest: [32]b
 // received.
 type puppet struct {
 	mpc.Network
-	alter func(to mpc.PartyID, round string, b []byte)
+	alter func(to mpc.PartyID, round string, b []byte) []byte
 	mu    sync.Mutex
 	got   map[string][]byte // by sender and round
 }
@@ -32,7 +32,7 @@ type puppet struct {
 func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
 	b = slices.Clone(b)
 	if p.alter != nil {
-		p.alter(to, round, b)
+		b = p.alter(to, round, b)
 	}
 	return p.Network.Send(ctx, to, round, b)
 }
@@ -46,7 +46,7 @@ func (p *puppet) Recv(ctx context.Context, from mpc.PartyID, round string) ([]by
 }
 
 // play runs f at each party of the group, a's network being a puppet.
-func play(t *testing.T, e Engine, alter func(to mpc.PartyID, round string, b []byte), f func(ctx context.Context, b *box, a *puppet) error) map[mpc.PartyID]error {
+func play(t *testing.T, e Engine, alter func(to mpc.PartyID, round string, b []byte) []byte, f func(ctx context.Context, b *box, a *puppet) error) map[mpc.PartyID]error {
 	t.Helper()
 	errs := map[mpc.PartyID]error{}
 	synctest.Test(t, func(t *testing.T) {
@@ -103,9 +103,9 @@ func TestUnequalSeeds(t *testing.T) {
 		other[0] = 42
 		var s *session
 		errs = map[mpc.PartyID]error{}
-		alter := func(to mpc.PartyID, round string, b []byte) {
+		alter := func(to mpc.PartyID, round string, b []byte) []byte {
 			if to != "b" {
-				return
+				return b
 			}
 			switch round {
 			case "seeds/commit":
@@ -113,6 +113,7 @@ func TestUnequalSeeds(t *testing.T) {
 			case "seeds/reveal":
 				copy(b, other[:])
 			}
+			return b
 		}
 		synctest.Test(t, func(t *testing.T) {
 			hub := memnet.New(three.Parties...)
@@ -163,10 +164,11 @@ func TestUnequalSeeds(t *testing.T) {
 // A contribution that was not committed to is refused: a rushing holder could
 // otherwise choose the seed after seeing the others' parts.
 func TestRevealOtherThanCommitted(t *testing.T) {
-	errs := play(t, Active(), func(to mpc.PartyID, round string, b []byte) {
+	errs := play(t, Active(), func(to mpc.PartyID, round string, b []byte) []byte {
 		if round == "seeds/reveal" {
 			flip(b)
 		}
+		return b
 	}, func(context.Context, *box, *puppet) error { return nil })
 	for _, p := range []mpc.PartyID{"b", "c"} {
 		if cheat, ok := mpc.AsCheat(errs[p]); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
@@ -186,10 +188,11 @@ func TestSplitViewBeforeCoins(t *testing.T) {
 		var own struct{ x, x2 p256.Scalar }
 		var tap *puppet
 		factors := make([]p256.Scalar, 3)
-		errs = play(t, e, func(to mpc.PartyID, round string, b []byte) {
+		errs = play(t, e, func(to mpc.PartyID, round string, b []byte) []byte {
 			if round == "main/1" && to == "c" {
 				flip(b)
 			}
+			return b
 		}, func(ctx context.Context, b *box, a *puppet) error {
 			r := b.random(3)
 			if _, _, err := b.MulOpen(ctx, r[:1], r[1:2], r[2]); err != nil {
@@ -271,10 +274,11 @@ func TestWrongShareOfOpening(t *testing.T) {
 	attack := func(e Engine) (errs map[mpc.PartyID]error, wrong bool) {
 		var mu sync.Mutex
 		opened := map[mpc.PartyID]p256.Scalar{}
-		errs = play(t, e, func(to mpc.PartyID, round string, b []byte) {
+		errs = play(t, e, func(to mpc.PartyID, round string, b []byte) []byte {
 			if round == "main/1" && to == "b" {
 				flip(b)
 			}
+			return b
 		}, func(ctx context.Context, b *box, _ *puppet) error {
 			v, err := b.Open(ctx, b.random(1))
 			if err == nil {
@@ -353,4 +357,44 @@ func sqrt(x p256.Scalar) (p256.Scalar, bool) {
 	r.FillBytes(b[:])
 	s, err := p256.ScalarFromBytes(b[:])
 	return s, err == nil
+}
+
+// FuzzMessage puts any bytes in place of one message of operator a: nobody
+// panics, and b does not come to another result than c.
+func FuzzMessage(f *testing.F) {
+	rounds := []string{"seeds/hello", "seeds/commit", "seeds/reveal", "seeds/confirm", "main/1", "main/2", "main/3", "main/4", "main/5"}
+	for i := range rounds {
+		f.Add(uint8(i), []byte{})
+		f.Add(uint8(i), make([]byte, 64))
+		f.Add(uint8(i), make([]byte, 32*7))
+	}
+	f.Fuzz(func(t *testing.T, round uint8, payload []byte) {
+		in := rounds[int(round)%len(rounds)]
+		var mu sync.Mutex
+		opened := map[mpc.PartyID]p256.Scalar{}
+		errs := play(t, Active(), func(_ mpc.PartyID, round string, b []byte) []byte {
+			if round == in {
+				return payload
+			}
+			return b
+		}, func(ctx context.Context, b *box, _ *puppet) error {
+			r := b.random(5)
+			if _, _, err := b.MulOpen(ctx, r[:2], r[2:4], r[4]); err != nil {
+				return err
+			}
+			if err := b.Check(ctx); err != nil {
+				return err
+			}
+			v, err := b.Open(ctx, r[:1])
+			if err == nil {
+				mu.Lock()
+				opened[b.self] = v[0]
+				mu.Unlock()
+			}
+			return err
+		})
+		if errs["b"] == nil && errs["c"] == nil && opened["b"] != opened["c"] {
+			t.Fatal("b and c open different values")
+		}
+	})
 }

@@ -24,6 +24,16 @@ type batch struct {
 	z, x2, w2 Share
 }
 
+func (p *pending) erase() {
+	for _, l := range [][]Share{p.x, p.y, p.c, p.x2, p.c2} {
+		clear(l)
+	}
+	for _, b := range p.batches {
+		clear(b.xs)
+		clear(b.ws)
+	}
+}
+
 // Mul opens xᵢ·yᵢ + ρᵢ and takes off the sharing of ρᵢ: one round.
 func (b *box) Mul(ctx context.Context, xs, ys []Share) ([]Share, error) {
 	if len(xs) != len(ys) {
@@ -121,6 +131,7 @@ func (b *box) Check(ctx context.Context) error {
 	if !b.engine.active || len(p.x)+len(p.batches) == 0 {
 		return nil
 	}
+	defer p.erase()
 	// Echo: nobody learns a value under the coins before all have confirmed
 	// that the coins are the same for all.
 	view := b.View()
