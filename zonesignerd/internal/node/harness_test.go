@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,8 +27,38 @@ type operators struct {
 	names []string
 	group *config.Group
 	nodes map[string]*Node
-	clock func() time.Time
+	clock *clock
 	edit  func(*config.Daemon)
+	// options changes what an operator is started with.
+	options func(name string, opt *Options)
+}
+
+// clock runs with the real one, set forward as tests want; an operator's may
+// be off by a skew.
+type clock struct {
+	mu    sync.Mutex
+	ahead time.Duration
+	skew  map[string]time.Duration
+}
+
+func (c *clock) of(name string) func() time.Time {
+	return func() time.Time {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return time.Now().Add(c.ahead + c.skew[name])
+	}
+}
+
+// advance sets all clocks forward, and lets the zones look at what is due.
+func (o *operators) advance(d time.Duration) {
+	o.clock.mu.Lock()
+	o.clock.ahead += d
+	o.clock.mu.Unlock()
+	for _, n := range o.nodes {
+		for _, z := range n.allZones() {
+			z.Wake()
+		}
+	}
 }
 
 const testKey = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -36,7 +67,7 @@ const testKey = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1
 // t, without starting them.
 func newOperators(t testing.TB, n, threshold int) *operators {
 	t.Helper()
-	o := &operators{t: t, dir: t.TempDir(), nodes: map[string]*Node{}, clock: time.Now}
+	o := &operators{t: t, dir: t.TempDir(), nodes: map[string]*Node{}, clock: &clock{skew: map[string]time.Duration{}}}
 	o.group = &config.Group{Version: 1, Name: "test", Epoch: 1, Threshold: threshold, Engine: config.MalShamir}
 	for i := range n {
 		name := string(rune('a' + i))
@@ -56,8 +87,8 @@ func (o *operators) path(parts ...string) string {
 	return filepath.Join(append([]string{o.dir}, parts...)...)
 }
 
-// start starts one operator on what it has on disk.
-func (o *operators) start(name string) *Node {
+// config is an operator's configuration, with its group file in place.
+func (o *operators) config(name string) *config.Daemon {
 	o.t.Helper()
 	text, err := config.FormatGroup(o.group)
 	must(o.t, err)
@@ -78,7 +109,17 @@ func (o *operators) start(name string) *Node {
 	if o.edit != nil {
 		o.edit(cfg)
 	}
-	n, err := Start(context.Background(), cfg, Options{Version: "test", Logger: o.logger(name), Now: o.clock, Turn: 500 * time.Millisecond})
+	return cfg
+}
+
+// start starts one operator on what it has on disk.
+func (o *operators) start(name string) *Node {
+	o.t.Helper()
+	opt := Options{Version: "test", Logger: o.logger(name), Now: o.clock.of(name), Turn: 500 * time.Millisecond}
+	if o.options != nil {
+		o.options(name, &opt)
+	}
+	n, err := Start(context.Background(), o.config(name), opt)
 	if err != nil {
 		o.t.Fatalf("operator %s: %v", name, err)
 	}
@@ -170,17 +211,38 @@ func (o *operators) add(zone string, extra ...string) {
 
 // serves is the serial in the operator's signed file; 0: none.
 func (o *operators) serves(name, zone string) uint32 {
-	text, err := os.ReadFile(o.path(name, zone+"signed"))
-	if err != nil {
-		return 0
-	}
-	p := dns.NewZoneParser(strings.NewReader(string(text)), "", "")
-	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
+	for _, rr := range o.served(name, zone) {
 		if soa, ok := rr.(*dns.SOA); ok {
 			return soa.Serial
 		}
 	}
 	return 0
+}
+
+// served is what is in the operator's signed file.
+func (o *operators) served(name, zone string) []dns.RR {
+	o.t.Helper()
+	text, err := os.ReadFile(o.path(name, zone+"signed"))
+	if err != nil {
+		return nil
+	}
+	var out []dns.RR
+	p := dns.NewZoneParser(strings.NewReader(string(text)), "", "")
+	for rr, ok := p.Next(); ok; rr, ok = p.Next() {
+		out = append(out, rr)
+	}
+	must(o.t, p.Err())
+	return out
+}
+
+// has reports whether the operator serves a record whose text contains part.
+func (o *operators) has(name, zone, part string) bool {
+	for _, rr := range o.served(name, zone) {
+		if rr.Header().Rrtype != dns.TypeRRSIG && strings.Contains(strings.ReplaceAll(rr.String(), "\t", " "), part) {
+			return true
+		}
+	}
+	return false
 }
 
 // level waits until the operators named, or all, serve one and the same
