@@ -68,14 +68,6 @@ func (o *Opening) Scale() p256.Scalar {
 	return p256.NewScalar(uint64(o.zero.den)).Inverse()
 }
 
-// Unchecked opens from the first degree+1 shares and ignores the others: what
-// an attack test uses in place of the checks.
-func (o *Opening) Unchecked() *Opening {
-	u := *o
-	u.checks = nil
-	return &u
-}
-
 // Scalars recombines a batch: shares[j][i] is party j's share of value i. A
 // failed check is a CheatError that names the liars where that is certain.
 func (o *Opening) Scalars(what string, shares [][]p256.Scalar) ([]p256.Scalar, error) {

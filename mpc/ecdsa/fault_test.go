@@ -12,6 +12,7 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/p256"
 )
 
 // phase is one protocol from start to end, in a world that is ready for it.
@@ -22,7 +23,7 @@ type phase struct {
 	play func(w *world) (errs map[mpc.PartyID]error, good func(p mpc.PartyID) bool)
 }
 
-func phases() []phase {
+func phases(set mpc.SignerSet) []phase {
 	return []phase{
 		{
 			name:  "generate",
@@ -42,18 +43,18 @@ func phases() []phase {
 			ready: func(w *world) { w.generate() },
 			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
 				had := len(w.stores["b"].order)
-				errs := w.prepare(allABC, 2)
-				return errs, func(p mpc.PartyID) bool { return len(w.stores[p].order) > had }
+				errs := w.prepare(set, 2)
+				return errs, func(p mpc.PartyID) bool { return !set.Contains(p) || len(w.stores[p].order) > had }
 			},
 		},
 		{
 			name: "sign",
 			ready: func(w *world) {
 				w.generate()
-				w.mustPrepare(allABC, 8)
+				w.mustPrepare(set, 8)
 			},
 			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
-				req := w.request(allABC, message)
+				req := w.request(set, message)
 				req.Tuples = []mpc.TupleRange{{Chunk: req.Tuples[0].Chunk, From: w.stores["b"].next[req.Tuples[0].Chunk], Count: 1}}
 				sigs, errs := w.sign(req, nil)
 				return errs, func(p mpc.PartyID) bool { return sigs[p] != nil && w.verify(message, sigs[p][0]) }
@@ -117,64 +118,74 @@ var faults = []struct {
 
 // TestEveryMessageEveryFault does each fault to each message of each phase.
 func TestEveryMessageEveryFault(t *testing.T) {
-	for _, ph := range phases() {
-		old := record(t, ph)
-		for _, round := range slices.Sorted(maps.Keys(old)) {
-			for _, f := range faults {
-				t.Run(ph.name+" "+round+" "+f.name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						w := newWorld(t, 3, 1, active(), 8)
-						ph.ready(w)
-						fault := f.make(w.hub, old[round])
-						w.hub.SetFault(func(m memnet.Message) []memnet.Message {
-							if m.From != "a" || m.To != "b" || m.Round != round {
-								return []memnet.Message{m}
-							}
-							return fault(m)
-						})
-						errs, good := ph.play(w)
-						if f.benign {
-							for p, err := range errs {
-								if err != nil || !good(p) {
-									t.Errorf("%s fails: %v", p, err)
-								}
-							}
-							return
-						}
-						if errs["b"] == nil || good("b") {
-							t.Errorf("b has a result")
-						}
-						for p, err := range errs {
-							if cheat, ok := mpc.AsCheat(err); ok && slices.Contains(cheat.Parties, p) {
-								t.Errorf("%s blames itself", p)
-							}
-							if cheat, ok := mpc.AsCheat(err); ok && p != "a" && !slices.Contains(cheat.Parties, "a") && !contains(cheat.Parties, "b") {
-								t.Errorf("%s blames %v, who did nothing", p, cheat.Parties)
-							}
-							if cheat, ok := mpc.AsCheat(err); ok && p == "b" && !slices.Contains(cheat.Parties, "a") {
-								t.Errorf("b blames %v, it was a", cheat.Parties)
-							}
-						}
-						// What failed can be done again, with other tuples.
-						w.hub.SetFault(nil)
-						if errs, good := ph.play(w); errs["b"] != nil || !good("b") {
-							t.Errorf("afterwards b fails: %v", errs["b"])
-						}
-					})
-				})
-			}
+	for _, engine := range []mpc.Engine[p256.Scalar]{passive(), active()} {
+		set := pairAB
+		if engine.Active() {
+			set = allABC
+		}
+		for _, ph := range phases(set) {
+			t.Run(engine.Name()+" "+ph.name, func(t *testing.T) { everyMessageEveryFault(t, engine, ph) })
 		}
 	}
 }
 
-func contains(ids []mpc.PartyID, p mpc.PartyID) bool { return slices.Contains(ids, p) }
+func everyMessageEveryFault(t *testing.T, engine mpc.Engine[p256.Scalar], ph phase) {
+	old := record(t, engine, ph)
+	for _, round := range slices.Sorted(maps.Keys(old)) {
+		for _, f := range faults {
+			t.Run(round+" "+f.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, 3, 1, engine, 8)
+					ph.ready(w)
+					fault := f.make(w.hub, old[round])
+					w.hub.SetFault(func(m memnet.Message) []memnet.Message {
+						if m.From != "a" || m.To != "b" || m.Round != round {
+							return []memnet.Message{m}
+						}
+						return fault(m)
+					})
+					errs, good := ph.play(w)
+					if f.benign {
+						for p, err := range errs {
+							if err != nil || !good(p) {
+								t.Errorf("%s fails: %v", p, err)
+							}
+						}
+						return
+					}
+					if errs["b"] == nil || good("b") {
+						t.Errorf("b has a result")
+					}
+					for p, err := range errs {
+						cheat, ok := mpc.AsCheat(err)
+						if !ok {
+							continue
+						}
+						// c can be shown what a did to b, so that it disputes both.
+						if slices.Contains(cheat.Parties, p) || p == "b" && !slices.Contains(cheat.Parties, "a") {
+							t.Errorf("%s blames %v, it was a", p, cheat.Parties)
+						}
+						if !cheat.Disputed && !slices.Equal(cheat.Parties, []mpc.PartyID{"a"}) && p != "a" {
+							t.Errorf("%s names %v, who did nothing", p, cheat.Parties)
+						}
+					}
+					// What failed can be done again, with other tuples.
+					w.hub.SetFault(nil)
+					if errs, good := ph.play(w); errs["b"] != nil || !good("b") {
+						t.Errorf("afterwards b fails: %v", errs["b"])
+					}
+				})
+			})
+		}
+	}
+}
 
 // record plays a phase without faults and returns the messages from a to b.
-func record(t *testing.T, ph phase) map[string][]byte {
+func record(t *testing.T, engine mpc.Engine[p256.Scalar], ph phase) map[string][]byte {
 	t.Helper()
 	old := map[string][]byte{}
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 3, 1, active(), 8)
+		w := newWorld(t, 3, 1, engine, 8)
 		ph.ready(w)
 		var mu sync.Mutex
 		w.hub.SetFault(func(m memnet.Message) []memnet.Message {

@@ -62,6 +62,9 @@ func makeKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Gr
 		return nil, err
 	}
 	k.ID = mpc.KeyID(hex.EncodeToString(transcript[:16]))
+	if err := k.validate(); err != nil {
+		return nil, err
+	}
 	if err := endorse(ctx, net, id, transcript, holes); err != nil {
 		return nil, err
 	}
@@ -99,12 +102,9 @@ func (k *KeyShare) openPublic(ctx context.Context, net mpc.Network, share p256.S
 		shares[i] = []p256.Point{point}
 		k.PublicShares = append(k.PublicShares, point)
 	}
-	opening, err := mpc.NewOpening(k.Group, k.Group.Parties, net.Self(), k.Group.T)
+	opening, err := holes.opening(k.Group, k.Group.Parties, net.Self())
 	if err != nil {
 		return err
-	}
-	if holes.noDegree {
-		opening = opening.Unchecked()
 	}
 	public, err := opening.Points("opening of the public key", shares)
 	if err != nil {
@@ -133,6 +133,9 @@ func (k *KeyShare) testSignature(ctx context.Context, net mpc.Network, shop work
 	if err != nil {
 		return view, sig, err
 	}
+	if err := confirmView(ctx, net, "test", mpc.Digest("zonesigner test chunk v1", append([][]byte{t.view[:]}, commitments...)...)); err != nil {
+		return view, sig, err
+	}
 	own, err := decodeRun(encodeChunk(t, rShares, commitments), len(all), 0, 1)
 	if err != nil {
 		return view, sig, err
@@ -143,12 +146,11 @@ func (k *KeyShare) testSignature(ctx context.Context, net mpc.Network, shop work
 		return view, sig, err
 	}
 	message := mpc.Digest("zonesigner test signature v1", public[:])
-	s := &Signer{holes: holes}
-	opening, err := s.opening(k, all, net.Self())
+	opening, err := holes.opening(k.Group, all, net.Self())
 	if err != nil {
 		return view, sig, err
 	}
-	sigs, err := s.openRun(ctx, net, spending{
+	sigs, err := (&Signer{holes: holes}).openRun(ctx, net, spending{
 		round: "test", set: all, opening: opening, public: k.Public, suspects: without(all, net.Self()),
 		own: own, digests: [][32]byte{sha256.Sum256(message[:])},
 	})

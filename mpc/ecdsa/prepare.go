@@ -82,19 +82,27 @@ func (s *Signer) prepareChunk(ctx context.Context, net mpc.Network, shop worksho
 	if s.holes.noView {
 		id = mpc.Digest("label", []byte(label))
 	}
-	views, err := mpc.Exchange(ctx, net, label+"/view", id[:])
-	if err != nil {
+	if err := confirmView(ctx, net, label, id); err != nil {
 		return nil, err
-	}
-	for _, p := range net.Parties() {
-		if !bytes.Equal(views[p], id[:]) {
-			return nil, dispute(without(net.Parties(), net.Self()), "operators hold different views of a chunk")
-		}
 	}
 	if !set.Contains(net.Self()) {
 		return nil, nil // its shares are erased here
 	}
 	return &mpc.Chunk{ID: id, Count: count, Blob: encodeChunk(t, own, commitments)}, nil
+}
+
+// confirmView returns when all parties hold the same view of a chunk.
+func confirmView(ctx context.Context, net mpc.Network, label string, view [32]byte) error {
+	views, err := mpc.Exchange(ctx, net, label+"/view", view[:])
+	if err != nil {
+		return err
+	}
+	for _, p := range net.Parties() {
+		if !bytes.Equal(views[p], view[:]) {
+			return dispute(without(net.Parties(), net.Self()), "operators hold different views of a chunk")
+		}
+	}
+	return nil
 }
 
 // commitToR computes this party's shares of R and exchanges the commitments to

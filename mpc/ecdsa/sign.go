@@ -29,7 +29,7 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest,
 	if err != nil {
 		return nil, err
 	}
-	opening, err := s.opening(ks, req.Set, net.Self())
+	opening, err := s.holes.opening(ks.Group, req.Set, net.Self())
 	if err != nil {
 		return nil, err
 	}
@@ -76,12 +76,11 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest,
 }
 
 // opening opens sharings of degree t among the members of set.
-func (s *Signer) opening(ks *KeyShare, set mpc.SignerSet, self mpc.PartyID) (*mpc.Opening, error) {
-	o, err := mpc.NewOpening(ks.Group, set, self, ks.Group.T)
-	if err == nil && s.holes.noDegree {
-		o = o.Unchecked()
+func (h holes) opening(g mpc.Group, set []mpc.PartyID, self mpc.PartyID) (*mpc.Opening, error) {
+	if h.noDegree {
+		set = set[:g.T+1] // no shares to check against
 	}
-	return o, err
+	return mpc.NewOpening(g, set, self, g.T)
 }
 
 // messageRun is one run: its tuples and the index of its first message.

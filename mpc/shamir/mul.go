@@ -189,8 +189,8 @@ func (b *box) confirm(ctx context.Context, digest [32]byte) error {
 }
 
 // dispute blames everybody but this party: at least one of them cheated.
-func (b *box) dispute(what string) error {
-	others := slices.DeleteFunc(slices.Clone(b.parties), func(p mpc.PartyID) bool { return p == b.self })
+func (s *session) dispute(what string) error {
+	others := slices.DeleteFunc(slices.Clone(s.parties), func(p mpc.PartyID) bool { return p == s.self })
 	return &mpc.CheatError{Parties: others, Disputed: true, What: what}
 }
 

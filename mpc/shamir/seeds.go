@@ -49,6 +49,17 @@ func (s *session) makeSeeds(ctx context.Context, g mpc.Group, binding []byte) er
 		nonces[p] = h[:32]
 	}
 	s.id = mpc.NewSessionID(string(bound[:]), nonces)
+	// One that greeted others differently must not make them look like liars
+	// to each other below, where everything is bound to the id.
+	ids, err := mpc.Exchange(ctx, s.net, "seeds/session", s.id[:])
+	if err != nil {
+		return err
+	}
+	for _, p := range s.parties {
+		if !bytes.Equal(ids[p], s.id[:]) {
+			return s.dispute("operators were greeted differently")
+		}
+	}
 
 	// Commit to a contribution for each seed, then reveal it.
 	s.seeds = holdersOf(s.parties, s.self, len(s.parties)-g.T)

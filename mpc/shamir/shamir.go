@@ -120,7 +120,11 @@ func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: %d operators are present, multiplication takes %d", e.Name(), len(s.parties), 2*g.T+1)}
 	}
 	var err error
-	if s.openT, err = mpc.NewOpening(g, s.parties, s.self, g.T); err != nil {
+	openers := s.parties
+	if e.holes.noDegree {
+		openers = openers[:g.T+1] // no shares to check against
+	}
+	if s.openT, err = mpc.NewOpening(g, openers, s.self, g.T); err != nil {
 		return nil, err
 	}
 	if s.open2T, err = mpc.NewOpening(g, s.parties, s.self, 2*g.T); err != nil {
@@ -240,9 +244,6 @@ func (b *box) open(ctx context.Context, what string, how *mpc.Opening, own []Sha
 		} else if shares[j], err = p256.DecodeScalars(got[p], len(own)); err != nil {
 			return nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: what + ": " + err.Error()}
 		}
-	}
-	if b.engine.holes.noDegree {
-		how = how.Unchecked()
 	}
 	values, err := how.Scalars(what, shares)
 	if err != nil {
