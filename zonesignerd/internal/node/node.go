@@ -42,6 +42,8 @@ type Options struct {
 	Transport mpc.Transport
 	// Turn is how long a proposer has before the next one; 0: 2 s.
 	Turn time.Duration
+
+	spent func(mpc.TupleRange, [32]byte) // test hook: told of every spending before it is spoken of
 }
 
 // Node is one operator's daemon.

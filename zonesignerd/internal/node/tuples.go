@@ -421,7 +421,10 @@ func (t *tuples) waitsFor(pool mpc.PoolID) api.Next {
 }
 
 // tupleStore is the keystore as the signer sees it.
-type tupleStore struct{ s *keystore.Store }
+type tupleStore struct {
+	s     *keystore.Store
+	spent func(mpc.TupleRange, [32]byte)
+}
 
 func (t tupleStore) Add(pool mpc.PoolID, c mpc.Chunk) error {
 	return t.s.AddChunk(poolID(pool), keystore.ChunkID(c.ID), c.Count, c.Blob)
@@ -429,5 +432,8 @@ func (t tupleStore) Add(pool mpc.PoolID, c mpc.Chunk) error {
 
 func (t tupleStore) Spend(pool mpc.PoolID, r mpc.TupleRange, statement [32]byte) ([]byte, mpc.Mark, error) {
 	blob, generation, err := t.s.Spend(poolID(pool), keystore.ChunkID(r.Chunk), r.From, r.Count, statement)
+	if err == nil && t.spent != nil {
+		t.spent(r, statement)
+	}
 	return blob, mpc.Mark{Generation: generation}, err
 }
