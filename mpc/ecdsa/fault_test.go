@@ -2,6 +2,7 @@ package ecdsa
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -116,30 +117,39 @@ var faults = []struct {
 	}},
 }
 
-// TestEveryMessageEveryFault does each fault to each message of each phase.
+// TestEveryMessageEveryFault does each fault to each message of each phase, on
+// the way from a to b and on the way to all.
 func TestEveryMessageEveryFault(t *testing.T) {
-	for _, engine := range []mpc.Engine[p256.Scalar]{passive(), active()} {
-		set := pairAB
-		if engine.Active() {
-			set = allABC
-		}
-		for _, ph := range phases(set) {
-			t.Run(engine.Name()+" "+ph.name, func(t *testing.T) { everyMessageEveryFault(t, engine, ph) })
+	for _, g := range []struct {
+		engine mpc.Engine[p256.Scalar]
+		n      int
+		set    mpc.SignerSet
+	}{
+		{passive(), 3, pairAB},
+		{active(), 3, allABC},
+		{active(), 4, allABC},
+	} {
+		for _, ph := range phases(g.set) {
+			for _, wide := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %d %s wide=%v", g.engine.Name(), g.n, ph.name, wide), func(t *testing.T) {
+					everyMessageEveryFault(t, g.engine, g.n, ph, wide)
+				})
+			}
 		}
 	}
 }
 
-func everyMessageEveryFault(t *testing.T, engine mpc.Engine[p256.Scalar], ph phase) {
-	old := record(t, engine, ph)
+func everyMessageEveryFault(t *testing.T, engine mpc.Engine[p256.Scalar], n int, ph phase, wide bool) {
+	old := record(t, engine, n, ph)
 	for _, round := range slices.Sorted(maps.Keys(old)) {
 		for _, f := range faults {
 			t.Run(round+" "+f.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t, 3, 1, engine, 8)
+					w := newWorld(t, n, 1, engine, 8)
 					ph.ready(w)
 					fault := f.make(w.hub, old[round])
 					w.hub.SetFault(func(m memnet.Message) []memnet.Message {
-						if m.From != "a" || m.To != "b" || m.Round != round {
+						if m.From != "a" || m.To != "b" && !wide || m.Round != round {
 							return []memnet.Message{m}
 						}
 						return fault(m)
@@ -181,11 +191,11 @@ func everyMessageEveryFault(t *testing.T, engine mpc.Engine[p256.Scalar], ph pha
 }
 
 // record plays a phase without faults and returns the messages from a to b.
-func record(t *testing.T, engine mpc.Engine[p256.Scalar], ph phase) map[string][]byte {
+func record(t *testing.T, engine mpc.Engine[p256.Scalar], n int, ph phase) map[string][]byte {
 	t.Helper()
 	old := map[string][]byte{}
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 3, 1, engine, 8)
+		w := newWorld(t, n, 1, engine, 8)
 		ph.ready(w)
 		var mu sync.Mutex
 		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
