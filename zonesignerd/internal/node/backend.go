@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"zonesigner/keystore"
 	"zonesigner/knot"
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/config"
@@ -113,7 +114,7 @@ func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
 	s := z.Status()
 	d := &api.ZoneDetail{ZoneStatus: zoneStatus(s), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
 		Denial: denialWords(z.policy.Denial), SourceFrom: n.sourceWords(z.policy), PublishTo: n.publishWords(z.policy),
-		RRSIGs: s.RRSIGs, Records: s.Records}
+		RRSIGs: s.RRSIGs, Records: s.RRsets}
 	for _, k := range n.keys.all() {
 		if k.Zone == z.Name() {
 			d.Keys = append(d.Keys, n.keys.view(k))
@@ -186,24 +187,60 @@ func (n *Node) AddZone(_ context.Context, a api.AddZone) (*api.Request, error) {
 	return n.done(api.KindZoneAdd, p.Zone), nil
 }
 
-// changePolicy replaces a zone's policy. What the operators agree on comes
-// into force here at once; the zone is signed again when all have it.
+// changePolicy replaces a zone's policy. What is this operator's alone comes
+// into force at once; what operators agree on is staged, and comes into force
+// when all have staged it.
 func (n *Node) changePolicy(z *zone, p *config.Policy, text []byte) error {
-	if p.Source != z.policy.Source || p.Publish != z.policy.Publish {
-		z.stop()
+	if p.Digest() == z.policy.Digest() {
 		if err := n.store.Put(bucketZones, p.Zone, text); err != nil {
 			return err
 		}
+		if err := n.store.Delete(bucketStaged, p.Zone); err != nil {
+			return err
+		}
+		z.stop()
 		return n.startZone(p, text)
 	}
-	if err := n.store.Put(bucketZones, p.Zone, text); err != nil {
+	if err := n.store.Put(bucketStaged, p.Zone, text); err != nil {
 		return err
 	}
-	n.mu.Lock()
-	z.policy, z.text = p, text
-	n.mu.Unlock()
-	z.SetPolicy(policyOf(p))
+	z.Stage(policyOf(p))
 	return nil
+}
+
+// switched puts the staged policy of a zone in force, after the zone did.
+func (n *Node) switched(name string, digest agree.Digest) {
+	err := func() error {
+		text, err := n.store.Get(bucketStaged, name)
+		if err != nil {
+			return err
+		}
+		p, err := config.ParsePolicy("staged policy of "+name, text)
+		if err != nil {
+			return err
+		}
+		if agree.Digest(p.Digest()) != digest {
+			return fmt.Errorf("policy %s was staged meanwhile", agree.Digest(p.Digest()))
+		}
+		err = n.store.Update(func(t *keystore.Tx) error {
+			if err := t.Put(bucketZones, name, text); err != nil {
+				return err
+			}
+			return t.Delete(bucketStaged, name)
+		})
+		if err != nil {
+			return err
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if z := n.zones[name]; z != nil {
+			z.policy, z.text = p, text
+		}
+		return nil
+	}()
+	if err != nil {
+		n.log.Error("policy not kept", "zone", name, "err", err)
+	}
 }
 
 // done is a request that is over at once.

@@ -23,8 +23,12 @@ import (
 	"zonesigner/zonesignerd/internal/pipeline"
 )
 
-// bucketZones holds the policy file of each zone, as it was given.
-const bucketZones = "zones"
+// bucketZones holds the policy file of each zone, as it was given;
+// bucketStaged the one that is to come into force.
+const (
+	bucketZones  = "zones"
+	bucketStaged = "zones-staged"
+)
 
 // zone is a pipeline and what feeds it.
 type zone struct {
@@ -82,14 +86,26 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
 		Signer: n.signer, Pools: n.tuples, Store: zoneStore{n.store}, Dir: n.stateDir(),
 		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(engine),
-		Blame:  func(set mpc.SignerSet, err error) { n.blame.note(set, err, n.opt.Now()) },
-		Heavy:  n.heavy,
-		Settle: time.Duration(n.cfg.Sessions.Settle), Timeout: time.Duration(n.cfg.Sessions.Timeout),
+		Blame:    func(set mpc.SignerSet, err error) { n.blame.note(set, err, n.opt.Now()) },
+		Switched: func(d agree.Digest) { n.switched(p.Zone, d) },
+		Heavy:    n.heavy,
+		Settle:   time.Duration(n.cfg.Sessions.Settle), Timeout: time.Duration(n.cfg.Sessions.Timeout),
 		ClockBound: time.Duration(n.cfg.Sessions.ClockBound), Turn: n.opt.Turn, Logger: n.log,
 	})
 	if err != nil {
 		_ = source.Close()
 		return err
+	}
+	staged, err := n.store.Get(bucketStaged, p.Zone)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return err
+	}
+	if err == nil {
+		next, err := config.ParsePolicy("staged policy of "+p.Zone, staged)
+		if err != nil {
+			return err
+		}
+		z.Stage(policyOf(next))
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
 	z.cancel = cancel

@@ -46,8 +46,13 @@ func (z *Zone) Head(m *agree.Message) error {
 	}
 	h.Proof = nil
 	z.mu.Lock()
+	old := z.heads[m.From]
 	z.heads[m.From] = &h
 	z.mu.Unlock()
+	if old == nil || old.Policy != h.Policy {
+		z.sayHead(m.From) // it may have added the zone after we spoke last
+	}
+	z.switchPolicy()
 	return nil
 }
 
@@ -180,7 +185,7 @@ func (z *Zone) fetch(ctx context.Context, peer mpc.PartyID, cert *Certificate) e
 	if err := z.check(zone, cert.Time); err != nil {
 		return fmt.Errorf("signed zone of operator %s, serial %d: %w", peer, cert.Serial, err)
 	}
-	s := &Signed{Zone: zone, Cert: *cert, Keys: keysDigest(z.d.Keys(z.name)), Content: agree.Digest(zone.Content().ContentDigest()), Source: zone.SourceSerial()}
+	s := &Signed{Zone: zone, Cert: *cert, Keys: keysDigest(z.d.Keys(z.name)), Policy: z.policyNow().Digest, Content: agree.Digest(zone.Content().ContentDigest()), Source: zone.SourceSerial()}
 	z.log.Info("caught up", "serial", cert.Serial, "peer", peer, "bytes", size, "seconds", z.d.Now().Sub(start).Seconds())
 	return z.adopt(s)
 }

@@ -103,7 +103,7 @@ func (z *Zone) promote(s *Signed) error {
 	}
 	z.lastT = s.Cert.Time
 	for _, v := range z.versions {
-		if v.digest == s.Content {
+		if s.of(v, z.policy) {
 			z.headSeq = v.seq
 		}
 	}
@@ -114,7 +114,7 @@ func (z *Zone) promote(s *Signed) error {
 	}
 	delete(z.certs, s.Cert.Digest)
 	delete(z.disputed, s.Content)
-	if v := z.newest(); v != nil && v.digest == s.Content {
+	if v := z.newest(); s.of(v, z.policy) {
 		clear(z.refusals)
 		clear(z.disputed)
 		clear(z.dissent)
@@ -148,19 +148,19 @@ func (z *Zone) publishDue(ctx context.Context) {
 	z.mu.Lock()
 	now := z.d.Now()
 	s, previous := z.head, z.published
-	expired, withdraw := z.expired(now), z.policy.Withdraw
+	withdraw, withdrawn := z.policy.Withdraw && z.expired(now), z.withdrawn
 	due := s != nil && (previous == nil || z.stale || previous.Serial() != s.Cert.Serial) && !now.Before(z.publishAt) && s.Own
 	if z.stale {
 		previous = nil
 	}
 	z.mu.Unlock()
-	if expired && withdraw {
-		if err := z.pub.Withdraw(ctx); err != nil {
-			z.problem("withdraw", err)
+	switch {
+	case withdraw:
+		if !withdrawn {
+			z.withdraw(ctx)
 		}
 		return
-	}
-	if !due {
+	case !due:
 		return
 	}
 	start := z.d.Now()
@@ -178,7 +178,7 @@ func (z *Zone) publishDue(ctx context.Context) {
 	}
 	z.solved("publish")
 	z.mu.Lock()
-	z.published, z.stale = s.Zone, false
+	z.published, z.stale, z.withdrawn = s.Zone, false, false
 	z.stages.Publish = z.d.Now().Sub(start)
 	z.stages.At = z.d.Now()
 	z.stages.PublishedSerial = s.Cert.Serial
@@ -186,6 +186,20 @@ func (z *Zone) publishDue(ctx context.Context) {
 	z.mu.Unlock()
 	z.log.Info("published", "serial", s.Cert.Serial, "stages", stages)
 	z.sayHead()
+}
+
+// withdraw makes the public server stop answering with signatures that have
+// run out.
+func (z *Zone) withdraw(ctx context.Context) {
+	if err := z.pub.Withdraw(ctx); err != nil {
+		z.problem("withdraw", err)
+		return
+	}
+	z.solved("withdraw")
+	z.mu.Lock()
+	z.published, z.withdrawn = nil, true
+	z.mu.Unlock()
+	z.log.Error("the zone's signatures have run out; the public server does not answer for it any more")
 }
 
 // Served tells the zone what its public server answers with; a server that
@@ -207,6 +221,9 @@ func (z *Zone) Served(serial uint32, ok bool) {
 func (z *Zone) sayHead(to ...mpc.PartyID) {
 	z.mu.Lock()
 	h := Head{Zone: z.name, Policy: z.policy.Digest}
+	if z.next != nil {
+		h.Staged = z.next.Digest
+	}
 	if z.head != nil {
 		h.Serial, h.Digest, h.Time = z.head.Cert.Serial, z.head.Cert.Digest, z.head.Cert.Time
 		for _, c := range z.head.Proof {
@@ -218,6 +235,13 @@ func (z *Zone) sayHead(to ...mpc.PartyID) {
 	}
 	z.mu.Unlock()
 	if _, err := z.d.Say(TypeHead, h, to...); err != nil {
+		z.log.Debug("head not sent", "err", err)
+	}
+}
+
+// SayGone tells all peers that this operator has removed the zone.
+func (z *Zone) SayGone() {
+	if _, err := z.d.Say(TypeHead, Head{Zone: z.name}); err != nil {
 		z.log.Debug("head not sent", "err", err)
 	}
 }

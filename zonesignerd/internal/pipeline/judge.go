@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"zonesigner/dnssec"
@@ -168,15 +167,10 @@ func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Pro
 	deadline := z.d.Now().Add(z.d.Settle)
 	for first := true; ; first = false {
 		z.mu.Lock()
-		i := slices.IndexFunc(z.versions, func(v *version) bool { return v.digest == body.Content })
+		v := z.find(body.Content, body.Source)
 		newest, headSeq := z.newest(), z.headSeq
-		var v *version
-		if i >= 0 {
-			v = z.versions[i]
-		}
-		keepSerial := z.policy.SerialPolicy == "keep"
 		z.mu.Unlock()
-		if v != nil && (!keepSerial || v.serial == body.Source) {
+		if v != nil {
 			if v.seq <= headSeq && head != nil {
 				a := agree.Answer{Verdict: agree.Superseded, Code: "superseded",
 					Reason: fmt.Sprintf("content of serial %d is older than what is signed here", body.Source)}
@@ -216,13 +210,18 @@ func (z *Zone) differs(ctx context.Context, proposer mpc.PartyID, body *Proposal
 		return &agree.Answer{Verdict: agree.Superseded, Code: "superseded",
 			Reason: fmt.Sprintf("serial %d is held here", ours.serial)}
 	}
-	records := z.explain(ctx, proposer, body.Content, ours.zone)
-	what := "content"
-	if len(records) > 0 {
-		what = records[0]
+	differences := z.explain(ctx, proposer, body.Content, ours.zone)
+	what := "the content"
+	if len(differences) > 0 {
+		what = differences[0].what
 	}
-	a := refuse("content", "%s at serial %d (ours is %d)", what, body.Source, ours.serial)
-	a.Records = records
+	a := refuse("content", "%s differs from ours at serial %d", what, body.Source)
+	if body.Source != ours.serial {
+		a.Reason += fmt.Sprintf(" (ours is %d)", ours.serial)
+	}
+	for _, d := range differences {
+		a.Records = append(a.Records, d.detail)
+	}
 	return &a
 }
 

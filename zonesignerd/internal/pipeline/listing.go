@@ -32,9 +32,15 @@ type listKey struct {
 	records bool
 }
 
-// explain finds, with the proposer's help, the records that differ between
+// difference is one RRset in which two operators' copies of a zone differ.
+type difference struct {
+	what   string // "www.example.org. A"
+	detail string // and what each of them has
+}
+
+// explain finds, with the proposer's help, the RRsets that differ between
 // the proposed content and ours. The answer is for people; it decides nothing.
-func (z *Zone) explain(ctx context.Context, peer mpc.PartyID, content agree.Digest, ours *dnssec.Zone) []string {
+func (z *Zone) explain(ctx context.Context, peer mpc.PartyID, content agree.Digest, ours *dnssec.Zone) []difference {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	all := z.ask(ctx, peer, Listing{Zone: z.name, Content: content})
@@ -52,7 +58,7 @@ func (z *Zone) explain(ctx context.Context, peer mpc.PartyID, content agree.Dige
 	if theirs == nil {
 		return nil
 	}
-	return compareRecords(listRecords(ours, differ), theirs.Records)
+	return compareRecords(z.d.Identity.Self(), listRecords(ours, differ), peer, theirs.Records)
 }
 
 func (z *Zone) ask(ctx context.Context, peer mpc.PartyID, q Listing) *Listed {
@@ -186,8 +192,8 @@ func (r ListedRecord) words() (owner, rest string) {
 	return owner, fmt.Sprintf("%d %s", r.TTL, strings.TrimPrefix(rr.String(), rr.Header().String()))
 }
 
-// compareRecords says, RRset by RRset, what differs between ours and theirs.
-func compareRecords(ours, theirs []ListedRecord) []string {
+// compareRecords says, RRset by RRset, what each of two operators has.
+func compareRecords(self mpc.PartyID, ours []ListedRecord, peer mpc.PartyID, theirs []ListedRecord) []difference {
 	type set struct{ owner, typ string }
 	group := func(rs []ListedRecord) map[set][]string {
 		m := map[set][]string{}
@@ -214,18 +220,21 @@ func compareRecords(ours, theirs []ListedRecord) []string {
 	slices.SortFunc(keys, func(x, y set) int {
 		return cmp.Or(cmp.Compare(x.owner, y.owner), cmp.Compare(x.typ, y.typ))
 	})
-	var out []string
+	var out []difference
 	for _, k := range keys {
-		o, t := a[k], b[k]
-		switch {
-		case slices.Equal(o, t):
-		case t == nil:
-			out = append(out, fmt.Sprintf("%s %s is missing in theirs", k.owner, k.typ))
-		case o == nil:
-			out = append(out, fmt.Sprintf("%s %s is missing in ours", k.owner, k.typ))
-		default:
-			out = append(out, fmt.Sprintf("%s %s differs from ours (theirs %q, ours %q)", k.owner, k.typ, t, o))
+		if slices.Equal(a[k], b[k]) {
+			continue
 		}
+		what := k.owner + " " + k.typ
+		out = append(out, difference{what, fmt.Sprintf("%s: operator %s has %s; operator %s has %s", what, peer, listed(b[k]), self, listed(a[k]))})
 	}
 	return out
+}
+
+// listed is an RRset's records, each with its TTL, in one line.
+func listed(records []string) string {
+	if len(records) == 0 {
+		return "none"
+	}
+	return strings.Join(records, ", ")
 }

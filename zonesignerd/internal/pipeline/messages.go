@@ -63,7 +63,8 @@ type Certificate struct {
 // Head tells a peer where this operator stands with a zone.
 type Head struct {
 	Zone      string       `json:"zone"`
-	Policy    agree.Digest `json:"policy"`
+	Policy    agree.Digest `json:"policy"` // in force; zero: the zone was removed there
+	Staged    agree.Digest `json:"staged"` // policy that is to come into force; zero: none
 	Serial    uint32       `json:"serial"` // of the last certified zone
 	Digest    agree.Digest `json:"digest"` // zero: none yet
 	Time      uint32       `json:"time"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"zonesigner/dnssec"
@@ -173,6 +174,9 @@ func (z *Zone) planned(start time.Time, plan *dnssec.Plan) {
 
 // plan derives everything from content and the agreed facts in body.
 func (z *Zone) plan(content *dnssec.Zone, body *Proposal, head *Signed, policy Policy, keys []dnssec.Key) (*dnssec.Plan, error) {
+	// Copies may number the same content differently; the proposer's number
+	// is what all plan with.
+	content = content.WithSerial(body.Source)
 	p := dnssec.Params{
 		Keys: keys, Denial: policy.Denial, Time: body.Time, Serial: body.Serial,
 		Lifetime: uint32(policy.Lifetime / time.Second),
@@ -202,12 +206,15 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 		return
 	}
 	z.failures++
-	z.lastErr, z.lastErrAt = err, now
+	if z.lastErr = nil; !passing(err) {
+		z.lastErr, z.lastErrAt = err, now
+		z.asked = false // who asked is told, and asks again
+	}
 	backoff := min(time.Second<<min(z.failures, 6), time.Minute)
 	text := err.Error()
 	switch {
 	case errors.Is(err, ErrTuples), errors.Is(err, errBusy):
-		z.failures, z.lastErr = 0, nil
+		z.failures = 0
 		backoff = 2 * time.Second // woken before, when they are there
 	case errors.As(err, &taken):
 		backoff = 0
@@ -243,6 +250,24 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 		z.log.Warn("not signed", "why", w.why, "err", err)
 	}
 	z.problems["sign"] = text
+}
+
+// passing reports failures that the next attempt is likely to get over by
+// itself: nobody has to hear of them.
+func passing(err error) bool {
+	var taken *serialError
+	var refused *agree.RefusedError
+	switch _, absent := mpc.AsAbsent(err); {
+	case errors.Is(err, ErrTuples), errors.Is(err, errBusy), errors.As(err, &taken):
+		return true
+	case absent:
+		return !errors.Is(err, ErrNoQuorum) // another signer set may be complete
+	case errors.As(err, &refused):
+		return !slices.ContainsFunc(refused.By, func(r agree.Refusal) bool {
+			return !slices.Contains([]string{"serial", "tuples", "busy", "superseded"}, r.Code)
+		})
+	}
+	return false
 }
 
 // mostYields bounds how often an operator lets others go first with one

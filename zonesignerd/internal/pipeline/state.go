@@ -30,6 +30,7 @@ type saved struct {
 	Cert    Certificate            `json:"certificate"`
 	Content agree.Digest           `json:"content"`
 	Keys    agree.Digest           `json:"keys"`
+	Policy  agree.Digest           `json:"policy"`
 	Source  uint32                 `json:"source"`
 	Own     bool                   `json:"own"`
 	Proof   map[mpc.PartyID][]byte `json:"proof"`
@@ -49,7 +50,7 @@ func (z *Zone) save(slot string, s *Signed) error {
 			return err
 		}
 	}
-	m := saved{Version: savedVersion, File: file, Cert: s.Cert, Content: s.Content, Keys: s.Keys, Source: s.Source, Own: s.Own, Proof: map[mpc.PartyID][]byte{}}
+	m := saved{Version: savedVersion, File: file, Cert: s.Cert, Content: s.Content, Keys: s.Keys, Policy: s.Policy, Source: s.Source, Own: s.Own, Proof: map[mpc.PartyID][]byte{}}
 	for id, c := range s.Proof {
 		m.Proof[id] = c.raw
 	}
@@ -122,10 +123,9 @@ func (z *Zone) load() error {
 		}
 		switch {
 		case slot == headSlot:
+			// Whether it was published too is not known: a crash may lie
+			// in between. The publisher finds out.
 			z.head, z.lastT = s, s.Cert.Time
-			if s.Own {
-				z.published = s.Zone // until the server says otherwise
-			}
 		case z.head == nil || serialLess(z.head.Cert.Serial, s.Cert.Serial):
 			z.candidate = s
 			z.certs[s.Cert.Digest] = map[mpc.PartyID]certified{}
@@ -152,7 +152,7 @@ func (z *Zone) loadFile(m *saved) (*Signed, error) {
 	if agree.Digest(zone.Digest()) != m.Cert.Digest {
 		return nil, errors.New("it does not have the digest that was certified")
 	}
-	s := &Signed{Zone: zone, Cert: m.Cert, Content: m.Content, Keys: m.Keys, Source: m.Source, Own: m.Own, Proof: map[mpc.PartyID]certified{}}
+	s := &Signed{Zone: zone, Cert: m.Cert, Content: m.Content, Keys: m.Keys, Policy: m.Policy, Source: m.Source, Own: m.Own, Proof: map[mpc.PartyID]certified{}}
 	for id, raw := range m.Proof {
 		s.Proof[id] = certified{m.Cert, raw}
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,9 +57,18 @@ const (
 	StateFailed   = "failed"
 )
 
-// PeerZone is what another operator last said it serves.
+// Whether another operator has a zone, and with the same policy.
+const (
+	PolicySame    = "same"
+	PolicyOther   = "other"
+	PolicyNone    = "none"    // it has not added the zone
+	PolicyUnknown = "unknown" // it has not answered since we started
+)
+
+// PeerZone is what another operator last said of the zone.
 type PeerZone struct {
 	Peer   mpc.PartyID
+	Policy string // one of the Policy constants
 	Serial uint32
 	Since  time.Time
 	Behind time.Duration // how much later than here the same serial was published there
@@ -78,13 +88,17 @@ type Status struct {
 	Earliest     time.Time // first expiration of a signature
 	NextRefresh  time.Time
 	RRSIGs       int
-	Records      int
+	RRsets       int    // those of RRSIGs not counted
+	SOAExpire    uint32 // of the newest content, in seconds
+	MaxTTL       uint32 // likewise
 	Stages       Stages
 	Refusals     []Refusal
 	Problems     []string
 	Peers        []PeerZone
-	PolicyDigest string
-	LastError    error // of the last attempt to sign; nil after a success
+	PolicyDigest string        // in hexadecimal
+	Unlike       []mpc.PartyID // operators that have not the same policy, or not the zone, as far as they said
+	Staged       bool          // another policy waits for Unlike to stage it
+	LastError    error         // of the last attempt to sign; nil after a success
 	LastErrorAt  time.Time
 }
 
@@ -92,24 +106,27 @@ type Status struct {
 func (z *Zone) Status() Status {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	s := Status{Zone: z.name, Stages: z.stages, PolicyDigest: z.policy.Digest.String(), LastError: z.lastErr, LastErrorAt: z.lastErrAt}
+	s := Status{Zone: z.name, Stages: z.stages, PolicyDigest: hex.EncodeToString(z.policy.Digest[:]), Staged: z.next != nil, LastError: z.lastErr, LastErrorAt: z.lastErrAt}
 	if v := z.newest(); v != nil {
-		s.Source = v.serial
+		s.Source, s.SOAExpire, s.MaxTTL = v.serial, v.expire, v.maxTTL
 	}
 	if z.head != nil {
 		s.Signed, s.HasSigned = z.head.Cert.Serial, true
 		s.SignedAt = time.Unix(int64(z.head.Cert.Time), 0).UTC()
 		s.Earliest = time.Unix(int64(z.head.Zone.EarliestExpiration()), 0).UTC()
 		s.NextRefresh = z.refreshAt().UTC()
-		s.RRSIGs, s.Records = z.head.Zone.Signatures(), z.head.Zone.Len()
+		s.RRSIGs, s.RRsets = z.head.Zone.Signatures(), z.head.Zone.Len()
 	}
 	if z.published != nil && !z.stale {
 		s.Published = z.published.Serial()
 	}
-	for _, id := range slices.Sorted(maps.Keys(z.heads)) {
-		h := z.heads[id]
-		p := PeerZone{Peer: id, Serial: h.Published}
-		if h.At != 0 {
+	for _, id := range slices.Sorted(slices.Values(z.d.Group().Parties)) {
+		if id == z.d.Identity.Self() {
+			continue
+		}
+		p := PeerZone{Peer: id, Policy: z.policyAt(id)}
+		if h := z.heads[id]; h != nil && h.At != 0 {
+			p.Serial = h.Published
 			p.Since = time.Unix(h.At, 0).UTC()
 			if s.Published == h.Published && !z.stages.At.IsZero() {
 				p.Behind = max(0, p.Since.Sub(z.stages.At).Truncate(time.Second))
@@ -117,6 +134,11 @@ func (z *Zone) Status() Status {
 		}
 		s.Peers = append(s.Peers, p)
 	}
+	want := z.policy.Digest
+	if z.next != nil {
+		want = z.next.Digest
+	}
+	s.Unlike = z.unlike(want)
 	for _, id := range slices.Sorted(maps.Keys(z.refusals)) {
 		s.Refusals = append(s.Refusals, z.refusals[id])
 	}
@@ -127,20 +149,78 @@ func (z *Zone) Status() Status {
 	return s
 }
 
+// policyAt compares a peer's policy with ours; z.mu is held.
+func (z *Zone) policyAt(id mpc.PartyID) string {
+	h := z.heads[id]
+	switch {
+	case h != nil && h.Policy == z.policy.Digest:
+		return PolicySame
+	case h != nil && h.Policy.IsZero(), h == nil && z.d.Ready(id):
+		return PolicyNone
+	case h != nil:
+		return PolicyOther
+	}
+	return PolicyUnknown
+}
+
+// explainPolicies says which operators have not added the zone, or have it
+// with another policy; empty: none that is known. Before the zone is signed,
+// an operator that answers and has said nothing has not added it. z.mu is
+// held.
+func (z *Zone) explainPolicies() (waits string, next Actor) {
+	var none, other []string
+	for _, id := range z.d.Group().Parties {
+		if id == z.d.Identity.Self() {
+			continue
+		}
+		switch z.policyAt(id) {
+		case PolicyNone:
+			if z.heads[id] != nil || z.head == nil {
+				none = append(none, string(id))
+			}
+		case PolicyOther:
+			other = append(other, string(id))
+		}
+	}
+	var parts []string
+	if none != nil {
+		parts = append(parts, people(none)+" to add the zone")
+	}
+	if other != nil {
+		parts = append(parts, people(other)+" to add the same policy as here")
+	}
+	if parts == nil {
+		return "", Actor{}
+	}
+	return strings.Join(parts, ", and "), Actor{Kind: "peer", Name: append(none, other...)[0]}
+}
+
+// people writes "operator b" or "operators b and c".
+func people(names []string) string {
+	if len(names) == 1 {
+		return "operator " + names[0]
+	}
+	last := len(names) - 1
+	return "operators " + strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
 // explainState says what the zone waits for and who has to act; z.mu is held.
 func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 	self := Actor{Kind: "this-operator", Name: string(z.d.Identity.Self())}
 	clock := Actor{Kind: "clock"}
 	v := z.newest()
+	unequal, peer := z.explainPolicies()
 	switch {
-	case len(z.d.Keys(z.name)) == 0:
-		return StateNoKey, "keys: run `zonesignerd keys generate " + z.name + "` at every operator", self
 	case z.problems["read"] != "":
 		return StateFailed, "its source: " + z.problems["read"], self
 	case z.problems["publish"] != "":
 		return StateFailed, "its public server: " + z.problems["publish"], self
 	case z.expired(now):
 		return StateExpired, "its signatures to be made again: " + z.problems["sign"], z.whoIsMissing(self)
+	case unequal != "":
+		return StateWaiting, unequal, peer
+	case len(z.d.Keys(z.name)) == 0:
+		return StateNoKey, "keys: run `zonesignerd keys generate " + strings.TrimSuffix(z.name, ".") + "` at every operator", self
 	case v == nil && z.head == nil:
 		return StateWaiting, "the first content from its source", self
 	case !z.busy.IsZero():
@@ -148,7 +228,7 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 	case z.candidate != nil:
 		return StateSigning, "the certificates of other operators", z.whoIsMissing(clock)
 	case v != nil && z.disputed[v.digest] != nil:
-		return z.explainDispute(self)
+		return z.explainDispute(v.digest, self)
 	case z.want != nil && z.problems["sign"] != "":
 		return StateWaiting, z.problems["sign"], z.whoIsMissing(self)
 	case z.want != nil:
@@ -161,17 +241,35 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 	return StateSigned, "the next change or refresh", clock
 }
 
-// explainDispute says who refuses what; z.mu is held.
-func (z *Zone) explainDispute(self Actor) (state, waits string, next Actor) {
-	next = self
+// explainDispute says who refuses the newest content and why; z.mu is held.
+// When more than t others do, one of them is honest, and it is this
+// operator's copy that has to be looked at.
+func (z *Zone) explainDispute(content agree.Digest, self Actor) (state, waits string, next Actor) {
 	var who []string
+	reason, mine := "", false
 	for _, id := range slices.Sorted(maps.Keys(z.refusals)) {
-		who = append(who, fmt.Sprintf("operator %s refuses: %s", id, z.refusals[id].Reason))
-		if id != z.d.Identity.Self() {
-			next = Actor{Kind: "peer", Name: string(id)}
+		r := z.refusals[id]
+		switch {
+		case id == z.d.Identity.Self():
+			mine = true
+		case r.Content == content:
+			who, reason = append(who, string(id)), r.Reason
 		}
 	}
-	return StateDisputed, strings.Join(who, "; "), next
+	verb := "refuse"
+	if len(who) == 1 {
+		verb = "refuses"
+	}
+	switch {
+	case len(who) > z.d.Group().T:
+		return StateDisputed, fmt.Sprintf("%s %s what this operator's source has: %s", people(who), verb, reason), self
+	case len(who) > 0:
+		return StateDisputed, fmt.Sprintf("%s %s: %s", people(who), verb, reason), Actor{Kind: "peer", Name: who[0]}
+	case mine:
+		r := z.refusals[z.d.Identity.Self()]
+		return StateDisputed, "this operator refuses what the others have: " + r.Reason, self
+	}
+	return StateDisputed, "an operator refused this version", self
 }
 
 // whoIsMissing is the first peer that does not answer, or otherwise.

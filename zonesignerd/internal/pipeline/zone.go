@@ -96,6 +96,8 @@ type Deps struct {
 	// Choose picks the signer set for a session that starts now, among the
 	// operators that are ready, without those named.
 	Choose func(without []mpc.PartyID) (mpc.SignerSet, error)
+	// Switched is told when a staged policy has come into force; may be nil.
+	Switched func(digest agree.Digest)
 	// Blame takes note of who failed a session.
 	Blame func(set mpc.SignerSet, err error)
 	// Heavy limits how many zones are read, planned or checked at once.
@@ -125,6 +127,8 @@ type version struct {
 	serial uint32
 	seen   time.Time
 	seq    uint64 // in order of appearance
+
+	expire, maxTTL uint32 // SOA expire and largest TTL, seconds: what margins depend on
 }
 
 // Signed is a signed zone that this operator has checked.
@@ -133,11 +137,18 @@ type Signed struct {
 	Cert    Certificate
 	Content agree.Digest
 	Keys    agree.Digest // the key set that it was planned with
+	Policy  agree.Digest // and the policy
 	Source  uint32
 	Proof   map[mpc.PartyID]certified // of n-t operators
 	// Own: this operator had the content from its own source. Only then is
 	// it published here; otherwise it is no more than a base.
 	Own bool
+}
+
+// of reports whether s is v signed: v's content and, where the owner's serial
+// is kept, its serial.
+func (s *Signed) of(v *version, p Policy) bool {
+	return s != nil && v != nil && s.Content == v.digest && (p.SerialPolicy != "keep" || s.Source == v.serial)
 }
 
 // certified is a certificate with the signed message that it came in.
@@ -170,6 +181,7 @@ type Zone struct {
 
 	mu        sync.Mutex
 	policy    Policy
+	next      *Policy    // staged; nil: none
 	versions  []*version // newest last
 	seq       uint64
 	headSeq   uint64 // seq of the version that the head signs; older ones are never signed again
@@ -177,6 +189,7 @@ type Zone struct {
 	candidate *Signed // certified by us, not yet by n-t
 	published *dnssec.SignedZone
 	stale     bool // the public server lost what we published
+	withdrawn bool
 	publishAt time.Time
 	lastT     uint32
 	tried     *Proposal // the last one made or accepted on this head: a retry keeps its time, and so its manifest
@@ -253,21 +266,59 @@ func (z *Zone) Changed() { poke(z.reread) }
 // Wake makes the zone look at what is to be done.
 func (z *Zone) Wake() { poke(z.wake) }
 
-// SignNow asks for a session although nothing has changed.
+// SignNow looks at the source and asks for a session although nothing has
+// changed. A version that was refused is proposed again.
 func (z *Zone) SignNow() {
 	z.mu.Lock()
 	z.asked = true
 	z.retryAt = time.Time{}
+	for _, d := range z.disputed {
+		d.retryAt = time.Time{}
+	}
 	z.mu.Unlock()
+	z.Changed()
+}
+
+// Stage takes the policy that is to come into force once all operators have
+// staged the same; the present one stays in force until then.
+func (z *Zone) Stage(p Policy) {
+	z.mu.Lock()
+	z.next = &p
+	z.mu.Unlock()
+	z.sayHead()
+	z.switchPolicy()
+}
+
+// switchPolicy puts the staged policy in force if all have staged it.
+func (z *Zone) switchPolicy() {
+	z.mu.Lock()
+	next := z.next
+	if next == nil || len(z.unlike(next.Digest)) > 0 {
+		z.mu.Unlock()
+		return
+	}
+	z.policy, z.next = *next, nil
+	z.retryAt, z.failures = time.Time{}, 0
+	z.mu.Unlock()
+	z.log.Info("policy in force", "digest", next.Digest)
+	if z.d.Switched != nil {
+		z.d.Switched(next.Digest)
+	}
+	z.sayHead()
 	z.Wake()
 }
 
-// SetPolicy replaces the policy; the next plan follows it.
-func (z *Zone) SetPolicy(p Policy) {
-	z.mu.Lock()
-	z.policy = p
-	z.mu.Unlock()
-	z.Wake()
+// unlike lists the operators that have not said that they have a policy, in
+// force or staged. z.mu is held.
+func (z *Zone) unlike(policy agree.Digest) []mpc.PartyID {
+	var ids []mpc.PartyID
+	for _, id := range z.d.Group().Parties {
+		h := z.heads[id]
+		if id != z.d.Identity.Self() && (h == nil || h.Policy != policy && h.Staged != policy) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func poke(c chan struct{}) {
@@ -332,16 +383,28 @@ func (z *Zone) read(ctx context.Context) error {
 	z.stages.Read = z.d.Now().Sub(start)
 	z.seq++
 	v := &version{zone: content, digest: digest, serial: content.Serial(), seen: z.d.Now(), seq: z.seq}
+	v.expire, v.maxTTL = margins(content)
 	z.versions = append(z.versions, v)
 	if extra := len(z.versions) - keepVersions; extra > 0 {
 		z.versions = slices.Delete(z.versions, 0, extra)
 	}
-	if z.head != nil && z.head.Content == digest {
+	if z.head.of(v, z.policy) {
 		z.headSeq = v.seq
 		z.head.Own = true
 	}
 	z.log.Debug("content read", "serial", v.serial, "content", digest)
 	return nil
+}
+
+// margins is the zone's SOA expire and its largest TTL, in seconds.
+func margins(content *dnssec.Zone) (expire, maxTTL uint32) {
+	for data := range content.SOA().RData() { // RFC 1035, section 3.3.13: expire and minimum are its end
+		expire = binary.BigEndian.Uint32([]byte(data[len(data)-8:]))
+	}
+	for set := range content.RRsets() {
+		maxTTL = max(maxTTL, set.TTL)
+	}
+	return expire, maxTTL
 }
 
 func (z *Zone) heavy(ctx context.Context) (release func(), err error) {
@@ -374,6 +437,17 @@ func (z *Zone) solved(stage string) {
 	}
 }
 
+// find is the newest version of that content, under that serial where the
+// owner's is kept; z.mu is held.
+func (z *Zone) find(content agree.Digest, serial uint32) *version {
+	for _, v := range slices.Backward(z.versions) {
+		if v.digest == content && (z.policy.SerialPolicy != "keep" || v.serial == serial) {
+			return v
+		}
+	}
+	return nil
+}
+
 // newest is the last content read; z.mu is held.
 func (z *Zone) newest() *version {
 	if len(z.versions) == 0 {
@@ -390,7 +464,7 @@ func (z *Zone) decide(now time.Time) *want {
 	}
 	keys := keysDigest(keySet)
 	v := z.newest()
-	if v != nil && (z.head == nil || v.digest != z.head.Content) && v.seq > z.headSeq {
+	if v != nil && !z.head.of(v, z.policy) && v.seq > z.headSeq {
 		if d := z.disputed[v.digest]; d == nil || !now.Before(d.retryAt) {
 			return z.since(now, &want{zone: v.zone, version: v, content: v.digest, source: v.serial, why: "change"})
 		}
@@ -402,6 +476,8 @@ func (z *Zone) decide(now time.Time) *want {
 	switch {
 	case z.head.Keys != keys:
 		w.why = "keys"
+	case z.head.Policy != z.policy.Digest:
+		w.why = "policy"
 	case z.asked:
 		w.why = "asked"
 	case !now.Before(z.refreshAt()):
