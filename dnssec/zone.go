@@ -32,6 +32,20 @@ func (z *Zone) Apex() Name { return z.apex }
 // Serial is the serial of the SOA.
 func (z *Zone) Serial() uint32 { return soaSerial(z.SOA().first()) }
 
+// WithSerial is the same content under another serial of the SOA.
+func (z *Zone) WithSerial(serial uint32) *Zone {
+	if serial == z.Serial() {
+		return z
+	}
+	var a arena
+	sets := slices.Clone(z.sets)
+	soa := z.SOA()
+	sets[z.soa] = makeRRset(soa.Owner, soa.Type, soa.TTL, &a, withSerial(soa.first(), serial))
+	out := newZone(z.apex, sets, z.dropped)
+	out.digest = z.digest
+	return out
+}
+
 // SOA is the apex SOA RRset, which has one record.
 func (z *Zone) SOA() RRset { return z.sets[z.soa] }
 
