@@ -134,11 +134,7 @@ func (z *Zone) Status() Status {
 		}
 		s.Peers = append(s.Peers, p)
 	}
-	want := z.policy.Digest
-	if z.next != nil {
-		want = z.next.Digest
-	}
-	s.Unlike = z.unlike(want)
+	s.Unlike = z.unlike(z.policyWanted())
 	for _, id := range slices.Sorted(maps.Keys(z.refusals)) {
 		s.Refusals = append(s.Refusals, z.refusals[id])
 	}
@@ -149,50 +145,70 @@ func (z *Zone) Status() Status {
 	return s
 }
 
-// policyAt compares a peer's policy with ours; z.mu is held.
+// policyAt compares a peer's policy with the one that is wanted here, in force
+// or staged; z.mu is held.
 func (z *Zone) policyAt(id mpc.PartyID) string {
-	h := z.heads[id]
+	h, want := z.heads[id], z.policyWanted()
 	switch {
-	case h != nil && h.Policy == z.policy.Digest:
-		return PolicySame
-	case h != nil && h.Policy.IsZero(), h == nil && z.d.Ready(id):
+	case h == nil && !z.d.Ready(id):
+		return PolicyUnknown
+	case h == nil, h.Policy.IsZero():
 		return PolicyNone
-	case h != nil:
+	case !h.Staged.IsZero() && h.Staged != want:
 		return PolicyOther
+	case h.Policy == want, h.Staged == want:
+		return PolicySame
 	}
-	return PolicyUnknown
+	return PolicyOther
+}
+
+func (z *Zone) policyWanted() agree.Digest {
+	if z.next != nil {
+		return z.next.Digest
+	}
+	return z.policy.Digest
 }
 
 // explainPolicies says which operators have not added the zone, or have it
-// with another policy; empty: none that is known. Before the zone is signed,
-// an operator that answers and has said nothing has not added it. z.mu is
-// held.
-func (z *Zone) explainPolicies() (waits string, next Actor) {
-	var none, other []string
+// with another policy, in force or staged; empty: none that is known. Before
+// the zone is signed, an operator that answers and has said nothing has not
+// added it. While the policies in force are the same, signing goes on
+// (blocked is false). z.mu is held.
+func (z *Zone) explainPolicies() (waits string, next Actor, blocked bool) {
+	var none, other, ahead []string
 	for _, id := range z.d.Group().Parties {
 		if id == z.d.Identity.Self() {
 			continue
 		}
+		h := z.heads[id]
 		switch z.policyAt(id) {
 		case PolicyNone:
-			if z.heads[id] != nil || z.head == nil {
-				none = append(none, string(id))
+			if h != nil || z.head == nil {
+				none, blocked = append(none, string(id)), true
 			}
 		case PolicyOther:
+			if z.next == nil && h.Policy == z.policy.Digest {
+				ahead = append(ahead, string(id))
+				continue
+			}
 			other = append(other, string(id))
+			blocked = blocked || h.Policy != z.policy.Digest
 		}
 	}
+	next = Actor{Kind: "this-operator", Name: string(z.d.Identity.Self())}
 	var parts []string
 	if none != nil {
 		parts = append(parts, people(none)+" to add the zone")
+		next = Actor{Kind: "peer", Name: none[0]}
 	}
 	if other != nil {
 		parts = append(parts, people(other)+" to add the same policy as here")
+		next = Actor{Kind: "peer", Name: other[0]}
 	}
-	if parts == nil {
-		return "", Actor{}
+	if ahead != nil {
+		parts = append(parts, "this operator to add the new policy that "+people(ahead)+" added")
 	}
-	return strings.Join(parts, ", and "), Actor{Kind: "peer", Name: append(none, other...)[0]}
+	return strings.Join(parts, ", and "), next, blocked
 }
 
 // people writes "operator b" or "operators b and c".
@@ -209,7 +225,7 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 	self := Actor{Kind: "this-operator", Name: string(z.d.Identity.Self())}
 	clock := Actor{Kind: "clock"}
 	v := z.newest()
-	unequal, peer := z.explainPolicies()
+	unequal, peer, blocked := z.explainPolicies()
 	switch {
 	case z.problems["read"] != "":
 		return StateFailed, "its source: " + z.problems["read"], self
@@ -217,7 +233,7 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 		return StateFailed, "its public server: " + z.problems["publish"], self
 	case z.expired(now):
 		return StateExpired, "its signatures to be made again: " + z.problems["sign"], z.whoIsMissing(self)
-	case unequal != "":
+	case blocked:
 		return StateWaiting, unequal, peer
 	case len(z.d.Keys(z.name)) == 0:
 		return StateNoKey, "keys: run `zonesignerd keys generate " + strings.TrimSuffix(z.name, ".") + "` at every operator", self
@@ -237,6 +253,9 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 		return StateWaiting, "the first signed zone", clock
 	case !z.head.Own:
 		return StateWaiting, "its own source to show the content that the others signed", self
+	}
+	if unequal != "" {
+		return StateSigned, unequal, peer
 	}
 	return StateSigned, "the next change or refresh", clock
 }
