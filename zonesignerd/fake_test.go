@@ -103,7 +103,7 @@ func (f *fakeDaemon) Zone(ctx context.Context, zone string) (*api.ZoneDetail, er
 			return &api.ZoneDetail{
 				ZoneStatus: z, PolicyDigest: strings.Repeat("ab", 32), Policy: "version: 1\n", Keys: keys,
 				Denial: "NSEC3, no salt, 0 iterations", SourceFrom: "hidden Knot", PublishTo: "public Knot",
-				RRSIGs: 40, Records: 100, Stages: []api.Stage{{Name: "plan", Seconds: 0.25}},
+				RRSIGs: 40, RRsets: 100, Stages: []api.Stage{{Name: "plan", Seconds: 0.25}},
 			}, err
 		}
 	}

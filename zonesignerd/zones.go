@@ -159,8 +159,8 @@ func (a *app) printZone(z *api.ZoneDetail) {
 	t.row("earliest expiry", when(z.EarliestExpiry, now))
 	t.row("next refresh", when(z.NextRefresh, now))
 	t.row("denial", z.Denial)
-	if z.Records > 0 {
-		t.row("rrsets", strconv.Itoa(z.Records)+", with "+strconv.Itoa(z.RRSIGs)+" RRSIG")
+	if z.RRsets > 0 {
+		t.row("rrsets", strconv.Itoa(z.RRsets)+", with "+strconv.Itoa(z.RRSIGs)+" RRSIG")
 	}
 	t.row("policy digest", z.PolicyDigest)
 	a.printTable(t)

@@ -23,6 +23,7 @@ type Status struct {
 	Peers     []Peer       `json:"peers"` // sorted by name, without this operator
 	Zones     []ZoneStatus `json:"zones"` // sorted by name
 	Requests  []Request    `json:"requests"`
+	Without   []Without    `json:"without"`            // sorted by name
 	Warnings  []string     `json:"warnings,omitempty"` // e.g. what a passive engine does not protect against
 	Suspended []string     `json:"suspended_keys,omitempty"`
 }
@@ -77,6 +78,16 @@ type Peer struct {
 	Reason     string    `json:"reason,omitempty"`
 }
 
+// Without says until when zones can be signed while one other operator is
+// down: the earliest of all zones' dates (see Pool.LastsTill).
+type Without struct {
+	Operator string    `json:"operator"`
+	Until    time.Time `json:"until,omitzero"`
+	Zone     string    `json:"zone,omitempty"` // whose date it is
+	// Never: no signer set goes without the operator.
+	Never bool `json:"never,omitempty"`
+}
+
 // The states of a zone.
 const (
 	ZoneSigned   = "signed"   // what is served is signed and fresh
@@ -116,7 +127,8 @@ type ZoneStatus struct {
 	NextRefresh    time.Time  `json:"next_refresh,omitzero"`
 	Next           Next       `json:"next"`
 	Refusals       []Refusal  `json:"refusals,omitempty"`
-	Lag            []PeerZone `json:"lag,omitempty"` // what the other operators serve
+	Lag            []PeerZone `json:"lag,omitempty"` // what the other operators have and serve
+	Warnings       []string   `json:"warnings,omitempty"`
 }
 
 // Refusal is a peer's signed no to a version, with its reason.
@@ -128,9 +140,18 @@ type Refusal struct {
 	At      time.Time `json:"at,omitzero"`
 }
 
-// PeerZone is what another operator last said it serves.
+// Whether another operator has a zone, and with the same policy as here.
+const (
+	PolicySame    = "same"
+	PolicyOther   = "other"
+	PolicyNone    = "none"    // it has not added the zone
+	PolicyUnknown = "unknown" // it has not answered since the start
+)
+
+// PeerZone is what another operator last said of the zone.
 type PeerZone struct {
 	Peer   string    `json:"peer"`
+	Policy string    `json:"policy"` // one of the Policy constants
 	Serial uint32    `json:"serial,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
 	Behind float64   `json:"behind_seconds"` // 0: level with us
@@ -146,11 +167,12 @@ type ZoneDetail struct {
 	SourceFrom   string  `json:"source"`
 	PublishTo    string  `json:"publish"`
 	RRSIGs       int     `json:"rrsigs,omitempty"`
-	Records      int     `json:"rrsets,omitempty"` // RRsets, those of RRSIGs not counted
+	RRsets       int     `json:"rrsets,omitempty"` // those of RRSIGs not counted
 	Stages       []Stage `json:"stages,omitempty"` // of the last session
 }
 
-// Stage is how long one stage of the pipeline took the last time.
+// Stage is how long one stage of the pipeline took the last time. "tuples" is
+// the waiting for tuples, 0 where they were ready.
 type Stage struct {
 	Name    string  `json:"name"`
 	Seconds float64 `json:"seconds"`
@@ -184,7 +206,13 @@ type Pool struct {
 	Stripe    string    `json:"stripe"`            // the operator that may propose to spend them
 	Depth     int       `json:"depth"`
 	Wanted    int       `json:"wanted"`
-	LastsTill time.Time `json:"lasts_until,omitzero"` // at what falls due
+	// LastsTill is when the pool runs out at what falls due, if this signer
+	// set makes all signatures from now on, in equal parts by each proposer:
+	// from the zone's next refresh on, every signature once in rrsig-lifetime
+	// less rrsig-refresh, and the SOA's with each session. Changes of the
+	// content are not foreseen, and each costs its signatures. None before
+	// the zone is signed.
+	LastsTill time.Time `json:"lasts_until,omitzero"`
 	Next      Next      `json:"next"`                 // why it is not full, if it is not
 }
 

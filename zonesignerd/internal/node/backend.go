@@ -114,7 +114,7 @@ func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
 	s := z.Status()
 	d := &api.ZoneDetail{ZoneStatus: zoneStatus(s), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
 		Denial: denialWords(z.policy.Denial), SourceFrom: n.sourceWords(z.policy), PublishTo: n.publishWords(z.policy),
-		RRSIGs: s.RRSIGs, Records: s.RRsets}
+		RRSIGs: s.RRSIGs, RRsets: s.RRsets}
 	for _, k := range n.keys.all() {
 		if k.Zone == z.Name() {
 			d.Keys = append(d.Keys, n.keys.view(k))

@@ -71,9 +71,11 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	for i, b := range body.Batches {
 		body.Batches[i].Tuples, err = z.d.Pools.Choose(b.Key, set, b.Count, z.Wake)
 		if err != nil {
+			z.waitedForTuples(w, err)
 			return set, err
 		}
 	}
+	z.waitedForTuples(w, nil)
 	if w.version == nil {
 		z.log.Info("proposing", "why", w.why, "serial", body.Serial, "signatures", plan.Len(), "set", set)
 	} else {
@@ -164,10 +166,24 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 	return body, plan, nil
 }
 
+// waitedForTuples notes since when w waits for tuples, and how long it did
+// when they are there.
+func (z *Zone) waitedForTuples(w *want, err error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	switch {
+	case err == nil && !w.short.IsZero():
+		z.stages.Tuples = z.d.Now().Sub(w.short)
+	case errors.Is(err, ErrTuples) && w.short.IsZero():
+		w.short = z.d.Now()
+	}
+}
+
 // planned notes how long a plan took.
 func (z *Zone) planned(start time.Time, plan *dnssec.Plan) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	z.stages.Tuples = 0
 	z.stages.Plan = z.d.Now().Sub(start)
 	z.stages.Signatures = plan.Len()
 }

@@ -16,16 +16,16 @@ import (
 
 // Stages is how long each stage of the last version took.
 type Stages struct {
-	Read, Plan, Agree, Sign, Verify, Publish time.Duration
-	Signatures                               int
-	PublishedSerial                          uint32
-	At                                       time.Time // of the publication
+	Read, Plan, Tuples, Agree, Sign, Verify, Publish time.Duration // Tuples: the waiting for them
+	Signatures                                       int
+	PublishedSerial                                  uint32
+	At                                               time.Time // of the publication
 }
 
 // LogValue prints the stages in one line.
 func (s Stages) LogValue() slog.Value {
 	return slog.GroupValue(slog.Int("signatures", s.Signatures),
-		slog.Duration("read", s.Read), slog.Duration("plan", s.Plan), slog.Duration("agree", s.Agree),
+		slog.Duration("read", s.Read), slog.Duration("plan", s.Plan), slog.Duration("tuples", s.Tuples), slog.Duration("agree", s.Agree),
 		slog.Duration("sign", s.Sign), slog.Duration("verify", s.Verify), slog.Duration("publish", s.Publish))
 }
 
@@ -37,7 +37,7 @@ type StageTime struct {
 
 // List is the stages in their order.
 func (s Stages) List() []StageTime {
-	return []StageTime{{"read", s.Read}, {"plan", s.Plan}, {"agree", s.Agree}, {"sign", s.Sign}, {"verify", s.Verify}, {"publish", s.Publish}}
+	return []StageTime{{"read", s.Read}, {"plan", s.Plan}, {"tuples", s.Tuples}, {"agree", s.Agree}, {"sign", s.Sign}, {"verify", s.Verify}, {"publish", s.Publish}}
 }
 
 // Actor is who has to act next.

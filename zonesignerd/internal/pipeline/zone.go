@@ -235,7 +235,8 @@ type want struct {
 	refresh bool
 	why     string
 	since   time.Time
-	yields  int // how often others were let go first
+	yields  int       // how often others were let go first
+	short   time.Time // since when there are too few tuples for it; zero: never
 }
 
 // New makes a zone and loads its last certified state. Run it afterwards.
@@ -493,7 +494,7 @@ func (z *Zone) decide(now time.Time) *want {
 func (z *Zone) since(now time.Time, w *want) *want {
 	w.since = now
 	if old := z.want; old != nil && old.why == w.why && old.content == w.content {
-		w.since, w.yields = old.since, old.yields
+		w.since, w.yields, w.short = old.since, old.yields, old.short
 	}
 	return w
 }
