@@ -1,0 +1,339 @@
+// Command bench measures the whole way on this machine: from an unsigned zone
+// in three operators' hidden Knots to the signed zone in their three public
+// Knots, beside the signers that people use with one key, in the same run.
+//
+//	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names 100000
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/lab"
+)
+
+const origin = "example.test."
+
+// result is one row of the table.
+type result struct {
+	What  string  `json:"what"`
+	Wall  float64 `json:"wall_seconds"`
+	CPU   float64 `json:"cpu_seconds"` // of one daemon, where there are several
+	Peak  int64   `json:"peak_bytes"`
+	Ratio float64 `json:"wall_ratio"` // to dnssec-signzone
+}
+
+// report is what a run found.
+type report struct {
+	Machine    string      `json:"machine"`
+	Names      int         `json:"names"`
+	Results    []result    `json:"results"`
+	Stages     []api.Stage `json:"stages"`
+	KnotCPU    float64     `json:"knot_cpu_seconds"` // of one operator's two Knots
+	Signatures int         `json:"signatures"`
+}
+
+func main() {
+	bin := flag.String("bin", "bin/zonesignerd", "the `program` to measure")
+	names := flag.Int("names", 100000, "names in the zone")
+	asJSON := flag.Bool("json", false, "print JSON")
+	verify := flag.Bool("verify", false, "check the served zone with dnssec-verify")
+	keep := flag.Bool("keep", false, "keep the directory")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	r, err := run(ctx, *bin, *names, *verify, *keep)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	if *asJSON {
+		_ = json.NewEncoder(os.Stdout).Encode(r)
+		return
+	}
+	r.print()
+}
+
+func run(ctx context.Context, bin string, names int, verify, keep bool) (*report, error) {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return nil, err
+	}
+	// Not below $TMPDIR: a socket's path has 107 bytes at most.
+	dir, err := os.MkdirTemp("/tmp", "zonesigner-bench-")
+	if err != nil {
+		return nil, err
+	}
+	if keep {
+		fmt.Fprintln(os.Stderr, "directory:", dir)
+	} else {
+		defer os.RemoveAll(dir)
+	}
+	r := &report{Machine: machine(), Names: names}
+	if err := r.others(ctx, dir, names); err != nil {
+		return nil, err
+	}
+	if err := r.group(ctx, dir, bin, names, verify); err != nil {
+		return nil, err
+	}
+	for i := range r.Results {
+		r.Results[i].Ratio = r.Results[i].Wall / r.Results[0].Wall
+	}
+	return r, nil
+}
+
+// others times the signers with one key in a file; dnssec-signzone is first.
+func (r *report) others(ctx context.Context, dir string, names int) error {
+	dir = filepath.Join(dir, "others")
+	if err := os.MkdirAll(filepath.Join(dir, "kasp"), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "zone"), hostZone(origin, names, 2026112001), 0o644); err != nil {
+		return err
+	}
+	var keys []string
+	for _, args := range [][]string{{}, {"-f", "KSK"}} {
+		m, err := lab.Measure(ctx, dir, "dnssec-keygen", append(append([]string{"-q", "-a", "ECDSAP256SHA256"}, args...), origin)...)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, strings.TrimSpace(m.Out))
+	}
+	conf := fmt.Sprintf("policy:\n  - id: p\n    manual: off\n    nsec3: on\n    nsec3-iterations: 0\n    nsec3-salt-length: 0\n    algorithm: ecdsap256sha256\ndatabase:\n    storage: %s\n    kasp-db: kasp\nzone:\n  - domain: %s\n    storage: %[1]s\n    file: zone\n    dnssec-policy: p\n", dir, origin)
+	if err := os.WriteFile(filepath.Join(dir, "knot.conf"), []byte(conf), 0o644); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		what string
+		line []string
+	}{
+		{"dnssec-signzone -3 - -x, one key", []string{"dnssec-signzone", "-q", "-S", "-3", "-", "-x", "-o", origin, "-f", "signed.bind", "zone"}},
+		{"ldns-signzone -n, one key", append([]string{"ldns-signzone", "-n", "-t", "0", "-o", origin, "-f", "signed.ldns", "zone"}, keys...)},
+		{"kzonesign, one key", []string{"kzonesign", "-c", "knot.conf", "-o", ".", origin}},
+	} {
+		fmt.Fprintln(os.Stderr, "bench:", c.what)
+		m, err := lab.Measure(ctx, dir, c.line[0], c.line[1:]...)
+		if err != nil {
+			return err
+		}
+		r.add(c.what, m.Wall, m.Usage)
+	}
+	return nil
+}
+
+func (r *report) add(what string, wall time.Duration, u lab.Usage) {
+	r.Results = append(r.Results, result{What: what, Wall: wall.Seconds(), CPU: u.CPU.Seconds(), Peak: u.Peak})
+}
+
+// group times three operators: the whole zone, then one changed record.
+func (r *report) group(ctx context.Context, dir, bin string, names int, verify bool) error {
+	l, err := lab.New(ctx, dir, bin, origin, func(c *config.Daemon) {
+		c.PollInterval = config.Duration(time.Second)
+	}, "a", "b", "c")
+	if err != nil {
+		return err
+	}
+	defer l.Stop()
+	if err := load(ctx, l, hostZone(origin, 10, 1), false); err != nil {
+		return err
+	}
+	if err := l.Start(ctx); err != nil {
+		return err
+	}
+	policy := filepath.Join(dir, "policy.yaml")
+	text := fmt.Sprintf("version: 1\nzone: %s\nserial-policy: increment\ndenial:\n  nsec3: true\n", origin)
+	if err := os.WriteFile(policy, []byte(text), 0o644); err != nil {
+		return err
+	}
+	for _, o := range l.Operators {
+		if _, err := o.Run(ctx, "zones", "add", policy); err != nil {
+			return err
+		}
+		if _, err := o.Run(ctx, "keys", "generate", origin, "--wait=false"); err != nil {
+			return err
+		}
+	}
+	serial, err := level(ctx, l, 0)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "bench: three operators, the whole zone")
+	if err := load(ctx, l, hostZone(origin, names, 2), true); err != nil {
+		return err
+	}
+	before, err := usage(l)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	if serial, err = level(ctx, l, serial); err != nil {
+		return err
+	}
+	wall := time.Since(start)
+	after, err := usage(l)
+	if err != nil {
+		return err
+	}
+	r.add("three operators, threshold key", wall, lab.Usage{CPU: after.daemon.CPU - before.daemon.CPU, Peak: after.daemon.Peak})
+	r.KnotCPU = (after.knots - before.knots).Seconds()
+	var z api.ZoneDetail
+	if err := l.Operators[0].JSON(ctx, &z, "zones", "show", origin); err != nil {
+		return err
+	}
+	r.Stages, r.Signatures = z.Stages, z.RRSIGs
+	if verify {
+		if err := check(ctx, dir, l.Operators[0]); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(os.Stderr, "bench: three operators, one changed record")
+	changed := append(hostZone(origin, names, 3), "changed IN A 192.0.2.77\n"...)
+	if err := load(ctx, l, changed, true); err != nil {
+		return err
+	}
+	if before, err = usage(l); err != nil {
+		return err
+	}
+	start = time.Now()
+	if _, err = level(ctx, l, serial); err != nil {
+		return err
+	}
+	wall = time.Since(start)
+	if after, err = usage(l); err != nil {
+		return err
+	}
+	r.add("the same, one record changed", wall, lab.Usage{CPU: after.daemon.CPU - before.daemon.CPU, Peak: after.daemon.Peak})
+	return nil
+}
+
+// load gives all hidden Knots the zone and waits until they have it.
+func load(ctx context.Context, l *lab.Lab, text []byte, reload bool) error {
+	for _, o := range l.Operators {
+		if err := o.Hidden.WriteZone(text); err != nil {
+			return err
+		}
+	}
+	if !reload {
+		return nil
+	}
+	before := map[string]uint32{}
+	for _, o := range l.Operators {
+		st, err := o.Hidden.Control.ZoneStatus(ctx, origin)
+		if err != nil {
+			return err
+		}
+		before[o.Name] = st.Serial
+		if err := o.Hidden.Reload(ctx); err != nil {
+			return err
+		}
+	}
+	for _, o := range l.Operators {
+		err := lab.Until(ctx, 10*lab.Patience, "the hidden Knot of "+o.Name, func() (bool, string) {
+			st, err := o.Hidden.Control.ZoneStatus(ctx, origin)
+			return err == nil && st.Serial != before[o.Name], fmt.Sprint(st.Serial, err)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// level waits until all public Knots serve the same serial above after.
+func level(ctx context.Context, l *lab.Lab, after uint32) (serial uint32, err error) {
+	return serial, lab.Until(ctx, 20*lab.Patience, "all public Knots", func() (bool, string) {
+		var all []string
+		same := true
+		for i, o := range l.Operators {
+			st, err := o.Public.Control.ZoneStatus(ctx, origin)
+			if err != nil {
+				return false, err.Error()
+			}
+			if i == 0 {
+				serial = st.Serial
+			}
+			same = same && st.HasSerial && st.Serial == serial && serial > after
+			all = append(all, fmt.Sprint(st.Serial))
+		}
+		return same, strings.Join(all, ", ")
+	})
+}
+
+type used struct {
+	daemon lab.Usage // the daemon that used most
+	knots  time.Duration
+}
+
+func usage(l *lab.Lab) (u used, err error) {
+	for _, o := range l.Operators {
+		d, err := o.Daemon.Usage()
+		if err != nil {
+			return u, err
+		}
+		u.daemon.CPU, u.daemon.Peak = max(u.daemon.CPU, d.CPU), max(u.daemon.Peak, d.Peak)
+	}
+	for _, k := range []*lab.Knot{l.Operators[0].Hidden, l.Operators[0].Public} {
+		d, err := k.Process.Usage()
+		if err != nil {
+			return u, err
+		}
+		u.knots += d.CPU
+	}
+	return u, nil
+}
+
+// check transfers the served zone and lets dnssec-verify judge it.
+func check(ctx context.Context, dir string, o *lab.Operator) error {
+	m, err := lab.Measure(ctx, dir, "kdig", "@127.0.0.1", "-p", fmt.Sprint(o.Public.Port), "-t", "AXFR", origin, "+noall", "+answer", "+nocrypto=0")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "served"), []byte(m.Out), 0o644); err != nil {
+		return err
+	}
+	_, err = lab.Measure(ctx, dir, "dnssec-verify", "-q", "-o", origin, "served")
+	return err
+}
+
+func machine() string {
+	model := "unknown processor"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, ok := strings.CutPrefix(line, "model name"); ok {
+				model = strings.Trim(name, " \t:\n")
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d cores, %s, %s", runtime.NumCPU(), model, runtime.Version())
+}
+
+func (r *report) print() {
+	fmt.Printf("%s\n%d names, %d signatures\n\n", r.Machine, r.Names, r.Signatures)
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "wall s\tCPU s\tpeak MB\tratio\t  what\t")
+	for _, x := range r.Results {
+		fmt.Fprintf(w, "%.1f\t%.1f\t%d\t%.2f\t  %s\t\n", x.Wall, x.CPU, x.Peak>>20, x.Ratio, x.What)
+	}
+	_ = w.Flush()
+	fmt.Printf("\nCPU and memory of the operators' rows are those of the daemon that used most; an operator's two Knots used %.1f s on top.\nstages at operator a:", r.KnotCPU)
+	total := 0.0
+	for _, s := range r.Stages {
+		total += s.Seconds
+	}
+	for _, s := range r.Stages {
+		fmt.Printf(" %s %.2f s (%.0f %%)", s.Name, s.Seconds, 100*s.Seconds/total)
+	}
+	fmt.Println()
+}
