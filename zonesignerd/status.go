@@ -58,9 +58,6 @@ func (a *app) printStatus(s *api.Status) {
 	for _, w := range s.Warnings {
 		a.printf("warning: %s", w)
 	}
-	for _, k := range s.Suspended {
-		a.printf("key %s is suspended until people act", k)
-	}
 	a.printKnots(s.Knots)
 	a.printPeers(s.Peers, s.Now)
 	a.printStatusZones(s.Zones)

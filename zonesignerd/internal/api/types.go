@@ -13,19 +13,18 @@ type Version struct {
 // Status is what an operator wants to see first: who acts next, and why
 // something waits.
 type Status struct {
-	Operator  string       `json:"operator"`
-	Version   string       `json:"version"`
-	Started   time.Time    `json:"started"`
-	Now       time.Time    `json:"now"` // the daemon's clock
-	Group     Group        `json:"group"`
-	Tuples    TupleState   `json:"tuples"`
-	Knots     []KnotState  `json:"knots"`
-	Peers     []Peer       `json:"peers"` // sorted by name, without this operator
-	Zones     []ZoneStatus `json:"zones"` // sorted by name
-	Requests  []Request    `json:"requests"`
-	Without   []Without    `json:"without"`            // sorted by name
-	Warnings  []string     `json:"warnings,omitempty"` // e.g. what a passive engine does not protect against
-	Suspended []string     `json:"suspended_keys,omitempty"`
+	Operator string       `json:"operator"`
+	Version  string       `json:"version"`
+	Started  time.Time    `json:"started"`
+	Now      time.Time    `json:"now"` // the daemon's clock
+	Group    Group        `json:"group"`
+	Tuples   TupleState   `json:"tuples"`
+	Knots    []KnotState  `json:"knots"`
+	Peers    []Peer       `json:"peers"` // sorted by name, without this operator
+	Zones    []ZoneStatus `json:"zones"` // sorted by name
+	Requests []Request    `json:"requests"`
+	Without  []Without    `json:"without"`            // sorted by name
+	Warnings []string     `json:"warnings,omitempty"` // e.g. what a passive engine does not protect against
 }
 
 // Group is the group in force.
@@ -198,14 +197,14 @@ type Key struct {
 
 // Pool is the tuples that are ready for one key, signer set and proposer.
 type Pool struct {
-	Key       string    `json:"key,omitempty"` // empty: unbound
-	Zone      string    `json:"zone,omitempty"`
-	Tag       uint16    `json:"tag,omitempty"`
-	SignerSet string    `json:"signer_set"`
-	Without   []string  `json:"without,omitempty"` // the operators that may be down
-	Stripe    string    `json:"stripe"`            // the operator that may propose to spend them
-	Depth     int       `json:"depth"`
-	Wanted    int       `json:"wanted"`
+	Key       string   `json:"key,omitempty"` // empty: unbound
+	Zone      string   `json:"zone,omitempty"`
+	Tag       uint16   `json:"tag,omitempty"`
+	SignerSet string   `json:"signer_set"`
+	Without   []string `json:"without,omitempty"` // the operators that may be down
+	Stripe    string   `json:"stripe"`            // the operator that may propose to spend them
+	Depth     int      `json:"depth"`
+	Wanted    int      `json:"wanted"`
 	// LastsTill is when the pool runs out at what falls due, if this signer
 	// set makes all signatures from now on, in equal parts by each proposer:
 	// from the zone's next refresh on, every signature once in rrsig-lifetime
@@ -213,7 +212,7 @@ type Pool struct {
 	// content are not foreseen, and each costs its signatures. None before
 	// the zone is signed.
 	LastsTill time.Time `json:"lasts_until,omitzero"`
-	Next      Next      `json:"next"`                 // why it is not full, if it is not
+	Next      Next      `json:"next"` // why it is not full, if it is not
 }
 
 // AddZone takes a zone's policy. The file's source and publish parts are this

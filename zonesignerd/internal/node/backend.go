@@ -1,10 +1,13 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"strings"
@@ -34,16 +37,8 @@ func (n *Node) Status(ctx context.Context) (*api.Status, error) {
 	}
 	s := &api.Status{Operator: string(n.self), Version: n.opt.Version, Started: n.started, Now: n.opt.Now(), Group: *group,
 		Tuples: n.tupleState(), Peers: n.peers(), Requests: n.openRequests()}
-	n.mu.Lock()
-	for _, role := range []string{"hidden", "public"} {
-		if k := n.knots[role]; k != nil {
-			s.Knots = append(s.Knots, *k)
-		}
-	}
-	n.mu.Unlock()
-	if s.Zones, err = n.Zones(ctx); err != nil {
-		return nil, err
-	}
+	zones := n.statuses()
+	s.Zones, s.Knots, s.Without = n.zoneStatuses(zones), n.knotStates(zones), n.without(zones)
 	passive := false
 	for _, k := range n.keys.all() {
 		passive = passive || k.Engine == config.Shamir
@@ -74,31 +69,77 @@ func (n *Node) peers() []api.Peer {
 	return out
 }
 
-// Zones implements api.Backend.
-func (n *Node) Zones(context.Context) ([]api.ZoneStatus, error) {
-	out := []api.ZoneStatus{}
-	for _, z := range n.allZones() {
-		out = append(out, zoneStatus(z.Status()))
+// knotStates shows both Knots, whether they are asked or not.
+func (n *Node) knotStates(zones map[string]zoneNow) []api.KnotState {
+	used := map[string]bool{}
+	for _, z := range zones {
+		used["hidden"] = used["hidden"] || z.policy.Source.Type == "knot"
+		used["public"] = used["public"] || z.policy.Publish.Type == "knot"
 	}
-	return out, nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []api.KnotState
+	for _, k := range []api.KnotState{{Role: "hidden", Socket: n.cfg.Knot.Hidden}, {Role: "public", Socket: n.cfg.Knot.Public}} {
+		switch known := n.knots[k.Role]; {
+		case !used[k.Role]:
+			k.Reason = "not asked: no zone here uses it"
+		case known == nil:
+			k.Reason = "not asked yet"
+		default:
+			k = *known
+		}
+		out = append(out, k)
+	}
+	return out
 }
 
-func zoneStatus(s pipeline.Status) api.ZoneStatus {
+// Zones implements api.Backend.
+func (n *Node) Zones(context.Context) ([]api.ZoneStatus, error) {
+	return n.zoneStatuses(n.statuses()), nil
+}
+
+func (n *Node) zoneStatuses(zones map[string]zoneNow) []api.ZoneStatus {
+	out := []api.ZoneStatus{}
+	asks := n.keys.open()
+	for _, name := range slices.Sorted(maps.Keys(zones)) {
+		out = append(out, n.zoneStatus(zones[name], asks[name]))
+	}
+	return out
+}
+
+// zoneStatus is a zone's state as the commands show it; ask is the open
+// request for its keys, or nil.
+func (n *Node) zoneStatus(z zoneNow, ask *api.Request) api.ZoneStatus {
+	s := z.status
 	v := api.ZoneStatus{
 		Zone: s.Zone, State: s.State, SourceSerial: s.Source, ServedSerial: s.Published,
 		LastSigned: s.SignedAt, EarliestExpiry: s.Earliest, NextRefresh: s.NextRefresh,
-		Next: api.Next{Kind: s.Next.Kind, Name: s.Next.Name, WaitsFor: s.WaitsFor},
+		Next: api.Next{Kind: s.Next.Kind, Name: s.Next.Name, WaitsFor: s.WaitsFor}, Warnings: n.warnings(z),
 	}
 	if s.Next.Kind == api.ActorClock && s.State == api.ZoneSigned {
 		v.Next.At = s.NextRefresh
+	}
+	if s.State == api.ZoneNoKey && ask != nil {
+		v.Next = nextOf(ask, string(n.self))
 	}
 	for _, r := range s.Refusals {
 		v.Refusals = append(v.Refusals, api.Refusal{Peer: string(r.Peer), Reason: r.Reason, Records: r.Records, At: r.At})
 	}
 	for _, p := range s.Peers {
-		v.Lag = append(v.Lag, api.PeerZone{Peer: string(p.Peer), Serial: p.Serial, Since: p.Since, Behind: p.Behind.Seconds()})
+		v.Lag = append(v.Lag, api.PeerZone{Peer: string(p.Peer), Policy: p.Policy, Serial: p.Serial, Since: p.Since, Behind: p.Behind.Seconds()})
 	}
 	return v
+}
+
+// nextOf says who acts next for a request.
+func nextOf(r *api.Request, self string) api.Next {
+	switch {
+	case slices.Contains(r.WaitsFor, self):
+		return api.Next{Kind: api.ActorSelf, Name: self, WaitsFor: "run `" + r.Command + "`"}
+	case len(r.WaitsFor) > 0:
+		return api.Next{Kind: api.ActorPeer, Name: r.WaitsFor[0], WaitsFor: strings.Join(r.WaitsFor, ", ") + " to run `" + r.Command + "`"}
+	}
+	return api.Next{Kind: api.ActorClock, WaitsFor: "its keys: " + r.Progress}
 }
 
 func notFound(zone string) error {
@@ -112,7 +153,7 @@ func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
 		return nil, notFound(name)
 	}
 	s := z.Status()
-	d := &api.ZoneDetail{ZoneStatus: zoneStatus(s), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
+	d := &api.ZoneDetail{ZoneStatus: n.zoneStatus(zoneNow{z.policy, s}, n.keys.open()[z.Name()]), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
 		Denial: denialWords(z.policy.Denial), SourceFrom: n.sourceWords(z.policy), PublishTo: n.publishWords(z.policy),
 		RRSIGs: s.RRSIGs, RRsets: s.RRsets}
 	for _, k := range n.keys.all() {
@@ -168,7 +209,7 @@ func (n *Node) AddZone(_ context.Context, a api.AddZone) (*api.Request, error) {
 		if err := n.changePolicy(old, p, []byte(a.Policy)); err != nil {
 			return nil, err
 		}
-		return n.done(api.KindZoneAdd, p.Zone), nil
+		return n.added(p.Zone), nil
 	}
 	if err := n.store.Put(bucketZones, p.Zone, []byte(a.Policy)); err != nil {
 		return nil, err
@@ -184,7 +225,23 @@ func (n *Node) AddZone(_ context.Context, a api.AddZone) (*api.Request, error) {
 		n.zone(p.Zone).Hello(mpc.PartyID(peer.Name))
 	}
 	n.wg.Go(n.pollOnce)
-	return n.done(api.KindZoneAdd, p.Zone), nil
+	return n.added(p.Zone), nil
+}
+
+// added is done at once here; it names the operators that have yet to add the
+// same policy, as far as they said.
+func (n *Node) added(name string) *api.Request {
+	r := n.done(api.KindZoneAdd, name)
+	if z := n.zone(name); z != nil {
+		for _, p := range z.Status().Peers {
+			if p.Policy == pipeline.PolicySame {
+				r.Asked = append(r.Asked, string(p.Peer))
+			} else {
+				r.WaitsFor = append(r.WaitsFor, string(p.Peer))
+			}
+		}
+	}
+	return r
 }
 
 // changePolicy replaces a zone's policy. What is this operator's alone comes
@@ -269,6 +326,7 @@ func (n *Node) RemoveZone(_ context.Context, r api.RemoveZone) (*api.Request, er
 	if err := z.Forget(); err != nil {
 		return nil, err
 	}
+	z.SayGone()
 	n.log.Info("zone removed", "zone", name)
 	return n.done(api.KindZoneRemove, name), nil
 }
@@ -290,7 +348,10 @@ func (n *Node) SignNow(_ context.Context, s api.SignNow) (*api.Request, error) {
 	return n.requests.add(digest, func() *api.Request {
 		r := &api.Request{Digest: digest, Kind: api.KindSignNow, Subject: z.Name(), State: api.RequestRunning, Asked: []string{string(n.self)}, Since: at}
 		now := z.Status()
-		r.Serial, r.Progress = now.Published, now.WaitsFor
+		r.Serial = now.Published
+		if now.State != api.ZoneSigned {
+			r.Progress = "waits for " + now.WaitsFor
+		}
 		if now.Published != before.Published || !before.HasSigned && now.Published != 0 {
 			r.State = api.RequestDone
 		} else if now.LastError != nil && now.LastErrorAt.After(at) {
@@ -303,13 +364,34 @@ func (n *Node) SignNow(_ context.Context, s api.SignNow) (*api.Request, error) {
 // errorOf gives a failed session the code that its command ends with.
 func errorOf(err error) *api.Error {
 	e := &api.Error{Code: api.CodeFailure, Message: err.Error()}
+	var refused *agree.RefusedError
+	absent, isAbsent := mpc.AsAbsent(err)
+	cheat, isCheat := mpc.AsCheat(err)
 	switch {
 	case pipeline.IsNoQuorum(err):
 		e.Code, e.Hint = api.CodeNoQuorum, "see `zonesignerd status` for the operators that do not answer"
-	case pipeline.IsRefused(err):
-		e.Code = api.CodeRefused
+		if isAbsent {
+			e.Peers = names(absent.Parties)
+		}
+	case errors.As(err, &refused):
+		e.Code, e.Hint = api.CodeRefused, "compare the copies of the zone; sign-now again when they are equal"
+		for _, r := range refused.By {
+			e.Peers = append(e.Peers, string(r.Peer))
+		}
+	case isCheat:
+		e.Code, e.Peers = api.CodeVerification, names(cheat.Parties)
+	case errors.Is(err, pipeline.ErrInvalid):
+		e.Code = api.CodeVerification
 	}
 	return e
+}
+
+func names(ids []mpc.PartyID) []string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, string(id))
+	}
+	return out
 }
 
 // Keys implements api.Backend.
@@ -412,34 +494,59 @@ func (n *Node) Request(_ context.Context, digest string) (*api.Request, error) {
 	return nil, &api.Error{Code: api.CodeNotFound, Message: "no request " + digest + " at this operator"}
 }
 
-// openRequests lists key requests that are not finished.
+// openRequests lists what was asked here or elsewhere and is not done: keys,
+// and the group of the next epoch.
 func (n *Node) openRequests() []api.Request {
-	n.keys.mu.Lock()
+	out := []api.Request{}
+	for _, r := range n.keys.open() {
+		out = append(out, *r)
+	}
+	if r := n.groupRequest(); r != nil {
+		out = append(out, *r)
+	}
+	slices.SortFunc(out, func(a, b api.Request) int {
+		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Digest, b.Digest))
+	})
+	return out
+}
+
+// open is the requests for keys that are not done, by zone: this operator's
+// own, and what others asked for and this one did not. Of several for a zone
+// it is the newest.
+func (k *keyring) open() map[string]*api.Request {
+	k.mu.Lock()
 	var asks []*ask
-	for _, a := range n.keys.own {
+	for _, a := range k.own {
 		asks = append(asks, a)
 	}
-	n.keys.mu.Unlock()
-	out := []api.Request{}
-	for _, a := range asks {
-		if r := n.keys.requestView(a); !r.Finished() {
-			out = append(out, *r)
+	for d, a := range k.others {
+		if k.own[d] == nil {
+			asks = append(asks, a)
 		}
 	}
-	slices.SortFunc(out, func(a, b api.Request) int { return strings.Compare(a.Digest, b.Digest) })
+	k.mu.Unlock()
+	out := map[string]*api.Request{}
+	for _, a := range asks {
+		if r := k.requestView(a); !r.Finished() && (out[a.Zone] == nil || out[a.Zone].Since.Before(r.Since)) {
+			out[a.Zone] = r
+		}
+	}
 	return out
 }
 
 // Pools implements api.Backend.
 func (n *Node) Pools(_ context.Context, zone string) ([]api.Pool, error) {
 	out := []api.Pool{}
+	zones := n.statuses()
 	for _, k := range n.keys.all() {
 		if zone != "" && k.Zone != dotted(zone) {
 			continue
 		}
 		for _, set := range n.groups.file().Sets(k.Engine) {
 			if set.Contains(n.self) {
-				out = append(out, n.tuples.views(k, set)...)
+				pools := n.tuples.views(k, set)
+				outlook(pools, k, zones[k.Zone])
+				out = append(out, pools...)
 			}
 		}
 	}
@@ -471,20 +578,15 @@ func (n *Node) StageGroup(_ context.Context, s api.StageGroup) (*api.Request, er
 	digest := next.Digest()
 	at := n.opt.Now().UTC()
 	return n.requests.add(hex.EncodeToString(digest[:]), func() *api.Request {
-		r := &api.Request{Digest: hex.EncodeToString(digest[:]), Kind: api.KindGroupStage, Subject: fmt.Sprint(next.Epoch),
-			State: api.RequestDone, Since: at, Command: "zonesignerd group stage FILE"}
-		if now := n.groups.file(); now.Digest() == digest {
-			for _, o := range now.Operators {
-				r.Asked = append(r.Asked, o.Name)
-			}
+		if r := n.groupRequest(); r != nil && r.Digest == hex.EncodeToString(digest[:]) {
+			r.Since = at
 			return r
 		}
-		_, r.Asked = n.stagedBy()
-		r.State = api.RequestWaiting
-		for _, o := range next.Operators {
-			if !slices.Contains(r.Asked, o.Name) {
-				r.WaitsFor = append(r.WaitsFor, o.Name)
-			}
+		r := &api.Request{Digest: hex.EncodeToString(digest[:]), Kind: api.KindGroupStage, Subject: fmt.Sprint("epoch ", next.Epoch),
+			State: api.RequestDone, Since: at}
+		if now := n.groups.file(); now.Digest() != digest {
+			r.State = api.RequestFailed
+			r.Error = api.Errorf(api.CodeFailure, "another group file came into force or was staged instead; epoch %d is in force", now.Epoch)
 		}
 		return r
 	}), nil

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/api"
 )
 
 const typeStaged agree.Type = "staged"
@@ -29,7 +31,7 @@ type groupState struct {
 	view   mpc.Group
 	next   *config.Group
 	text   []byte // of next
-	staged map[mpc.PartyID]agree.Digest
+	staged map[mpc.PartyID]staged
 }
 
 const (
@@ -61,7 +63,7 @@ func (g *groupState) set(now *config.Group) {
 // file that was edited without a new epoch is refused; one with a new epoch
 // has to be staged.
 func (n *Node) openGroup() error {
-	n.groups.staged = map[mpc.PartyID]agree.Digest{}
+	n.groups.staged = map[mpc.PartyID]staged{}
 	text, err := os.ReadFile(n.cfg.Group)
 	if err != nil {
 		return fmt.Errorf("group file: %w", err)
@@ -104,7 +106,7 @@ func (n *Node) openGroup() error {
 		return err
 	}
 	n.groups.next, n.groups.text = parsed, next
-	n.groups.staged[n.self] = parsed.Digest()
+	n.groups.staged[n.self] = staged{parsed.Epoch, parsed.Digest()}
 	return nil
 }
 
@@ -129,7 +131,7 @@ func (n *Node) stage(file string, text []byte) (*config.Group, error) {
 	}
 	n.groups.mu.Lock()
 	n.groups.next, n.groups.text = next, text
-	n.groups.staged[n.self] = next.Digest()
+	n.groups.staged[n.self] = staged{next.Epoch, next.Digest()}
 	n.groups.mu.Unlock()
 	if _, err := n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}); err != nil {
 		return nil, err
@@ -152,7 +154,7 @@ func (n *Node) receiveStaged(m *agree.Message) error {
 		return err
 	}
 	n.groups.mu.Lock()
-	n.groups.staged[m.From] = s.Digest
+	n.groups.staged[m.From] = s
 	n.groups.mu.Unlock()
 	n.log.Info("operator has staged a group", "peer", m.From, "epoch", s.Epoch, "digest", s.Digest)
 	return n.switchGroup()
@@ -166,11 +168,43 @@ func (n *Node) stagedBy() (epoch int, by []string) {
 		return 0, nil
 	}
 	for _, id := range n.groups.view.Parties {
-		if n.groups.staged[id] == n.groups.next.Digest() {
+		if n.groups.staged[id].Digest == n.groups.next.Digest() {
 			by = append(by, string(id))
 		}
 	}
 	return n.groups.next.Epoch, by
+}
+
+// groupRequest is the group file that operators have staged, of the newest
+// epoch, and who has yet to; nil: none. What this operator staged comes first.
+func (n *Node) groupRequest() *api.Request {
+	n.groups.mu.RLock()
+	defer n.groups.mu.RUnlock()
+	g := &n.groups
+	want, ok := g.staged[n.self]
+	if !ok {
+		for _, s := range g.staged {
+			if s.Epoch > max(g.now.Epoch, want.Epoch) {
+				want = s
+			}
+		}
+	}
+	if want.Epoch <= g.now.Epoch {
+		return nil
+	}
+	r := &api.Request{Digest: hex.EncodeToString(want.Digest[:]), Kind: api.KindGroupStage, Subject: fmt.Sprint("epoch ", want.Epoch),
+		State: api.RequestWaiting, Command: "zonesignerd group stage FILE"}
+	for _, id := range g.view.Parties {
+		if g.staged[id].Digest == want.Digest {
+			r.Asked = append(r.Asked, string(id))
+		} else {
+			r.WaitsFor = append(r.WaitsFor, string(id))
+		}
+	}
+	if len(r.WaitsFor) == 0 {
+		r.State = api.RequestRunning
+	}
+	return r
 }
 
 // switchGroup puts the staged group in force once all have staged it. Having

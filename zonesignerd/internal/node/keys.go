@@ -55,6 +55,15 @@ func (a *ask) digest() agree.Digest {
 	return sha256.Sum256([]byte(text))
 }
 
+// bounded reports whether a peer's request is worth keeping.
+func (a *ask) bounded() bool {
+	size := len(a.Zone) + len(a.Engine)
+	for _, s := range append(slices.Clone(a.Roles), a.Have...) {
+		size += len(s)
+	}
+	return size <= 4096 && len(a.Roles) <= 3
+}
+
 // wantedKey is the body of a key proposal.
 type wantedKey struct {
 	Ask  agree.Digest `json:"ask"`
@@ -85,6 +94,7 @@ type keyring struct {
 	records  map[string]keystore.KeyRecord // without secrets
 	shares   map[mpc.KeyID]*ecdsa.KeyShare
 	own      map[agree.Digest]*ask
+	others   map[agree.Digest]*ask // what peers asked for, for people to see
 	asked    map[agree.Digest]map[mpc.PartyID]bool
 	confirms map[string]map[mpc.PartyID]bool // key id -> who holds it
 	running  map[agree.Digest]string         // what happens now
@@ -105,6 +115,7 @@ func (n *Node) openKeys() error {
 	k.n, k.kick = n, make(chan struct{}, 1)
 	k.records, k.shares = map[string]keystore.KeyRecord{}, map[mpc.KeyID]*ecdsa.KeyShare{}
 	k.own, k.asked = map[agree.Digest]*ask{}, map[agree.Digest]map[mpc.PartyID]bool{}
+	k.others = map[agree.Digest]*ask{}
 	k.confirms, k.running = map[string]map[mpc.PartyID]bool{}, map[agree.Digest]string{}
 	k.failed, k.retryAt = map[agree.Digest]string{}, map[wantedKey]time.Time{}
 	records, err := n.store.Keys()
@@ -278,6 +289,9 @@ func (k *keyring) receive(m *agree.Message) error {
 		if a.digest() != a.Digest {
 			return fmt.Errorf("request of operator %s does not have its own digest", m.From)
 		}
+		if !a.bounded() {
+			return fmt.Errorf("request of operator %s is too long", m.From)
+		}
 		if k.asked[a.Digest] == nil {
 			if len(k.asked) >= maxAsks {
 				return fmt.Errorf("operator %s asks for too much", m.From)
@@ -288,6 +302,7 @@ func (k *keyring) receive(m *agree.Message) error {
 			k.n.log.Info("operator asks for keys", "peer", m.From, "zone", a.Zone, "roles", a.Roles, "engine", a.Engine)
 		}
 		k.asked[a.Digest][m.From] = true
+		k.others[a.Digest] = &a
 	case typeMade:
 		var d made
 		if err := m.Decode(&d); err != nil {

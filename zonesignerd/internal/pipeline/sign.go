@@ -37,7 +37,7 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 	})
 	release()
 	if len(faults) > 0 {
-		return fmt.Errorf("the signed zone has %d faults, the first: %s", len(faults), faults[0])
+		return fmt.Errorf("%w: it has %d faults, the first: %s", ErrInvalid, len(faults), faults[0])
 	}
 	z.mu.Lock()
 	z.stages.Sign = signed.Sub(start)

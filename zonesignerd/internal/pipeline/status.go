@@ -306,9 +306,3 @@ func IsNoQuorum(err error) bool {
 	_, absent := mpc.AsAbsent(err)
 	return absent || errors.Is(err, ErrNoQuorum)
 }
-
-// IsRefused reports whether err says that an operator refused.
-func IsRefused(err error) bool {
-	var r *agree.RefusedError
-	return errors.As(err, &r)
-}

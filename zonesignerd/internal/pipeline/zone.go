@@ -114,6 +114,7 @@ type Deps struct {
 var (
 	ErrTuples   = errors.New("not enough tuples are ready")
 	ErrNoQuorum = errors.New("no signer set is complete")
+	ErrInvalid  = errors.New("the signed zone does not verify")
 )
 
 // keepVersions is how many source versions are kept for proposals that are

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"zonesigner/keystore"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/pipeline"
+)
+
+// load is what a zone's refreshes ask of one of its keys.
+type load struct {
+	from   time.Time     // the next refresh; nothing is due before it
+	cycle  time.Duration // in which every signature is made once
+	tuples int           // in one cycle
+}
+
+// refreshBatches is into how many refreshes a cycle falls, at most: a session
+// renews what falls due within an eighth of rrsig-refresh.
+func refreshBatches(p *config.Policy, cycle time.Duration) int {
+	ahead := max(time.Duration(p.RRSIGRefresh)/8, time.Second)
+	return max(1, int(cycle/ahead))
+}
+
+// loadOf estimates what the refreshes of a signed zone ask of a key with that
+// role. The DNSKEY RRset is the KSK's only one; each session signs the SOA.
+func loadOf(p *config.Policy, s pipeline.Status, role string) (load, bool) {
+	if !s.HasSigned || s.NextRefresh.IsZero() {
+		return load{}, false
+	}
+	l := load{from: s.NextRefresh, cycle: time.Duration(p.RRSIGLifetime - p.RRSIGRefresh)}
+	sessions := refreshBatches(p, l.cycle)
+	switch role {
+	case roleKSK:
+		l.tuples = 1
+	case roleZSK:
+		l.tuples = max(0, s.RRSIGs-2) + sessions // without the DNSKEY's and the SOA's
+	default:
+		l.tuples = max(0, s.RRSIGs-1) + sessions
+	}
+	return l, true
+}
+
+// lasts is until when so many tuples cover the load.
+func (l load) lasts(tuples int) time.Time {
+	cycles := min(float64(tuples)/float64(l.tuples), 1000) // some dates are far enough
+	return l.from.Add(time.Duration(cycles * float64(l.cycle))).Truncate(time.Second)
+}
+
+// statuses is the present state of every zone, made once for an answer.
+func (n *Node) statuses() map[string]zoneNow {
+	out := map[string]zoneNow{}
+	for _, z := range n.allZones() {
+		n.mu.Lock()
+		p := z.policy
+		n.mu.Unlock()
+		out[z.Name()] = zoneNow{p, z.Status()}
+	}
+	return out
+}
+
+type zoneNow struct {
+	policy *config.Policy
+	status pipeline.Status
+}
+
+// outlook gives each pool of a key and set the date until which it lasts.
+func outlook(pools []api.Pool, k keystore.KeyRecord, z zoneNow) {
+	if z.policy == nil || len(pools) == 0 {
+		return
+	}
+	if l, ok := loadOf(z.policy, z.status, k.Role); ok {
+		for i := range pools {
+			pools[i].LastsTill = l.lasts(pools[i].Depth * len(pools))
+		}
+	}
+}
+
+// without says for each other operator until when zones can be signed while
+// it is down: for every key the best of the sets that go without it, of a
+// set its worst stripe, and of all keys the worst. Sets that this operator is
+// not in do not count: their pools are not known here.
+func (n *Node) without(zones map[string]zoneNow) []api.Without {
+	keys, group := n.keys.all(), n.groups.file()
+	var out []api.Without
+	for _, id := range slices.Sorted(slices.Values(n.groups.mpc().Parties)) {
+		if id == n.self {
+			continue
+		}
+		w := api.Without{Operator: string(id)}
+		for _, k := range keys {
+			z := zones[k.Zone]
+			if z.policy == nil || !z.status.HasSigned {
+				continue
+			}
+			until, any := n.coveredWithout(id, k, group.Sets(k.Engine), z)
+			if !any {
+				w.Never, w.Zone, w.Until = true, k.Zone, time.Time{}
+				break
+			}
+			if w.Until.IsZero() || until.Before(w.Until) {
+				w.Until, w.Zone = until, k.Zone
+			}
+		}
+		out = append(out, w)
+	}
+	slices.SortFunc(out, func(a, b api.Without) int { return cmp.Compare(a.Operator, b.Operator) })
+	return out
+}
+
+// coveredWithout is until when a key's pools last without an operator; false:
+// no set of ours goes without it.
+func (n *Node) coveredWithout(id mpc.PartyID, k keystore.KeyRecord, sets []mpc.SignerSet, z zoneNow) (until time.Time, any bool) {
+	for _, set := range sets {
+		if !set.Contains(n.self) || set.Contains(id) {
+			continue
+		}
+		any = true
+		pools := n.tuples.views(k, set)
+		outlook(pools, k, z)
+		worst := pools[0].LastsTill
+		for _, p := range pools {
+			if p.LastsTill.Before(worst) {
+				worst = p.LastsTill
+			}
+		}
+		if worst.After(until) {
+			until = worst
+		}
+	}
+	return until, any
+}
+
+// warnings says what is wrong with a zone without stopping it: margins that
+// its content breaks, and pools too small for max-outage even when full.
+func (n *Node) warnings(z zoneNow) []string {
+	var out []string
+	if z.status.Source != 0 || z.status.SOAExpire != 0 {
+		for _, f := range faultsOf(z.policy.CheckZone(z.status.SOAExpire, z.status.MaxTTL)) {
+			out = append(out, f)
+		}
+	}
+	if l, ok := loadOf(z.policy, z.status, roleZSK); ok && z.policy.MaxOutage > 0 {
+		cycles := float64(time.Duration(z.policy.MaxOutage)) / float64(l.cycle)
+		n.mu.Lock()
+		depth := n.cfg.Pools.Depth
+		n.mu.Unlock()
+		if need := int(cycles * float64(l.tuples)); need > depth {
+			out = append(out, fmt.Sprintf("pools.depth %d covers %s of refreshes while an operator is down, max-outage is %s: want about %d",
+				depth, config.Duration(l.lasts(depth).Sub(l.from).Truncate(time.Minute)), z.policy.MaxOutage, need))
+		}
+	}
+	return out
+}
+
+func faultsOf(err error) []string {
+	if err == nil {
+		return nil
+	}
+	faults, ok := err.(config.Faults)
+	if !ok {
+		return []string{err.Error()}
+	}
+	var out []string
+	for _, f := range faults {
+		out = append(out, f.Error())
+	}
+	return out
+}
