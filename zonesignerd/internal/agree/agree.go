@@ -47,9 +47,9 @@ type Handler interface {
 	Run(ctx context.Context, a *Agreed)
 	// Abandon undoes what an acceptance had reserved: there is no session.
 	Abandon(id Digest, p *Proposal, why error)
-	// Refused is told of every final answer but acceptance that any operator
-	// gave to any proposal of this kind.
-	Refused(p *Proposal, from mpc.PartyID, a *Answer)
+	// Answered is told of the final answer that any operator, this one
+	// included, gave to any proposal of this kind, once.
+	Answered(p *Proposal, from mpc.PartyID, a *Answer)
 }
 
 // Agreed is a proposal that all its members accepted.
@@ -126,6 +126,15 @@ type Agreement struct {
 
 	mu     sync.Mutex
 	rounds map[Digest]*round
+	shares map[mpc.PartyID]*share
+}
+
+// share is what one operator makes this one remember: the proposals it made,
+// and its answers to proposals that never came.
+type share struct {
+	rounds []*round // oldest first
+	bytes  int
+	judged map[string]int // proposals that are judged or waited for now, by kind and subject
 }
 
 // round is one proposal's life at this operator.
@@ -137,17 +146,23 @@ type round struct {
 	changed  chan struct{} // closed and replaced at each change
 	born     time.Time
 	done     bool
+	owner    mpc.PartyID // whose share it is in
+	bytes    int
 }
 
-// maxRounds bounds what peers can make us remember.
-const maxRounds = 4096
+// Bounds on one operator's share.
+const (
+	maxRounds = 4096
+	maxBytes  = 64 << 20
+	maxJudged = 4 // of one kind and subject
+)
 
 // New returns an Agreement without handlers; Register them before the first
 // message arrives.
 func New(cfg Config) *Agreement {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Agreement{
-		cfg: cfg, handlers: map[Kind]Handler{}, rounds: map[Digest]*round{},
+		cfg: cfg, handlers: map[Kind]Handler{}, rounds: map[Digest]*round{}, shares: map[mpc.PartyID]*share{},
 		ctx: ctx, cancel: cancel,
 	}
 }
@@ -220,9 +235,9 @@ func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, memb
 		return nil, err
 	}
 	m := Message{Raw: sealed}
-	r := a.enter(m.Digest(), p)
-	if r == nil {
-		return nil, errors.New("too many proposals are open")
+	r, err := a.enter(m.Digest(), p)
+	if err != nil {
+		return nil, err
 	}
 	defer a.finish(r)
 	a.broadcast(ctx, sealed)
@@ -246,9 +261,17 @@ func (a *Agreement) abort(id Digest, why error) {
 // consider judges a peer's proposal and, after an acceptance, waits for the
 // others and runs the session.
 func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
-	r := a.enter(id, p)
-	if r == nil {
-		return nil // known already, or too many: the proposer asks again
+	r, err := a.enter(id, p)
+	if errors.Is(err, errKnown) {
+		return nil
+	}
+	if err != nil { // said to the proposer alone, and not remembered
+		msg, e := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAnswer,
+			Answer{Proposal: id, Verdict: Superseded, Code: "busy", Reason: err.Error()})
+		if e == nil {
+			e = a.cfg.Send(a.ctx, p.Proposer, msg)
+		}
+		return errors.Join(err, e)
 	}
 	a.wg.Go(func() {
 		defer a.finish(r)
@@ -351,10 +374,12 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 		return w
 	}
 	nonces := map[mpc.PartyID][]byte{}
-	// Operators that can answer and have not yet. The others are waited for
-	// less long than members: being slow is no way to stop a version.
+	// Operators that can answer and have not yet. Others than members are
+	// waited for less long, and longer when they said that they are at it:
+	// being slow is no way to stop a version, but what they find counts.
 	waiting, othersWaiting := false, false
-	grace := time.Since(r.born) < a.cfg.Timeout/4
+	age := time.Since(r.born)
+	grace := age < a.cfg.Timeout/4
 	var gone []mpc.PartyID
 	for _, id := range a.cfg.Group().Parties {
 		ans, member := r.answers[id], r.proposal.Members.Contains(id)
@@ -369,7 +394,7 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 		case id == self || a.cfg.Ready(id):
 			if member {
 				waiting = true
-			} else {
+			} else if grace || ans != nil && age < a.cfg.Timeout*7/8 {
 				othersWaiting = true
 			}
 			w.missing = append(w.missing, id)
@@ -379,8 +404,7 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 		}
 	}
 	switch {
-	case (waiting || othersWaiting) && grace:
-	case waiting && len(w.refusals) == 0:
+	case waiting && (grace || len(w.refusals) == 0), othersWaiting:
 	case len(w.refusals) > 0:
 		w.err = &RefusedError{Subject: r.proposal.Subject, By: w.refusals}
 	case len(gone) > 0:
@@ -412,7 +436,11 @@ func (a *Agreement) record(from mpc.PartyID, ans *Answer) {
 	a.mu.Lock()
 	r := a.rounds[ans.Proposal]
 	if r == nil {
-		r = a.add(ans.Proposal)
+		size := len(ans.Reason)
+		for _, text := range ans.Records {
+			size += len(text)
+		}
+		r = a.add(ans.Proposal, from, size)
 		if r == nil {
 			a.mu.Unlock()
 			return
@@ -423,11 +451,14 @@ func (a *Agreement) record(from mpc.PartyID, ans *Answer) {
 		return
 	}
 	r.answers[from] = ans
+	if r.done {
+		r.answers[from] = &Answer{Verdict: ans.Verdict}
+	}
 	r.signal()
 	p := r.proposal
 	a.mu.Unlock()
-	if p != nil && ans.final() && ans.Verdict != Accept {
-		a.handlers[p.Kind].Refused(p, from, ans)
+	if p != nil && ans.final() {
+		a.handlers[p.Kind].Answered(p, from, ans)
 	}
 }
 
@@ -442,51 +473,98 @@ func (a *Agreement) broadcast(ctx context.Context, msg []byte) {
 	}
 }
 
-// enter makes the round of a proposal, or returns nil when it is known
-// already or there is no room.
-func (a *Agreement) enter(id Digest, p *Proposal) *round {
+var (
+	errKnown = errors.New("the proposal is known already")
+	errBusy  = errors.New("too many proposals of this operator are open")
+)
+
+// enter makes the round of a proposal, in its proposer's share.
+func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
 	a.mu.Lock()
 	r := a.rounds[id]
-	if r == nil {
-		r = a.add(id)
-	}
-	if r == nil || r.proposal != nil {
+	if r != nil && r.proposal != nil {
 		a.mu.Unlock()
-		return nil
+		return nil, errKnown
 	}
+	own := p.Proposer == a.cfg.Identity.Self()
+	if !own && a.share(p.Proposer).judged[p.about()] >= maxJudged {
+		a.mu.Unlock()
+		return nil, errBusy
+	}
+	early := map[mpc.PartyID]*Answer{}
+	if r != nil { // answers came first
+		early = r.answers
+		a.drop(r)
+	}
+	r = a.add(id, p.Proposer, len(p.Body))
+	if r == nil {
+		a.mu.Unlock()
+		return nil, errBusy
+	}
+	r.answers = maps.Clone(early)
 	r.proposal = p
-	early := maps.Clone(r.answers)
+	a.share(p.Proposer).judged[p.about()]++
 	a.mu.Unlock()
 	for _, from := range slices.Sorted(maps.Keys(early)) {
-		if ans := early[from]; ans.final() && ans.Verdict != Accept {
-			a.handlers[p.Kind].Refused(p, from, ans)
+		if ans := early[from]; ans.final() {
+			a.handlers[p.Kind].Answered(p, from, ans)
 		}
 	}
-	return r
+	return r, nil
 }
 
-// add makes an empty round; a.mu is held. Old rounds that are done, or that
-// never got their proposal, make room.
-func (a *Agreement) add(id Digest) *round {
-	if len(a.rounds) >= maxRounds {
-		for k, r := range a.rounds {
-			if age := time.Since(r.born); (r.done || r.proposal == nil) && age > a.cfg.Timeout {
-				delete(a.rounds, k)
-			}
-		}
-		if len(a.rounds) >= maxRounds {
+func (p *Proposal) about() string { return string(p.Kind) + " " + p.Subject }
+
+// share is an operator's; a.mu is held.
+func (a *Agreement) share(id mpc.PartyID) *share {
+	s := a.shares[id]
+	if s == nil {
+		s = &share{judged: map[string]int{}}
+		a.shares[id] = s
+	}
+	return s
+}
+
+// add makes an empty round in an operator's share; a.mu is held. What is over
+// of that operator's, or never got its proposal, makes room, oldest first.
+func (a *Agreement) add(id Digest, owner mpc.PartyID, bytes int) *round {
+	s := a.share(owner)
+	for len(s.rounds) >= maxRounds || s.bytes+bytes > maxBytes {
+		i := slices.IndexFunc(s.rounds, func(r *round) bool { return r.done || r.proposal == nil })
+		if i < 0 {
 			return nil
 		}
+		a.drop(s.rounds[i])
 	}
-	r := &round{id: id, answers: map[mpc.PartyID]*Answer{}, changed: make(chan struct{}), born: time.Now()}
+	r := &round{id: id, answers: map[mpc.PartyID]*Answer{}, changed: make(chan struct{}), born: time.Now(), owner: owner, bytes: bytes}
 	a.rounds[id] = r
+	s.rounds = append(s.rounds, r)
+	s.bytes += bytes
 	return r
 }
 
+// drop forgets a round; a.mu is held.
+func (a *Agreement) drop(r *round) {
+	s := a.share(r.owner)
+	i := slices.Index(s.rounds, r)
+	s.rounds = slices.Delete(s.rounds, i, i+1)
+	s.bytes -= r.bytes
+	delete(a.rounds, r.id)
+}
+
+// finish ends a round. Its proposal stays for late answers; what the answers
+// said is with the handler.
 func (a *Agreement) finish(r *round) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	r.done = true
-	a.mu.Unlock()
+	for id, ans := range r.answers {
+		r.answers[id] = &Answer{Verdict: ans.Verdict}
+	}
+	judged, about := a.share(r.owner).judged, r.proposal.about()
+	if judged[about]--; judged[about] <= 0 {
+		delete(judged, about)
+	}
 }
 
 func (r *round) signal() {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"zonesigner/mpc"
 )
@@ -207,6 +208,7 @@ const (
 	maxReason  = 500
 	maxRecords = 50
 	maxRecord  = 1000
+	maxBody    = 4 << 20 // tuples for a hundred million signatures
 )
 
 func (p *Proposal) validate(group mpc.Group, from mpc.PartyID) error {
@@ -219,8 +221,10 @@ func (p *Proposal) validate(group mpc.Group, from mpc.PartyID) error {
 		return errors.New("proposer is not among the members it proposes")
 	case !mpc.NewSignerSet(p.Members...).Equal(p.Members):
 		return errors.New("members are not sorted or named twice")
-	case len(p.Subject) > 300:
-		return errors.New("subject is too long")
+	case len(p.Subject) > 300 || len(p.Kind) > 40:
+		return errors.New("subject or kind is too long")
+	case len(p.Body) > maxBody:
+		return fmt.Errorf("proposal of %d bytes, expected %d at most", len(p.Body), maxBody)
 	}
 	for _, m := range p.Members {
 		if _, ok := group.X(m); !ok {
@@ -265,5 +269,5 @@ func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return s[:n-3] + "..."
+	return strings.ToValidUTF8(s[:n-3], "") + "..." // half a character would grow in JSON
 }

@@ -568,8 +568,8 @@ func (h keyProposals) Run(ctx context.Context, a *agree.Agreed) {
 	}
 }
 
-func (keyProposals) Abandon(agree.Digest, *agree.Proposal, error)        {}
-func (keyProposals) Refused(*agree.Proposal, mpc.PartyID, *agree.Answer) {}
+func (keyProposals) Abandon(agree.Digest, *agree.Proposal, error)         {}
+func (keyProposals) Answered(*agree.Proposal, mpc.PartyID, *agree.Answer) {}
 
 // view is a key as the commands show it.
 func (k *keyring) view(r keystore.KeyRecord) api.Key {

@@ -36,6 +36,8 @@ type Options struct {
 	// Load reads the configuration again, for Reload; nil: reloading is not
 	// offered.
 	Load func() (*config.Daemon, error)
+	// SetLogLevel changes the Logger's level; nil: a change needs a restart.
+	SetLogLevel func(level string)
 	// Now is the clock; nil: time.Now. For tests.
 	Now func() time.Time
 	// Transport replaces NATS, for tests.
@@ -190,7 +192,8 @@ func (n *Node) connect() error {
 	}
 	n.agreement = agree.New(agree.Config{
 		Identity: n.identity, Group: n.groups.mpc, Send: n.transport.Send, Ready: n.isReady,
-		Timeout: 4 * time.Duration(n.cfg.Sessions.Timeout), Tolerates: n.tolerates, Logger: n.log,
+		// Long enough for an answer after the settling time.
+		Timeout: time.Duration(max(4*n.cfg.Sessions.Timeout, 2*n.cfg.Sessions.Settle)), Tolerates: n.tolerates, Logger: n.log,
 	})
 	n.agreement.Register(pipeline.KindZone, zoneProposals{n})
 	n.agreement.Register(kindTuples, tupleProposals{n})

@@ -164,7 +164,7 @@ func (t *tuples) depth(pool mpc.PoolID) int {
 // wanted is how deep the own stripe's pool of a key and set should be. A KSK
 // signs little, so it gets a few.
 func (t *tuples) wanted(role string, set mpc.SignerSet) int {
-	d := t.n.cfg.Pools.Depth
+	d := t.n.poolDepth()
 	if role == roleKSK {
 		d = min(d, 48)
 	}
@@ -372,8 +372,8 @@ func (h tupleProposals) Run(ctx context.Context, a *agree.Agreed) {
 	}
 }
 
-func (tupleProposals) Abandon(agree.Digest, *agree.Proposal, error)        {}
-func (tupleProposals) Refused(*agree.Proposal, mpc.PartyID, *agree.Answer) {}
+func (tupleProposals) Abandon(agree.Digest, *agree.Proposal, error)         {}
+func (tupleProposals) Answered(*agree.Proposal, mpc.PartyID, *agree.Answer) {}
 
 // views lists the pools of a key and signer set, one for each stripe, as the
 // commands show them. Only the own stripe is filled here.

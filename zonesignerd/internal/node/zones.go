@@ -223,9 +223,9 @@ func (h zoneProposals) Abandon(id agree.Digest, p *agree.Proposal, _ error) {
 	}
 }
 
-func (h zoneProposals) Refused(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
+func (h zoneProposals) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
 	if z := h.n.zone(p.Subject); z != nil {
-		z.Refused(p, from, a)
+		z.Answered(p, from, a)
 	}
 }
 

@@ -118,6 +118,7 @@ func (z *Zone) promote(s *Signed) error {
 		clear(z.refusals)
 		clear(z.disputed)
 		clear(z.dissent)
+		z.forgive()
 	}
 	z.asked = false
 	z.want, z.tried = nil, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"zonesigner/dnssec"
@@ -308,8 +309,12 @@ func (z *Zone) Sign(ctx context.Context, a *agree.Agreed) {
 // Abandon frees the zone after an acceptance that came to nothing.
 func (z *Zone) Abandon(id agree.Digest) { z.release(id) }
 
-// Refused notes an operator's refusal, of whoever's proposal.
-func (z *Zone) Refused(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
+// Answered notes an operator's final answer, to whoever's proposal.
+func (z *Zone) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
+	if a.Verdict == agree.Accept {
+		z.reconciled(p, from)
+		return
+	}
 	if a.Verdict != agree.Refuse || a.Code == "serial" || a.Code == "tuples" || a.Code == "form" {
 		return
 	}
@@ -320,10 +325,14 @@ func (z *Zone) Refused(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
 	z.mu.Lock()
 	old, known := z.refusals[from]
 	z.refusals[from] = Refusal{Peer: from, Reason: a.Reason, Records: a.Records, Content: body.Content, At: z.d.Now()}
+	if !body.Refresh && from != z.d.Identity.Self() && slices.Contains([]string{"content", "manifest", "plan"}, a.Code) {
+		z.object(objection{from, body.Content, a.Reason})
+	}
 	if a.Code == "content" && !body.Refresh {
-		if z.policy.TPlus1 {
+		switch {
+		case z.policy.TPlus1:
 			z.dissent[from] = body.Content
-		} else {
+		case z.find(body.Content, body.Source) != nil: // of others' contents there is no end
 			z.dispute(body.Content, z.d.Now())
 		}
 	}

@@ -103,19 +103,6 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	return set, err
 }
 
-// refusedBy finds a refusal of the content by an operator outside set: being
-// absent now does not undo it. With content quorum t+1 it does not count.
-func (z *Zone) refusedBy(content agree.Digest, set mpc.SignerSet) (Refusal, bool) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	for id, r := range z.refusals {
-		if r.Content == content && !set.Contains(id) && !z.policy.TPlus1 {
-			return r, true
-		}
-	}
-	return Refusal{}, false
-}
-
 var errBusy = errors.New("the zone is in another session")
 
 // derive makes the plan for what is wanted, on the present head and clock.

@@ -108,6 +108,9 @@ func (z *Zone) slot(slot string) (*saved, error) {
 // load restores head and candidate. A file that is damaged is said and left:
 // the zone is fetched from a peer or signed anew.
 func (z *Zone) load() error {
+	if err := z.loadObjections(); err != nil {
+		return err
+	}
 	for _, slot := range []string{headSlot, candidateSlot} {
 		m, err := z.slot(slot)
 		if err != nil {
@@ -161,8 +164,8 @@ func (z *Zone) loadFile(m *saved) (*Signed, error) {
 
 // Forget removes all that is kept about a zone.
 func (z *Zone) Forget() error {
-	for _, slot := range []string{headSlot, candidateSlot} {
-		if err := z.d.Store.Delete(slotKey(slot, z.name)); err != nil {
+	for _, key := range []string{slotKey(headSlot, z.name), slotKey(candidateSlot, z.name), objectionsKey(z.name)} {
+		if err := z.d.Store.Delete(key); err != nil {
 			return err
 		}
 	}

@@ -202,7 +202,8 @@ type Zone struct {
 	asked     bool // an operator asked to sign now
 	disputed  map[agree.Digest]*dispute
 	dissent   map[mpc.PartyID]agree.Digest // content quorum t+1: who refused which content
-	refusals  map[mpc.PartyID]Refusal
+	refusals  map[mpc.PartyID]Refusal      // the last of each, for people
+	against   []objection
 	listings  map[listKey]chan *Listed
 	want      *want
 	retryAt   time.Time
