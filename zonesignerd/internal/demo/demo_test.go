@@ -2,14 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/miekg/dns"
 	"go.uber.org/goleak"
@@ -138,17 +136,5 @@ func TestTransfersAreCompared(t *testing.T) {
 	}
 	if x.made(x) != 0 || y.made(x) != 1 {
 		t.Errorf("%d and %d signatures are new, expected 0 and 1", x.made(x), y.made(x))
-	}
-}
-
-func TestPollSaysWhatItWaitedFor(t *testing.T) {
-	err := poll(t.Context(), time.Millisecond, "a miracle", func() (bool, string) { return false, "none in sight" })
-	if err == nil || !strings.Contains(err.Error(), "a miracle: none in sight") {
-		t.Errorf("error %v", err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := poll(ctx, time.Hour, "a miracle", func() (bool, string) { return false, "" }); err == nil {
-		t.Error("waited on without a context")
 	}
 }

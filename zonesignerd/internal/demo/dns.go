@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"zonesigner/zonesignerd/internal/lab"
 )
 
 // transfer is a signed zone as a public server gives it to a secondary.
@@ -101,7 +103,7 @@ func (o *operator) serves(ctx context.Context) (uint32, error) {
 // not before's, and all that ok wants of it, and compares what they serve.
 func (d *demo) level(ctx context.Context, operators []*operator, before *transfer, ok func(*transfer) bool) (*transfer, error) {
 	var found *transfer
-	err := poll(ctx, patience, "one new version at "+names(operators), func() (bool, string) {
+	err := lab.Until(ctx, lab.Patience, "one new version at "+names(operators), func() (bool, string) {
 		var serials []string
 		same := true
 		var first uint32

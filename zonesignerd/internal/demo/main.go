@@ -42,7 +42,7 @@ func play(ctx context.Context, p *printer, bin string, keep bool) (err error) {
 	if err != nil {
 		return err
 	}
-	d, err := newDemo(p, bin)
+	d, err := newDemo(p, bin, keep)
 	if err != nil {
 		return err
 	}

@@ -6,12 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/miekg/dns"
-
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/lab"
 )
 
 // formGroup is how three operators come to have a group and keys.
@@ -83,8 +83,8 @@ func (o *operator) hurry() error {
 
 // ready waits until an operator's daemon has had an answer from the peers.
 func (o *operator) ready(ctx context.Context, peers []*operator) error {
-	return poll(ctx, patience, "operator "+o.name+" to reach "+names(peers), func() (bool, string) {
-		if o.daemon.ended() {
+	return lab.Until(ctx, lab.Patience, "operator "+o.name+" to reach "+names(peers), func() (bool, string) {
+		if o.daemon.Ended() {
 			return false, "its daemon has ended"
 		}
 		s, err := read[api.Status](ctx, o, "status")
@@ -134,7 +134,7 @@ func (d *demo) checkKeys(ctx context.Context) error {
 	}
 	for _, o := range d.operators {
 		var keys []api.Key
-		err := poll(ctx, patience, "operator "+o.name+" to use the keys", func() (bool, string) {
+		err := lab.Until(ctx, lab.Patience, "operator "+o.name+" to use the keys", func() (bool, string) {
 			var err error
 			if keys, err = read[[]api.Key](ctx, o, "keys", "list", zone); err != nil {
 				return false, err.Error()
@@ -171,7 +171,7 @@ func (d *demo) checkKeys(ctx context.Context) error {
 // fillPools waits until all signatures that are to be kept ready are.
 func (d *demo) fillPools(ctx context.Context) error {
 	total := 0
-	err := poll(ctx, 3*patience, "the pools to be full", func() (bool, string) {
+	err := lab.Until(ctx, 3*lab.Patience, "the pools to be full", func() (bool, string) {
 		depth, wanted := 0, 0
 		for _, o := range d.operators {
 			pools, err := read[[]api.Pool](ctx, o, "pools", zone)
@@ -205,11 +205,15 @@ func (d *demo) fillPools(ctx context.Context) error {
 // signZone gives the owner's zone to all hidden Knots, and checks what comes
 // out of the public ones.
 func (d *demo) signZone(ctx context.Context) error {
+	knotc, err := lab.Program("knotc")
+	if err != nil {
+		return err
+	}
 	for _, o := range d.operators {
 		if err := os.WriteFile(filepath.Join(o.hidden.dir, "demo.zone"), zoneFile(), 0o644); err != nil {
 			return err
 		}
-		r, err := runCommand(ctx, o.dir, nil, "", "knotc", "-b", "-s", o.hidden.socket, "zone-reload", zone)
+		r, err := runCommand(ctx, o.dir, nil, "", knotc, "-b", "-s", o.hidden.socket, "zone-reload", zone)
 		if err != nil {
 			return err
 		}
@@ -264,18 +268,18 @@ func (d *demo) stages(ctx context.Context, o *operator) error {
 	return nil
 }
 
-// showAnswers shows each public server's signature of one RRset.
+// showAnswers has kdig show each public server's answer for a name.
 func (d *demo) showAnswers(ctx context.Context, name string) error {
 	for _, o := range d.operators {
-		m, err := o.ask(ctx, name, dns.TypeA)
+		args := []string{"@127.0.0.1", "-p", strconv.Itoa(o.public.port), name, "A", "+dnssec", "+short"}
+		r, err := runCommand(ctx, d.dir, nil, "", "kdig", args...)
 		if err != nil {
 			return err
 		}
-		for _, rr := range m.Answer {
-			if s, ok := rr.(*dns.RRSIG); ok {
-				d.note("kdig @%s %s A: RRSIG by key %d, %s", o.name, strings.TrimSuffix(name, "."), s.KeyTag, s.Signature)
-			}
+		if r.status != 0 || !strings.Contains(r.out, "A 13 3 ") {
+			return fmt.Errorf("kdig at operator %s ended with status %d: %s", o.name, r.status, r.err+r.out)
 		}
+		d.command(o.name, "kdig "+strings.Join(args, " "), r.out)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/lab"
 )
 
 // dispute has one operator's copy of the zone differ from the others'.
@@ -68,7 +69,7 @@ func (d *demo) dispute(ctx context.Context) error {
 // sees waits until an operator knows who refuses what: of each operator, a
 // refusal that names www and the other side's address.
 func (o *operator) sees(ctx context.Context, refusers map[string]string) error {
-	return poll(ctx, patience, "the refusals to be known at operator "+o.name, func() (bool, string) {
+	return lab.Until(ctx, lab.Patience, "the refusals to be known at operator "+o.name, func() (bool, string) {
 		z, err := read[api.ZoneDetail](ctx, o, "zones", "show", zone)
 		if err != nil {
 			return false, err.Error()
@@ -159,7 +160,7 @@ func (d *demo) outage(ctx context.Context) error {
 
 // caughtUp wants an operator's log to tell that it fetched a signed zone.
 func (o *operator) caughtUp(serial uint32) error {
-	log, err := os.ReadFile(o.daemon.log)
+	log, err := os.ReadFile(o.daemon.Log)
 	if err != nil {
 		return err
 	}
@@ -191,8 +192,8 @@ func (d *demo) alone(ctx context.Context) error {
 			return err
 		}
 	}
-	b.daemon.stop()
-	c.daemon.stop()
+	b.daemon.Stop()
+	c.daemon.Stop()
 	if err := a.ready(ctx, nil); err != nil {
 		return err
 	}
@@ -229,7 +230,7 @@ func (d *demo) alone(ctx context.Context) error {
 	}
 	d.signed = t
 	for _, o := range d.operators {
-		err := poll(ctx, patience, "the zone to be signed at operator "+o.name, func() (bool, string) {
+		err := lab.Until(ctx, lab.Patience, "the zone to be signed at operator "+o.name, func() (bool, string) {
 			z, err := read[api.ZoneDetail](ctx, o, "zones", "show", zone)
 			if err != nil {
 				return false, err.Error()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"zonesigner/knot"
+	"zonesigner/zonesignerd/internal/lab"
 )
 
 const (
@@ -18,14 +19,12 @@ const (
 	child = "child.demo.example." // an unsigned zone below it, on the same public servers
 )
 
-// patience bounds every wait for something that takes a moment.
-const patience = time.Minute
-
 // demo is three operators on one machine.
 type demo struct {
 	*printer
 	bin, dir  string
 	knotd     string
+	launch    func(log, name string, args ...string) (*lab.Process, error)
 	operators []*operator
 	policy    int       // number of the policy in force
 	ds        []string  // of the zone, as keys ds prints them
@@ -39,27 +38,30 @@ type operator struct {
 	name, dir      string
 	port           int // of its NATS server
 	hidden, public *server
-	daemon         *process
+	daemon         *lab.Process
 }
 
 // server is a Knot in a folder of its own.
 type server struct {
 	dir, conf, socket string
 	port              int
-	process           *process
+	process           *lab.Process
 }
 
-func newDemo(p *printer, bin string) (*demo, error) {
+func newDemo(p *printer, bin string, keep bool) (*demo, error) {
 	if _, err := os.Stat(bin); err != nil {
 		return nil, fmt.Errorf("the program to demonstrate: %w", err)
 	}
-	d := &demo{printer: p, bin: bin}
+	d := &demo{printer: p, bin: bin, launch: lab.Launch}
+	if keep {
+		d.launch = lab.Detach
+	}
 	var err error
-	if d.knotd, err = program("knotd"); err != nil {
+	if d.knotd, err = lab.Program("knotd"); err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"kdig", "knsupdate", "delv"} {
-		if _, err := program(name); err != nil {
+		if _, err := lab.Program(name); err != nil {
 			return nil, err
 		}
 	}
@@ -73,7 +75,7 @@ func newDemo(p *printer, bin string) (*demo, error) {
 		if err := os.Mkdir(o.dir, 0o700); err != nil {
 			return nil, err
 		}
-		if o.port, err = freePort(); err != nil {
+		if o.port, err = lab.FreePort(); err != nil {
 			return nil, err
 		}
 		if o.hidden, err = newServer(filepath.Join(o.dir, "hidden"), hiddenConfig); err != nil {
@@ -104,7 +106,7 @@ func newServer(dir, config string) (*server, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := lab.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -115,12 +117,12 @@ func newServer(dir, config string) (*server, error) {
 
 // start starts a Knot and waits until it answers on its control socket.
 func (d *demo) startServer(ctx context.Context, s *server) (err error) {
-	if s.process, err = launch(filepath.Join(s.dir, "knotd.log"), nil, d.knotd, "-c", s.conf); err != nil {
+	if s.process, err = d.launch(filepath.Join(s.dir, "knotd.log"), d.knotd, "-c", s.conf); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, lab.Patience)
 	defer cancel()
-	if err := knot.NewControl(s.socket, patience).WaitReady(ctx); err != nil {
+	if err := knot.NewControl(s.socket, lab.Patience).WaitReady(ctx); err != nil {
 		return fmt.Errorf("the Knot in %s: %w", s.dir, err)
 	}
 	return nil
@@ -131,7 +133,7 @@ func (o *operator) config() string { return filepath.Join(o.dir, "etc", "zonesig
 
 // start starts an operator's daemon.
 func (o *operator) start() (err error) {
-	o.daemon, err = launch(filepath.Join(o.dir, "zonesignerd.log"), nil, o.d.bin, "run", "--config", o.config())
+	o.daemon, err = o.d.launch(filepath.Join(o.dir, "zonesignerd.log"), o.d.bin, "run", "--config", o.config())
 	return err
 }
 
@@ -147,9 +149,9 @@ func (o *operator) up(ctx context.Context) error {
 
 // down stops all that an operator runs.
 func (o *operator) down() {
-	o.daemon.stop()
-	o.hidden.process.stop()
-	o.public.process.stop()
+	o.daemon.Stop()
+	o.hidden.process.Stop()
+	o.public.process.Stop()
 }
 
 func (d *demo) stopAll() {
@@ -206,30 +208,31 @@ func read[T any](ctx context.Context, o *operator, args ...string) (v T, err err
 // brief leaves the folder's name out of what is shown.
 func (d *demo) brief(text string) string { return strings.ReplaceAll(text, d.dir+"/", "") }
 
-// leave lets everything run on, and says how to look at it and how to end it.
+// leave lets everything run on, and says how to look at it, how to change the
+// zone, and how to end it.
 func (d *demo) leave() error {
 	stop := "#!/bin/sh\n# Ends the demonstration and removes its folder.\nkill"
+	change := "#!/bin/sh\n# usage: change a|b|c|all OWNER TTL TYPE DATA: gives OWNER that record of TYPE at hidden Knots.\nset -eu\nat=$1; shift\n"
 	for _, o := range d.operators {
-		for _, p := range []*process{o.daemon, o.hidden.process, o.public.process} {
-			stop += fmt.Sprintf(" %d", p.cmd.Process.Pid)
+		for _, p := range []*lab.Process{o.daemon, o.hidden.process, o.public.process} {
+			stop += fmt.Sprintf(" %d", p.PID())
 		}
+		change += fmt.Sprintf("case $at in %s|all) printf 'server 127.0.0.1 %d\\nzone %s\\ndel %%s %%s\\nadd %%s\\nsend\\n' \"$1\" \"$3\" \"$*\" | knsupdate;; esac\n", o.name, o.hidden.port, zone)
 	}
 	stop += fmt.Sprintf("\nsleep 1\nrm -r %s\n", d.dir)
-	path := filepath.Join(d.dir, "stop")
-	if err := os.WriteFile(path, []byte(stop), 0o755); err != nil {
-		return err
+	for name, text := range map[string]string{"stop": stop, "change": change} {
+		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o755); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(d.w, "\n%s\n", d.paint(bold, "All of it runs on"))
 	for _, o := range d.operators {
-		fmt.Fprintf(d.w, "   operator %s: ZONESIGNER_SOCKET=%s %s status\n", o.name, o.socket(), d.bin)
-		fmt.Fprintf(d.w, "               kdig @127.0.0.1 -p %d www.%s A +dnssec\n", o.public.port, zone)
+		fmt.Fprintf(d.w, "   operator %s:  %s --config %s status\n", o.name, d.bin, o.config())
+		fmt.Fprintf(d.w, "                kdig @127.0.0.1 -p %d www.%s A +dnssec\n", o.public.port, zone)
 	}
-	a := d.operators[0]
-	fmt.Fprintf(d.w, "   a change:   printf 'server 127.0.0.1 PORT\\nzone %s\\nadd new.%s 60 TXT hello\\nsend\\n' | knsupdate, with the hidden Knots' ports", zone, zone)
-	for _, o := range d.operators {
-		fmt.Fprintf(d.w, " %d", o.hidden.port)
-	}
-	fmt.Fprintf(d.w, "\n   logs:       %s, and beside each Knot's knot.conf\n   to end it:  %s\n", filepath.Join(a.dir, "zonesignerd.log"), path)
+	fmt.Fprintf(d.w, "   to change:   %s/change all www.%s 60 A 192.0.2.99   (or at a, b or c alone)\n", d.dir, zone)
+	fmt.Fprintf(d.w, "   logs:        %s/*/*.log %s/*/*/*.log\n", d.dir, d.dir)
+	fmt.Fprintf(d.w, "   to end it:   %s/stop\n", d.dir)
 	return nil
 }
 

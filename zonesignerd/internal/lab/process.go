@@ -26,6 +26,15 @@ type Process struct {
 
 // Launch starts a server; it ends when this process does.
 func Launch(log string, name string, args ...string) (*Process, error) {
+	return launch(log, syscall.SIGTERM, name, args...)
+}
+
+// Detach starts a server that may outlive this process.
+func Detach(log string, name string, args ...string) (*Process, error) {
+	return launch(log, 0, name, args...)
+}
+
+func launch(log string, atOurEnd syscall.Signal, name string, args ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -33,7 +42,7 @@ func Launch(log string, name string, args ...string) (*Process, error) {
 	defer out.Close()
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: atOurEnd}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -44,6 +53,9 @@ func Launch(log string, name string, args ...string) (*Process, error) {
 	}()
 	return p, nil
 }
+
+// PID is the process's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Ended reports whether the process has ended.
 func (p *Process) Ended() bool {
