@@ -66,7 +66,7 @@ func (f *fakeDaemon) zones() []api.ZoneStatus {
 			Zone: "example.org.", State: api.ZoneSigned, SourceSerial: 2026112001, ServedSerial: 2026112002,
 			LastSigned: testNow.Add(-2 * time.Hour), EarliestExpiry: testNow.Add(20 * 24 * time.Hour), NextRefresh: testNow.Add(5 * 24 * time.Hour),
 			Next: api.Next{Kind: api.ActorClock, WaitsFor: "refresh", At: testNow.Add(5 * 24 * time.Hour)},
-			Lag:  []api.PeerZone{{Peer: "b", Serial: 2026112002, Since: testNow.Add(-2 * time.Hour)}, {Peer: "c", Serial: 2026112001, Since: testNow.Add(-26 * time.Hour), Behind: 7200}},
+			Lag:  []api.PeerZone{{Peer: "b", Policy: api.PolicySame, Serial: 2026112002, Since: testNow.Add(-2 * time.Hour)}, {Peer: "c", Policy: api.PolicySame, Serial: 2026112001, Since: testNow.Add(-26 * time.Hour), Behind: 7200}},
 		},
 	}
 }
@@ -211,4 +211,8 @@ func (f *fakeDaemon) Request(ctx context.Context, digest string) (*api.Request, 
 func (f *fakeDaemon) Reload(context.Context) (*api.Reload, error) {
 	f.reloads <- struct{}{}
 	return &api.Reload{Changed: []string{"log.level"}}, nil
+}
+
+func (f *fakeDaemon) Backup(context.Context) (*api.Backup, error) {
+	return &api.Backup{File: []byte("sealed")}, nil
 }

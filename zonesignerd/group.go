@@ -24,7 +24,7 @@ func (a *app) groupCommand() *cobra.Command {
 func (a *app) groupMakeCommand() *cobra.Command {
 	var (
 		name, engine, out string
-		threshold         int
+		threshold, epoch  int
 	)
 	cmd := &cobra.Command{
 		Use:   "make --name NAME [LINES...]",
@@ -36,14 +36,15 @@ name, so everyone who makes it from the same lines gets the same file.
 The file goes to standard output, or to a new file with --out. Its fingerprint
 goes to standard error: read it to one another.`,
 		Example: `  cat a.line b.line c.line | zonesignerd group make --name example > group.yaml
-  zonesignerd group make --name example --out /etc/zonesigner/group.yaml lines.txt`,
+  zonesignerd group make --name example --out /etc/zonesigner/group.yaml lines.txt
+  zonesignerd group make --name example --epoch 2 --out group-2.yaml lines.txt`,
 		Args: between(0, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			operators, err := a.readLines(args)
 			if err != nil {
 				return err
 			}
-			g := &config.Group{Version: 1, Name: name, Epoch: 1, Threshold: threshold, Engine: engine, Operators: operators}
+			g := &config.Group{Version: 1, Name: name, Epoch: epoch, Threshold: threshold, Engine: engine, Operators: operators}
 			if !cmd.Flags().Changed("threshold") {
 				g.Threshold = (len(operators) - 1) / 2
 			}
@@ -53,6 +54,7 @@ goes to standard error: read it to one another.`,
 	f := cmd.Flags()
 	f.StringVar(&name, "name", "", "the group's `name`")
 	f.IntVar(&threshold, "threshold", 0, "so many operators together learn nothing (default: as many as fit, fewer than half)")
+	f.IntVar(&epoch, "epoch", 1, "1 for a new group; one more than the last to change an existing one with \"group stage\"")
 	f.StringVar(&engine, "engine", config.MalShamir, "how keys are shared: mal-shamir or shamir")
 	f.StringVar(&out, "out", "", "a new `file` to write to")
 	return cmd

@@ -21,10 +21,9 @@ type daemon interface {
 	Close()
 }
 
-// startNode starts the daemon; load reads the configuration again. Tests put
-// another daemon here.
-var startNode = func(ctx context.Context, cfg *config.Daemon, log *slog.Logger, load func() (*config.Daemon, error)) (daemon, error) {
-	n, err := node.Start(ctx, cfg, node.Options{Version: programVersion(), Logger: log, Load: load})
+// startNode starts the daemon. Tests put another daemon here.
+var startNode = func(ctx context.Context, cfg *config.Daemon, o node.Options) (daemon, error) {
+	n, err := node.Start(ctx, cfg, o)
 	if err != nil {
 		return nil, err
 	}
@@ -36,8 +35,10 @@ func (a *app) runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the daemon",
 		Long: `Run the daemon in the foreground, until SIGTERM or SIGINT. SIGHUP reads the
-configuration again; should it be wrong, the one in force stays. Under systemd
-the daemon tells when it is ready, reloads and stops, and serves the watchdog.`,
+configuration again: log.level and pools.depth come into force, other changes
+are named in the log and need a restart; should a file be wrong, the one in
+force stays. Under systemd the daemon tells when it is ready, reloads and
+stops, and serves the watchdog.`,
 		Example: "  zonesignerd run\n  zonesignerd run --config ./zonesignerd.yaml",
 		Args:    between(0, 0),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.runDaemon(cmd.Context()) },
@@ -49,7 +50,9 @@ func (a *app) runDaemon(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(a, cfg.Log)
+	level := new(slog.LevelVar)
+	setLevel(level, cfg.Log.Level)
+	log := newLogger(a, cfg.Log, level)
 	access, err := api.ParseAccess(cfg.Socket.ReadGroup, cfg.Socket.ActGroup)
 	if err != nil {
 		return err
@@ -60,7 +63,11 @@ func (a *app) runDaemon(ctx context.Context) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
-	d, err := startNode(ctx, cfg, log, func() (*config.Daemon, error) { return config.LoadDaemon(a.configPath()) })
+	d, err := startNode(ctx, cfg, node.Options{
+		Version: programVersion(), Logger: log,
+		Load:        func() (*config.Daemon, error) { return config.LoadDaemon(a.configPath()) },
+		SetLogLevel: func(name string) { setLevel(level, name) },
+	})
 	if err != nil {
 		return err
 	}
@@ -99,16 +106,21 @@ func reloadOnHangup(ctx context.Context, hangup <-chan os.Signal, b api.Backend,
 		if result, err := b.Reload(ctx); err != nil {
 			log.Error("reload failed, what was in force stays", "error", err)
 		} else {
-			log.Info("reloaded", "changed", result.Changed)
+			log.Info("reloaded", "changed", result.Changed, "needs restart", result.NeedsRestart)
 		}
 		s.ready()
 	}
 }
 
-func newLogger(a *app, c config.Log) *slog.Logger {
+// setLevel takes a level by its name; Validate let only those pass that slog
+// knows.
+func setLevel(v *slog.LevelVar, name string) {
 	var level slog.Level
-	// Validate let only the names pass that slog knows.
-	_ = level.UnmarshalText([]byte(c.Level))
+	_ = level.UnmarshalText([]byte(name))
+	v.Set(level)
+}
+
+func newLogger(a *app, c config.Log, level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(a.err, options))

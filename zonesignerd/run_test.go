@@ -16,6 +16,7 @@ import (
 
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/node"
 )
 
 // runFake runs "zonesignerd run" over f and returns its socket and a function
@@ -34,8 +35,8 @@ func runFake(t *testing.T, f *fakeDaemon) (socket string, end func() int) {
 		t.Fatal(err)
 	}
 	real := startNode
-	startNode = func(_ context.Context, _ *config.Daemon, _ *slog.Logger, load func() (*config.Daemon, error)) (daemon, error) {
-		if _, err := load(); err != nil {
+	startNode = func(_ context.Context, _ *config.Daemon, o node.Options) (daemon, error) {
+		if _, err := o.Load(); err != nil {
 			return nil, err
 		}
 		return f, nil

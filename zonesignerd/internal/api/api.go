@@ -41,6 +41,8 @@ type Backend interface {
 	// Request finds a request by its digest.
 	Request(ctx context.Context, digest string) (*Request, error)
 	Reload(ctx context.Context) (*Reload, error)
+	// Backup is a sealed copy of the keystore's keys and records.
+	Backup(ctx context.Context) (*Backup, error)
 }
 
 // Code says what kind of failure an Error is.

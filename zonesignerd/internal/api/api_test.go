@@ -81,6 +81,10 @@ func (e echo) Reload(context.Context) (*Reload, error) {
 	return &Reload{Changed: []string{e.got("reload")}}, e.err
 }
 
+func (e echo) Backup(context.Context) (*Backup, error) {
+	return &Backup{File: []byte(e.got("backup"))}, e.err
+}
+
 // serve puts the backend behind a socket that any user can reach, until the
 // test ends. change, which may be nil, is done to the server first.
 func serve(t *testing.T, b Backend, access Access, change func(*Server)) (socket string) {
@@ -134,6 +138,7 @@ func methods(ctx context.Context, b Backend) (answers []any, errs []error) {
 	call(add)(b.StageGroup(ctx, StageGroup{Group: "g", File: "f"}))
 	call(add)(b.Request(ctx, "00ff"))
 	call(add)(b.Reload(ctx))
+	call(add)(b.Backup(ctx))
 	return answers, errs
 }
 

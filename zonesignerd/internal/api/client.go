@@ -95,6 +95,10 @@ func (c *Client) Reload(ctx context.Context) (*Reload, error) {
 	return post[*Reload](ctx, c, "reload", nil)
 }
 
+func (c *Client) Backup(ctx context.Context) (*Backup, error) {
+	return post[*Backup](ctx, c, "keystore/backup", nil)
+}
+
 // pollInterval is how often Wait asks.
 const pollInterval = 250 * time.Millisecond
 

@@ -92,7 +92,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(l) }()
+	go func() { failed <- server.Serve(limit(l, s.level, s.log)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("command socket: %w", err)
@@ -111,14 +111,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 type callerKey struct{}
 
-// identify runs once a connection. What the kernel does not tell is nobody.
+// identify runs once a connection.
 func (s *Server) identify(ctx context.Context, conn net.Conn) context.Context {
-	c, err := peer(conn)
-	if err != nil {
-		s.log.Error("command socket: who connected is not known", "error", err)
-		return ctx
+	if c, ok := conn.(*client); ok {
+		return context.WithValue(ctx, callerKey{}, c.caller)
 	}
-	return context.WithValue(ctx, callerKey{}, c)
+	return ctx
 }
 
 // routes holds every request with the level it needs. Reading is GET and
@@ -145,6 +143,7 @@ func (s *Server) routes() http.Handler {
 	act("zones/sign", withBody(b.SignNow))
 	act("keys/generate", withBody(b.GenerateKeys))
 	act("group/stage", withBody(b.StageGroup))
+	act("keystore/backup", func(r *http.Request) (any, error) { return b.Backup(r.Context()) })
 	act("reload", func(r *http.Request) (any, error) { return b.Reload(r.Context()) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		respond(w, nil, Errorf(CodeNotFound, "the daemon knows no request %s %s: command and daemon are of different versions", r.Method, r.URL.Path))

@@ -286,7 +286,15 @@ func (r *Request) Finished() bool {
 	return r.State == RequestDone || r.State == RequestFailed
 }
 
-// Reload is what a reload of the configuration changed, in words.
+// Backup is the file of a keystore's backup, sealed as the keystore is. It
+// holds neither tuples nor the marks of other operators.
+type Backup struct {
+	File []byte `json:"file"` // in JSON: base64
+}
+
+// Reload names the keys of the configuration that a reload changed, and those
+// whose new values come into force with a restart.
 type Reload struct {
-	Changed []string `json:"changed"`
+	Changed      []string `json:"changed"`
+	NeedsRestart []string `json:"needs_restart"`
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -593,7 +594,7 @@ func (n *Node) StageGroup(_ context.Context, s api.StageGroup) (*api.Request, er
 }
 
 // Reload implements api.Backend: what can change while the daemon runs comes
-// into force; the rest is named.
+// into force, if the whole file is good; what needs a restart is named.
 func (n *Node) Reload(context.Context) (*api.Reload, error) {
 	if n.opt.Load == nil {
 		return nil, api.Errorf(api.CodeFailure, "this daemon was started without a configuration file")
@@ -602,21 +603,40 @@ func (n *Node) Reload(context.Context) (*api.Reload, error) {
 	if err != nil {
 		return nil, api.Errorf(api.CodeUsage, "%w", err)
 	}
-	r := &api.Reload{Changed: []string{}}
+	r := &api.Reload{Changed: []string{}, NeedsRestart: []string{}}
 	n.mu.Lock()
-	if cfg.Pools.Depth != n.cfg.Pools.Depth {
-		r.Changed = append(r.Changed, fmt.Sprintf("pools.depth is now %d", cfg.Pools.Depth))
+	for _, key := range n.cfg.Changes(cfg) {
+		switch {
+		case key == "pools.depth":
+			n.cfg.Pools.Depth = cfg.Pools.Depth
+		case key == "log.level" && n.opt.SetLogLevel != nil:
+			n.cfg.Log.Level = cfg.Log.Level
+			n.opt.SetLogLevel(cfg.Log.Level)
+		default:
+			r.NeedsRestart = append(r.NeedsRestart, key)
+			continue
+		}
+		r.Changed = append(r.Changed, key)
 	}
-	fixed := *n.cfg
-	fixed.Pools.Depth = cfg.Pools.Depth
-	if fmt.Sprint(fixed) != fmt.Sprint(*cfg) {
-		r.Changed = append(r.Changed, "other changes of the configuration come into force with a restart")
-	}
-	n.cfg.Pools.Depth = cfg.Pools.Depth
 	n.mu.Unlock()
-	n.log.Info("configuration read again", "changed", r.Changed)
 	n.tuples.wake()
 	return r, nil
+}
+
+// Backup implements api.Backend.
+func (n *Node) Backup(context.Context) (*api.Backup, error) {
+	var file bytes.Buffer
+	if err := n.store.Backup(&file); err != nil {
+		return nil, err
+	}
+	n.log.Info("backup of the keystore given out", "bytes", file.Len())
+	return &api.Backup{File: file.Bytes()}, nil
+}
+
+func (n *Node) poolDepth() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cfg.Pools.Depth
 }
 
 // notifier listens for NOTIFY at an address, once for all zones.

@@ -135,11 +135,9 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	return n, nil
 }
 
-func openStore(cfg *config.Daemon, log *slog.Logger) (*keystore.Store, error) {
-	if err := os.MkdirAll(cfg.Run, 0o755); err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
-	}
-	opt := keystore.Options{RunDir: cfg.Run, Logger: log}
+// Keystore is where the keystore of a configuration is, and how it is opened.
+func Keystore(cfg *config.Daemon) (dir string, opt keystore.Options) {
+	opt.RunDir = cfg.Run
 	switch k := cfg.Keystore; {
 	case k.KeyFile != "":
 		opt.Seal = keystore.KeyFile(k.KeyFile)
@@ -148,16 +146,24 @@ func openStore(cfg *config.Daemon, log *slog.Logger) (*keystore.Store, error) {
 	case k.PassphraseFile != "":
 		opt.Seal = keystore.PassphraseFile(k.PassphraseFile)
 	}
+	return filepath.Join(cfg.State, "keystore"), opt
+}
+
+func openStore(cfg *config.Daemon, log *slog.Logger) (*keystore.Store, error) {
+	if err := os.MkdirAll(cfg.Run, 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
 	if err := os.MkdirAll(cfg.State, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	dir := filepath.Join(cfg.State, "keystore")
+	dir, opt := Keystore(cfg)
+	opt.Logger = log
 	store, err := keystore.Open(dir, opt)
 	if errors.Is(err, keystore.ErrNoStore) {
 		// Only a state directory that was never used gets a new keystore: a
 		// disk that is not mounted must not look like a fresh start.
 		if _, used := os.Stat(filepath.Join(cfg.State, "zones")); used == nil {
-			return nil, fmt.Errorf("keystore: %w; %s was used before: is a disk not mounted? restore the keystore, or empty the directory to start anew", err, cfg.State)
+			return nil, fmt.Errorf("keystore: %w; %s was used before: is a disk not mounted? bring the keystore back with `zonesignerd keystore restore`, or empty the directory to start anew", err, cfg.State)
 		}
 		store, err = keystore.Create(dir, opt)
 	}

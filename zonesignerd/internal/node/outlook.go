@@ -147,9 +147,7 @@ func (n *Node) warnings(z zoneNow) []string {
 	}
 	if l, ok := loadOf(z.policy, z.status, roleZSK); ok && z.policy.MaxOutage > 0 {
 		cycles := float64(time.Duration(z.policy.MaxOutage)) / float64(l.cycle)
-		n.mu.Lock()
-		depth := n.cfg.Pools.Depth
-		n.mu.Unlock()
+		depth := n.poolDepth()
 		if need := int(cycles * float64(l.tuples)); need > depth {
 			out = append(out, fmt.Sprintf("pools.depth %d covers %s of refreshes while an operator is down, max-outage is %s: want about %d",
 				depth, config.Duration(l.lasts(depth).Sub(l.from).Truncate(time.Minute)), z.policy.MaxOutage, need))
