@@ -59,7 +59,7 @@ func TestTransferAndNotify(t *testing.T) {
 	defer n.Close()
 	const hosts = 3000 // some dozen messages
 	s := knottest.Start(t, knottest.Config{
-		Zones: []knottest.Zone{{Name: example, Text: hiddenZone(1, hosts)}}, TSIG: transfer, Notify: n.Addr(),
+		Zones: []knottest.Zone{{Name: example, Text: hiddenZone(1, hosts)}}, TSIG: transfer, Notify: []string{n.Addr()},
 	})
 	s.WaitSerial(example, 1)
 	src := source(t, knot.AXFR{Server: s.Addr, TSIG: tsig(t, transfer), Notify: n})

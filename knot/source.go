@@ -11,14 +11,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
-// Source is where an unsigned zone comes from. Poll and Read may be called
-// from one goroutine at a time; Changed and Close from any.
+// Source is where an unsigned zone comes from. Its methods may be called from
+// several goroutines.
 type Source interface {
 	// Poll is cheap and tells whether Read would bring something new: it
 	// would if the Version differs from the one that the last Read returned.
@@ -110,6 +111,8 @@ const MaxFile = math.MaxInt32
 // that changes while it is read.
 type FileSource struct {
 	path string
+
+	mu   sync.Mutex
 	last fileState // of the last Read or Poll, to hash only what changed
 	hash string
 	racy bool // modified so shortly before it was read that its time may not show the next write
@@ -135,8 +138,11 @@ func (s *FileSource) Poll(ctx context.Context) (Version, error) {
 	if err != nil {
 		return Version{}, fmt.Errorf("zone file: %w", err)
 	}
-	if s.hash != "" && !s.racy && stateOf(fi) == s.last {
-		return Version{Token: s.hash}, nil
+	s.mu.Lock()
+	hash, same := s.hash, s.hash != "" && !s.racy && stateOf(fi) == s.last
+	s.mu.Unlock()
+	if same {
+		return Version{Token: hash}, nil
 	}
 	c, err := s.Read(ctx)
 	if err != nil {
@@ -176,9 +182,12 @@ func (s *FileSource) Read(ctx context.Context) (*Content, error) {
 	if n != before.Size() || stateOf(before) != stateOf(after) {
 		return nil, fmt.Errorf("zone file %s changed while it was read; it is read again at the next poll", s.path)
 	}
-	s.last, s.hash = stateOf(before), hex.EncodeToString(h.Sum(nil))
+	hash := hex.EncodeToString(h.Sum(nil))
+	s.mu.Lock()
+	s.last, s.hash = stateOf(before), hash
 	s.racy = time.Since(before.ModTime()) < 2*time.Second
-	return &Content{Version: Version{Token: s.hash}, Text: strings.NewReader(text.String()), File: filepath.Clean(s.path)}, nil
+	s.mu.Unlock()
+	return &Content{Version: Version{Token: hash}, Text: strings.NewReader(text.String()), File: filepath.Clean(s.path)}, nil
 }
 
 // Changed is nil: the file is polled.

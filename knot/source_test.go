@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,5 +124,47 @@ func TestFileSource(t *testing.T) {
 	}
 	if _, err := knot.NewFileSource(t.TempDir()).Read(ctx); err == nil {
 		t.Error("a folder was read as a file")
+	}
+}
+
+// A zone is polled while it is being read.
+func TestFileSourceTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "zone")
+	src := knot.NewFileSource(path)
+	write := func(text string) {
+		if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first")
+	ctx := ctxOf(t)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range 200 {
+				if _, err := src.Poll(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 200 {
+				if _, err := src.Read(ctx); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	write("second")
+	wg.Wait()
+	c, err := src.Read(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := src.Poll(ctx); err != nil || v != c.Version {
+		t.Fatalf("%+v, %v, expected %+v", v, err, c.Version)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,8 +40,8 @@ type Config struct {
 	// TSIG, in the form of knot.ParseTSIG, is wanted of whoever transfers or
 	// updates; empty: nobody needs a key.
 	TSIG string
-	// Notify gets a NOTIFY at each change, host:port; empty: nobody.
-	Notify string
+	// Notify get a NOTIFY at each change, host:port.
+	Notify []string
 }
 
 // Zone is one zone's configuration.
@@ -50,6 +51,9 @@ type Zone struct {
 	// Knot's: loaded from the file, changed by reload and DDNS. Without it
 	// the zone is a public Knot's: empty, written over the control socket.
 	Text string
+	// Primary, host:port, makes the zone one that this server transfers from
+	// there, with the key TSIG if there is one, and hears NOTIFY about.
+	Primary string
 	// Validate has Knot check DNSSEC itself.
 	Validate bool
 }
@@ -375,11 +379,24 @@ database:
 		keyRef = "    key: " + f[1] + "\n"
 	}
 	w.WriteString(key)
-	if s.cfg.Notify != "" {
-		host, port, _ := net.SplitHostPort(s.cfg.Notify)
-		fmt.Fprintf(w, "remote:\n  - id: listener\n    address: %s@%s\n%s", host, port, keyRef)
+	var listeners []string
+	for _, addr := range s.cfg.Notify {
+		listeners = append(listeners, remoteID(addr))
 	}
-	fmt.Fprintf(w, "acl:\n  - id: friends\n    address: 127.0.0.0/8\n    action: [transfer, update]\n%s", keyRef)
+	remotes := slices.Clone(s.cfg.Notify)
+	for _, z := range s.cfg.Zones {
+		if z.Primary != "" && !slices.Contains(remotes, z.Primary) {
+			remotes = append(remotes, z.Primary)
+		}
+	}
+	if len(remotes) > 0 {
+		w.WriteString("remote:\n")
+	}
+	for _, addr := range remotes {
+		host, port, _ := net.SplitHostPort(addr)
+		fmt.Fprintf(w, "  - id: %s\n    address: %s@%s\n%s", remoteID(addr), host, port, keyRef)
+	}
+	fmt.Fprintf(w, "acl:\n  - id: friends\n    address: 127.0.0.0/8\n    action: [transfer, update, notify]\n%s", keyRef)
 	w.WriteString("zone:\n")
 	for _, z := range s.cfg.Zones {
 		fmt.Fprintf(w, "  - domain: %s\n    storage: %s\n    dnssec-signing: off\n    dnssec-validation: %s\n    zonefile-sync: -1\n    journal-content: all\n    journal-max-usage: 2G\n    acl: friends\n",
@@ -389,14 +406,22 @@ database:
 		} else {
 			fmt.Fprintf(w, "    zonefile-load: none\n")
 		}
-		if s.cfg.Notify != "" {
-			w.WriteString("    notify: listener\n")
+		if z.Primary != "" {
+			fmt.Fprintf(w, "    master: %s\n", remoteID(z.Primary))
+		}
+		if len(listeners) > 0 {
+			fmt.Fprintf(w, "    notify: [%s]\n", strings.Join(listeners, ", "))
 		}
 	}
 	_ = w.Flush()
 	if err := os.WriteFile(filepath.Join(s.Dir, "knot.conf"), b.Bytes(), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// remoteID names a remote of the configuration by its address.
+func remoteID(addr string) string {
+	return "at-" + strings.NewReplacer(".", "-", ":", "-").Replace(addr)
 }
 
 func onOff(b bool) string {
