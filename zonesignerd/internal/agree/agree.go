@@ -76,7 +76,7 @@ func (e *RefusedError) Error() string {
 	for _, r := range e.By {
 		text := fmt.Sprintf("operator %s refuses: %s", r.Peer, r.Reason)
 		if r.Verdict == Superseded {
-			text = fmt.Sprintf("operator %s holds a newer version: %s", r.Peer, r.Reason)
+			text = fmt.Sprintf("operator %s: %s", r.Peer, r.Reason)
 		}
 		if len(r.Records) > 0 {
 			text += " (" + strings.Join(r.Records, "; ") + ")"

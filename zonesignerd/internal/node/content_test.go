@@ -226,10 +226,10 @@ func TestDispute(t *testing.T) {
 		return ok1 && ok2 && strings.Contains(ab.Reason, "evil.example. A") && strings.Contains(ba.Reason, "evil.example. A")
 	})
 	for _, name := range o.names {
-		st := o.status(name, "example.")
-		if st.State != api.ZoneDisputed || !strings.Contains(st.Next.WaitsFor, "evil.example. A") {
-			t.Errorf("operator %s: state %s, waits for %q", name, st.State, st.Next.WaitsFor)
-		}
+		o.eventually(10*time.Second, "status calls it a dispute", func() bool {
+			st := o.status(name, "example.")
+			return st.State == api.ZoneDisputed && strings.Contains(st.Next.WaitsFor, "evil.example. A")
+		})
 		if got := o.serves(name, "example."); got != serial {
 			t.Errorf("operator %s serves %d, expected the old zone %d", name, got, serial)
 		}

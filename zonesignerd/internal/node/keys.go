@@ -389,6 +389,21 @@ func (k *keyring) keyFor(d agree.Digest, role string) (keystore.KeyRecord, bool)
 	return keystore.KeyRecord{}, false
 }
 
+// mostPending bounds the keys that were generated for one purpose and that
+// not all operators say they hold.
+const mostPending = 8
+
+// pending counts them; k.mu is held.
+func (k *keyring) pending(d agree.Digest, role string) int {
+	n := 0
+	for _, r := range k.records {
+		if have, ok := askOf(r); ok && have == d && r.Role == role && r.Meta[metaPending] != "" {
+			n++
+		}
+	}
+	return n
+}
+
 func (k *keyring) heldByAll(r keystore.KeyRecord) bool {
 	for _, id := range k.n.groups.mpc().Parties {
 		if id != k.n.self && !k.confirms[r.ID][id] {
@@ -544,6 +559,12 @@ func (h keyProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposal
 		return refuse("not-asked", "this operator has not asked for a %s of %s", body.Role, a.Zone)
 	case len(p.Members) != h.n.groups.mpc().N():
 		return refuse("members", "key generation needs all operators")
+	case p.Proposer != leader(body.Ask, h.n.groups.mpc()):
+		return refuse("leader", "this key is for operator %s to propose", leader(body.Ask, h.n.groups.mpc()))
+	case k.running[body.Ask] != "":
+		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "a key of this request is being generated"}
+	case k.pending(body.Ask, body.Role) >= mostPending:
+		return refuse("pending", "%d keys were generated for this and never confirmed by all operators", mostPending)
 	}
 	if r, ok := k.keyFor(body.Ask, body.Role); ok {
 		return refuse("made", "key %s was made for this already", r.ID)

@@ -434,10 +434,13 @@ func (b *blame) note(set mpc.SignerSet, err error, now time.Time) {
 		return
 	}
 	o := b.sets[set.String()]
+	if now.After(o.until.Add(10 * time.Minute)) {
+		o.pause = 0 // that was long ago
+	}
 	if cheated {
 		o.pause = max(30*time.Second, min(2*o.pause, 10*time.Minute))
 	} else {
-		o.pause = max(time.Second, min(2*o.pause, 30*time.Second))
+		o.pause = max(time.Second, min(2*o.pause, 5*time.Minute))
 	}
 	o.until = now.Add(o.pause)
 	b.sets[set.String()] = o

@@ -39,9 +39,10 @@ type tuples struct {
 
 	mu       sync.Mutex
 	demand   map[mpc.PoolID]int       // more than the configured depth, because a session waits for it
-	waiters  map[mpc.PoolID][]func()  // to wake when the demand is met
+	waiters  map[mpc.PoolID]func()    // the key's zone, to wake when the demand is met
 	filling  map[mpc.PoolID]fillState // for status
 	problems map[mpc.PoolID]poolProblem
+	served   map[mpc.PartyID]bool // whose pools are being filled
 }
 
 type fillState struct {
@@ -55,8 +56,8 @@ type poolProblem struct {
 }
 
 func newTuples(n *Node) *tuples {
-	return &tuples{n: n, kick: make(chan struct{}, 1), demand: map[mpc.PoolID]int{}, waiters: map[mpc.PoolID][]func(){},
-		filling: map[mpc.PoolID]fillState{}, problems: map[mpc.PoolID]poolProblem{}}
+	return &tuples{n: n, kick: make(chan struct{}, 1), demand: map[mpc.PoolID]int{}, waiters: map[mpc.PoolID]func(){},
+		filling: map[mpc.PoolID]fillState{}, problems: map[mpc.PoolID]poolProblem{}, served: map[mpc.PartyID]bool{}}
 }
 
 func (t *tuples) wake() {
@@ -96,7 +97,7 @@ func (t *tuples) Choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()
 		return out, nil
 	}
 	t.demand[pool] = max(t.demand[pool], count)
-	t.waiters[pool] = append(t.waiters[pool], wake)
+	t.waiters[pool] = wake
 	t.wake()
 	why := ""
 	if s, yes := t.n.store.Suspended(); yes {
@@ -119,7 +120,7 @@ func (t *tuples) Check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, r
 	missing := &missingTuples{}
 	for _, r := range rs {
 		c, ok := have[r.Chunk]
-		if !ok || r.From < c.Next || r.Count < 1 || r.From+r.Count > c.Count {
+		if !ok || r.From < c.Next || r.Count < 1 || r.Count > c.Count || r.From > c.Count-r.Count {
 			missing.chunks = append(missing.chunks, hex.EncodeToString(r.Chunk[:]))
 		}
 	}
@@ -226,8 +227,8 @@ func (t *tuples) fillOne() bool {
 		wake = nil
 	}
 	t.mu.Unlock()
-	for _, w := range wake {
-		w()
+	if wake != nil {
+		wake()
 	}
 	return true
 }
@@ -352,16 +353,47 @@ func (h tupleProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Propos
 		return refuse("set", "operator %s asks for tuples of a set that it is not in", p.Proposer)
 	case len(p.Members) != h.n.groups.mpc().N():
 		return refuse("members", "preprocessing needs all operators")
-	case body.Count < 1 || body.Count > mostTuples || depth+body.Count > 2*mostTuples:
-		return refuse("count", "%d tuples on top of %d are more than a pool holds", body.Count, depth)
+	case body.Count < 1 || depth+body.Count > h.n.tuples.most(k):
+		return refuse("count", "%d tuples on top of %d are more than a pool of this key holds, %d", body.Count, depth, h.n.tuples.most(k))
 	}
 	if why, yes := h.n.store.Suspended(); yes {
 		return refuse("suspended", "tuples are suspended here: %s", why)
 	}
+	if !h.n.tuples.begin(p.Proposer) {
+		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "a pool is being filled for operator " + string(p.Proposer) + " already"}
+	}
 	return agree.Answer{Verdict: agree.Accept}
 }
 
+// most is how many tuples one pool of a key may hold: enough to sign all of
+// its zone twice, and what operators keep ready.
+func (t *tuples) most(k keystore.KeyRecord) int {
+	most := max(1<<16, 16*t.n.poolDepth())
+	if z := t.n.zone(k.Zone); z != nil {
+		most += 8 * z.Size()
+	}
+	return min(most, mostTuples)
+}
+
+// begin takes note that a pool is being filled for an operator: one at a time.
+func (t *tuples) begin(id mpc.PartyID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.served[id] {
+		return false
+	}
+	t.served[id] = true
+	return true
+}
+
+func (t *tuples) end(id mpc.PartyID) {
+	t.mu.Lock()
+	delete(t.served, id)
+	t.mu.Unlock()
+}
+
 func (h tupleProposals) Run(ctx context.Context, a *agree.Agreed) {
+	defer h.n.tuples.end(a.Proposal.Proposer)
 	var body tuplesWanted
 	if json.Unmarshal(a.Proposal.Body, &body) != nil {
 		return
@@ -372,7 +404,10 @@ func (h tupleProposals) Run(ctx context.Context, a *agree.Agreed) {
 	}
 }
 
-func (tupleProposals) Abandon(agree.Digest, *agree.Proposal, error)         {}
+func (h tupleProposals) Abandon(_ agree.Digest, p *agree.Proposal, _ error) {
+	h.n.tuples.end(p.Proposer)
+}
+
 func (tupleProposals) Answered(*agree.Proposal, mpc.PartyID, *agree.Answer) {}
 
 // views lists the pools of a key and signer set, one for each stripe, as the
@@ -415,7 +450,7 @@ func (t *tuples) waitsFor(pool mpc.PoolID) api.Next {
 		return api.Next{Kind: api.ActorClock, WaitsFor: fmt.Sprintf("preprocessing: %d of %d", f.done, f.want)}
 	}
 	if p, ok := t.problems[pool]; ok {
-		return api.Next{Kind: api.ActorClock, WaitsFor: p.text, At: p.retryAt}
+		return api.Next{Kind: api.ActorClock, WaitsFor: p.text + "; tried again", At: p.retryAt}
 	}
 	return api.Next{Kind: api.ActorClock, WaitsFor: "preprocessing, its turn"}
 }

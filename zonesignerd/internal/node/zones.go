@@ -274,13 +274,17 @@ func (n *Node) pollOnce() {
 			z.polled(v, err)
 		}
 	}
+	given := make([]*dnssec.SignedZone, len(public))
+	for i, z := range public {
+		given[i] = z.Published()
+	}
 	served := n.knotStatus("public", n.public, public)
 	if served == nil {
 		return
 	}
-	for _, z := range public {
+	for i, z := range public {
 		st := served[z.Name()]
-		z.Served(st.Serial, st.HasSerial)
+		z.Served(given[i], st.Serial, st.HasSerial)
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"zonesigner/dnssec"
@@ -22,13 +24,13 @@ func (z *Zone) Head(m *agree.Message) error {
 		return err
 	}
 	group := z.d.Group()
-	if len(h.Proof) > group.N() {
+	if len(h.Proof) > group.N()+1 {
 		return fmt.Errorf("operator %s sends %d certificates for one zone", m.From, len(h.Proof))
 	}
 	for _, raw := range h.Proof {
 		c, err := agree.Open(z.d.Identity, group.Digest, raw)
 		if err != nil {
-			return err
+			continue // of another epoch of the group, perhaps: it counts for nothing
 		}
 		if c.Type != TypeCertificate {
 			return fmt.Errorf("operator %s sends a %s where a certificate belongs", m.From, c.Type)
@@ -36,9 +38,6 @@ func (z *Zone) Head(m *agree.Message) error {
 		var cert Certificate
 		if err := c.Decode(&cert); err != nil {
 			return err
-		}
-		if cert.Zone != z.name {
-			return fmt.Errorf("operator %s sends a certificate for %q under zone %s", m.From, cert.Zone, z.name)
 		}
 		if err := z.count(c.From, &cert, raw); err != nil {
 			return err
@@ -49,84 +48,126 @@ func (z *Zone) Head(m *agree.Message) error {
 	old := z.heads[m.From]
 	z.heads[m.From] = &h
 	z.mu.Unlock()
-	if old == nil || old.Policy != h.Policy {
+	if old == nil || old.Policy != h.Policy || z.ahead(&h) {
 		z.sayHead(m.From) // it may have added the zone after we spoke last
 	}
 	z.switchPolicy()
 	return nil
 }
 
+// ahead reports whether our head is newer than a peer's.
+func (z *Zone) ahead(h *Head) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.head != nil && (h.Digest.IsZero() || serialLess(h.Serial, z.head.Cert.Serial))
+}
+
 // missed finds a certified, or certifiable, signed zone newer than ours, and
-// who can give it. z.mu is held.
+// who can give it; one with enough certificates first. z.mu is held.
 func (z *Zone) missed(now time.Time) (cert *Certificate, from []mpc.PartyID) {
 	self := z.d.Identity.Self()
-	for digest, by := range z.certs {
-		if _, ours := by[self]; ours || now.Before(z.fetchAt[digest]) {
-			continue
-		}
+	certified := false
+	for c, by := range z.certs {
 		// Its own certificate may be what is missing to the quorum.
-		if len(by)+1 < z.quorum() {
+		if by[self] != nil || len(by)+1 < z.quorum() {
 			continue
 		}
+		enough := len(by) >= z.quorum()
 		// A session of our own is likely to be about to end with it.
-		if len(by) < z.quorum() && !z.busy.IsZero() {
+		if !enough && !z.busy.IsZero() {
 			continue
 		}
-		var c Certificate
 		var holders []mpc.PartyID
-		for id, have := range by {
-			c = have.Certificate
-			if z.d.Ready(id) {
+		for id := range by {
+			if z.d.Ready(id) && !now.Before(z.fetches[id].until) {
 				holders = append(holders, id)
 			}
 		}
 		if z.head != nil && !serialLess(z.head.Cert.Serial, c.Serial) || len(holders) == 0 {
 			continue
 		}
-		if cert == nil || serialLess(cert.Serial, c.Serial) {
-			cert, from = &c, holders
+		if cert == nil || enough && !certified || enough == certified && serialLess(cert.Serial, c.Serial) {
+			cert, from, certified = &c, holders, enough
 		}
 	}
 	return cert, from
 }
 
+// pause is how long a peer is not asked again after what it gave was no use.
+type pause struct {
+	until time.Time
+	next  time.Duration
+}
+
+func (p pause) longer(now time.Time) pause {
+	d := max(time.Second, min(p.next, 5*time.Minute))
+	return pause{until: now.Add(d), next: 2 * d}
+}
+
 // catchUp fetches what was missed, checks all of it, and is level again. No
 // session is needed.
 func (z *Zone) catchUp(ctx context.Context) {
-	now := z.d.Now()
 	z.mu.Lock()
 	busy := !z.busy.IsZero()
-	cert, from := z.missed(now)
-	if cert != nil {
-		if busy { // give the session that makes it a moment to end
-			z.mu.Unlock()
-			time.AfterFunc(time.Second, z.Wake)
-			return
-		}
-		z.fetchAt[cert.Digest] = now.Add(5 * time.Second)
-		if len(z.fetchAt) > 4*maxCertified {
-			clear(z.fetchAt)
-		}
-	}
+	cert, from := z.missed(z.d.Now())
 	z.mu.Unlock()
 	if cert == nil {
 		return
 	}
+	if busy { // give the session that makes it a moment to end
+		time.AfterFunc(time.Second, z.Wake)
+		return
+	}
 	var err error
 	for _, peer := range from {
-		if err = z.fetch(ctx, peer, cert); err == nil {
+		err = z.fetch(ctx, peer, cert)
+		if ctx.Err() != nil {
+			return
+		}
+		z.mu.Lock()
+		if err == nil {
+			delete(z.fetches, peer)
+		} else {
+			z.fetches[peer] = z.fetches[peer].longer(z.d.Now())
+			time.AfterFunc(z.fetches[peer].until.Sub(z.d.Now()), z.Wake)
+		}
+		z.mu.Unlock()
+		if err == nil {
 			z.solved("catch up")
 			return
 		}
 	}
-	if ctx.Err() == nil {
-		z.problem("catch up", err)
-		time.AfterFunc(5*time.Second, z.Wake)
-	}
+	z.problem("catch up", err)
 }
 
-// maxZone bounds a signed zone that is fetched, in bytes.
+// maxZone bounds a signed zone that is fetched, in bytes, where nothing is
+// known of its size.
 const maxZone = 4 << 30
+
+// largest is what a signed zone may have in bytes, by what this operator has
+// of it: a peer that announces more would only fill the memory.
+func (z *Zone) largest() uint64 {
+	size := z.Size()
+	if size == 0 {
+		return maxZone
+	}
+	return min(maxZone, 64<<20+uint64(size)<<12)
+}
+
+// Size is how many records or RRsets the zone has, as far as is known: the
+// order of its magnitude.
+func (z *Zone) Size() int {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	size := 0
+	for _, v := range z.versions {
+		size = max(size, v.zone.Records())
+	}
+	if z.head != nil {
+		size = max(size, z.head.Zone.Len())
+	}
+	return size
+}
 
 const piece = 1 << 20
 
@@ -149,7 +190,10 @@ func (z *Zone) fetch(ctx context.Context, peer mpc.PartyID, cert *Certificate) e
 	if err != nil {
 		return fmt.Errorf("fetching serial %d: %w", cert.Serial, err)
 	}
-	if len(head) != 8 || binary.BigEndian.Uint64(head) > maxZone {
+	if len(head) == 0 {
+		return fmt.Errorf("operator %s does not have serial %d at hand", peer, cert.Serial)
+	}
+	if len(head) != 8 || binary.BigEndian.Uint64(head) > z.largest() {
 		return &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: "it announced a signed zone of impossible size"}
 	}
 	size := binary.BigEndian.Uint64(head)
@@ -177,44 +221,79 @@ func (z *Zone) fetch(ctx context.Context, peer mpc.PartyID, cert *Certificate) e
 	if agree.Digest(zone.Digest()) != cert.Digest {
 		return &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: "its signed zone does not have the digest that was certified"}
 	}
-	if zone.Apex() != z.apex || zone.Serial() != cert.Serial {
-		return fmt.Errorf("signed zone of operator %s is %s serial %d, certified was serial %d", peer, zone.Apex(), zone.Serial(), cert.Serial)
+	if zone.Apex() != z.apex || zone.Serial() != cert.Serial || zone.SourceSerial() != cert.Source {
+		return fmt.Errorf("signed zone of operator %s is %s serial %d from %d, certified was serial %d from %d",
+			peer, zone.Apex(), zone.Serial(), zone.SourceSerial(), cert.Serial, cert.Source)
 	}
 	// The certificate's own time: signatures may have run out since, which
 	// is no reason not to build on them.
 	if err := z.check(zone, cert.Time); err != nil {
 		return fmt.Errorf("signed zone of operator %s, serial %d: %w", peer, cert.Serial, err)
 	}
-	s := &Signed{Zone: zone, Cert: *cert, Keys: keysDigest(z.d.Keys(z.name)), Policy: z.policyNow().Digest, Content: agree.Digest(zone.Content().ContentDigest()), Source: zone.SourceSerial()}
+	s := &Signed{Zone: zone, Cert: *cert, Keys: keysDigest(z.d.Keys(z.name)), Policy: z.policyNow().Digest, Content: agree.Digest(zone.Content().ContentDigest()), Source: cert.Source}
 	z.log.Info("caught up", "serial", cert.Serial, "peer", peer, "bytes", size, "seconds", z.d.Now().Sub(start).Seconds())
 	return z.adopt(s)
 }
 
-// adopt takes over a signed zone that was checked in full. Content that is
-// our own is certified too, and published; other content only serves as the
-// base of what comes next.
+// adopt takes over a signed zone that was checked in full. With certificates
+// of n-t operators it is the head, and published where its content is our own.
+// With fewer it needs ours, which it gets only if we come to the same manifest
+// from our own content.
 func (z *Zone) adopt(s *Signed) error {
 	z.mu.Lock()
-	derived := z.head != nil && z.head.Own && z.head.Content == s.Content
-	for _, v := range z.versions {
-		derived = derived || v.digest == s.Content
-	}
-	s.Own = derived
-	by := z.certs[s.Cert.Digest]
+	by := z.certs[s.Cert]
 	enough := len(by) >= z.quorum()
 	if enough {
-		s.Proof = by
-	} else if z.head != nil && s.Cert.Base != z.head.Cert.Digest {
-		derived = false // it is not on our base: not ours to complete
+		s.Proof = maps.Clone(by)
+	}
+	s.Own = z.find(s.Content, s.Source) != nil || z.head != nil && z.head.Own && z.head.Content == s.Content
+	z.mu.Unlock()
+	if enough {
+		return z.promote(s)
+	}
+	if err := z.rederive(s); err != nil {
+		return fmt.Errorf("serial %d has too few certificates, and ours cannot be given: %w", s.Cert.Serial, err)
+	}
+	s.Own = true
+	return z.certify(s)
+}
+
+// rederive comes to the manifest of s from what this operator has itself, as
+// if it had been proposed now, or finds that it promised it before.
+func (z *Zone) rederive(s *Signed) error {
+	z.mu.Lock()
+	head, lastT, policy := z.head, z.lastT, z.policy
+	var content *dnssec.Zone
+	if v := z.find(s.Content, s.Source); v != nil {
+		content = v.zone
 	}
 	z.mu.Unlock()
+	body := &Proposal{Source: s.Source, Content: s.Content, Base: s.Cert.Base, Serial: s.Cert.Serial, Time: s.Cert.Time, Manifest: s.Cert.Manifest}
+	now := z.d.Now()
 	switch {
-	case enough:
-		return z.promote(s)
-	case derived:
-		return z.certify(s)
+	case head == nil && !body.Base.IsZero(), head != nil && head.Cert.Digest != body.Base:
+		return errors.New("it builds on another signed zone than ours")
+	case body.Time < lastT || int64(body.Time) > now.Unix()+int64(z.d.ClockBound/time.Second):
+		return errors.New("its time is not between that of the last signed zone and now")
 	}
-	return fmt.Errorf("serial %d has too few certificates and content that is not ours", s.Cert.Serial)
+	if z.promised(body) {
+		return nil // it was accepted here when it was proposed
+	}
+	if content == nil && head != nil && head.Content == s.Content {
+		content = head.Zone.Content()
+	}
+	if content == nil {
+		return errors.New("its content is not ours")
+	}
+	plan, err := z.plan(content, body, head, policy, z.d.Keys(z.name))
+	if err != nil {
+		return err
+	}
+	if ours := agree.Digest(plan.Digest()); ours != body.Manifest {
+		return fmt.Errorf("its manifest %s differs from ours, %s", body.Manifest, ours)
+	}
+	_, err = z.promise(body)
+	return err
 }
 
 // Fetch serves a peer that asks for a signed zone that we have.
@@ -230,16 +309,26 @@ func (z *Zone) Fetch(ctx context.Context, m *agree.Message) error {
 			s = have
 		}
 	}
+	busy := z.serving[m.From]
+	z.serving[m.From] = true
 	z.mu.Unlock()
-	if s == nil {
-		return fmt.Errorf("operator %s asks for a signed zone that is not here", m.From)
+	if busy {
+		return fmt.Errorf("operator %s asks for another signed zone while it is given one", m.From)
 	}
+	defer func() {
+		z.mu.Lock()
+		delete(z.serving, m.From)
+		z.mu.Unlock()
+	}()
 	self := z.d.Identity.Self()
 	net, err := z.d.Transport.Open(f.session(m.From, self), []mpc.PartyID{self, m.From})
 	if err != nil {
 		return err
 	}
 	defer net.Close()
+	if s == nil {
+		return net.Send(ctx, m.From, "size", nil)
+	}
 	var buf bytes.Buffer
 	if err := s.Zone.Save(&buf); err != nil {
 		return err

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"zonesigner/dnssec"
@@ -10,8 +11,8 @@ import (
 	"zonesigner/zonesignerd/internal/agree"
 )
 
-// certify keeps s, which this operator derived and checked, gives its own
-// certificate to all, and promotes s when n-t certificates are there. It
+// certify keeps s, which this operator derived and checked, and gives its own
+// certificate to all; s is promoted when n-t certificates are there. It
 // stands by one signed zone at a time: while s waits, no other plan on the
 // same base is accepted.
 func (z *Zone) certify(s *Signed) error {
@@ -19,7 +20,7 @@ func (z *Zone) certify(s *Signed) error {
 		return fmt.Errorf("keep the signed zone: %w", err)
 	}
 	z.mu.Lock()
-	z.candidate = s
+	z.candidate, z.certAt = s, z.d.Now()
 	z.mu.Unlock()
 	raw, err := z.d.Say(TypeCertificate, s.Cert)
 	if err != nil {
@@ -27,6 +28,17 @@ func (z *Zone) certify(s *Signed) error {
 	}
 	z.log.Info("certified", "serial", s.Cert.Serial, "digest", s.Cert.Digest)
 	return z.count(z.d.Identity.Self(), &s.Cert, raw)
+}
+
+// first is the candidate while it comes before everything else. Others who
+// lost what they had of it must not keep a zone from being signed for ever:
+// after a while another plan may take its place. That one gets another serial,
+// since this one's is promised.
+func (z *Zone) first(now time.Time) *Signed {
+	if z.candidate != nil && now.Sub(z.certAt) < 10*z.d.Timeout {
+		return z.candidate
+	}
+	return nil
 }
 
 // repeat says the certificate of a candidate again, which somebody may have
@@ -51,37 +63,75 @@ func (z *Zone) Certificate(m *agree.Message) error {
 	return z.count(m.From, &c, m.Raw)
 }
 
-// maxCertified bounds the signed zones that peers can make us count for.
-const maxCertified = 64
+// maxCertified bounds the signed zones that one operator can make us count
+// for. It stands by one at a time, and says so again after a restart.
+const maxCertified = 4
 
-// count enters a certificate and promotes the candidate when it is enough.
+// count enters a certificate. Certificates count together only if they say the
+// same in all.
 func (z *Zone) count(from mpc.PartyID, c *Certificate, raw []byte) error {
+	if c.Zone != z.name {
+		return fmt.Errorf("operator %s certifies %q where zone %s belongs", from, c.Zone, z.name)
+	}
 	z.mu.Lock()
 	if z.head != nil && !serialLess(z.head.Cert.Serial, c.Serial) {
 		z.mu.Unlock()
 		return nil // old news
 	}
-	byParty := z.certs[c.Digest]
-	if byParty == nil {
-		if len(z.certs) >= maxCertified {
-			z.mu.Unlock()
-			return fmt.Errorf("operator %s certifies too many signed zones", from)
-		}
-		byParty = map[mpc.PartyID]certified{}
-		z.certs[c.Digest] = byParty
+	by := z.certs[*c]
+	if by == nil {
+		by = map[mpc.PartyID][]byte{}
+		z.certs[*c] = by
 	}
-	byParty[from] = certified{*c, raw}
-	s := z.candidate
-	enough := s != nil && s.Cert.Digest == c.Digest && len(byParty) >= z.quorum()
-	if enough {
-		s.Proof = byParty
-	}
+	by[from] = raw
+	z.trim(from, c)
 	z.mu.Unlock()
-	if !enough {
-		z.Wake() // it may be a zone that was missed
-		return nil
+	z.Wake() // it may be what the candidate waits for, or a zone that was missed
+	return nil
+}
+
+// promoteDue promotes the candidate when n-t certificates are there. Only the
+// zone's own goroutine does, so that it happens once and keeps no peer's
+// messages waiting for the disk.
+func (z *Zone) promoteDue() {
+	z.mu.Lock()
+	s := z.candidate
+	if s == nil || len(z.certs[s.Cert]) < z.quorum() {
+		z.mu.Unlock()
+		return
 	}
-	return z.promote(s)
+	certified := *s
+	certified.Proof = maps.Clone(z.certs[s.Cert])
+	z.mu.Unlock()
+	if err := z.promote(&certified); err != nil {
+		z.problem("promote", err)
+		return
+	}
+	z.solved("promote")
+}
+
+// trim forgets the lowest of an operator's certificates when there are too
+// many, except the one that just came; z.mu is held.
+func (z *Zone) trim(from mpc.PartyID, newest *Certificate) {
+	if from == z.d.Identity.Self() {
+		return
+	}
+	var lowest *Certificate
+	n := 0
+	for c, by := range z.certs {
+		if by[from] == nil {
+			continue
+		}
+		if n++; c != *newest && (lowest == nil || serialLess(c.Serial, lowest.Serial)) {
+			lowest = &c
+		}
+	}
+	if n <= maxCertified || lowest == nil {
+		return
+	}
+	if delete(z.certs[*lowest], from); len(z.certs[*lowest]) == 0 {
+		delete(z.certs, *lowest)
+	}
 }
 
 // quorum is n-t.
@@ -101,18 +151,17 @@ func (z *Zone) promote(s *Signed) error {
 	if z.candidate != nil && !serialLess(s.Cert.Serial, z.candidate.Cert.Serial) {
 		z.candidate = nil
 	}
-	z.lastT = s.Cert.Time
+	z.lastT = max(z.lastT, s.Cert.Time)
 	for _, v := range z.versions {
 		if s.of(v, z.policy) {
 			z.headSeq = v.seq
 		}
 	}
-	for d, by := range z.certs {
-		if d != s.Cert.Digest && stale(by, s.Cert.Serial) {
-			delete(z.certs, d)
+	for c := range z.certs {
+		if !serialLess(s.Cert.Serial, c.Serial) {
+			delete(z.certs, c)
 		}
 	}
-	delete(z.certs, s.Cert.Digest)
 	delete(z.disputed, s.Content)
 	if v := z.newest(); s.of(v, z.policy) {
 		clear(z.refusals)
@@ -130,16 +179,6 @@ func (z *Zone) promote(s *Signed) error {
 	z.sayHead() // the whole certificate goes to all before publishing
 	z.Wake()
 	return nil
-}
-
-// stale reports whether certificates are for a serial no newer than serial.
-func stale(by map[mpc.PartyID]certified, serial uint32) bool {
-	for _, c := range by {
-		if serialLess(serial, c.Serial) {
-			return false
-		}
-	}
-	return true
 }
 
 // publishDue makes the public server serve the head, if this operator's own
@@ -203,11 +242,18 @@ func (z *Zone) withdraw(ctx context.Context) {
 	z.log.Error("the zone's signatures have run out; the public server does not answer for it any more")
 }
 
-// Served tells the zone what its public server answers with; a server that
-// lost the zone is given it again.
-func (z *Zone) Served(serial uint32, ok bool) {
+// Published is what its public server was last given; for Served.
+func (z *Zone) Published() *dnssec.SignedZone {
 	z.mu.Lock()
-	lost := z.published != nil && (!ok || serial != z.published.Serial()) && !z.stale
+	defer z.mu.Unlock()
+	return z.published
+}
+
+// Served tells the zone what its public server answers with, and what it had
+// been given when it was asked; a server that lost the zone is given it again.
+func (z *Zone) Served(given *dnssec.SignedZone, serial uint32, ok bool) {
+	z.mu.Lock()
+	lost := z.published != nil && z.published == given && (!ok || serial != z.published.Serial()) && !z.stale
 	if lost {
 		z.stale = true
 	}
@@ -227,8 +273,12 @@ func (z *Zone) sayHead(to ...mpc.PartyID) {
 	}
 	if z.head != nil {
 		h.Serial, h.Digest, h.Time = z.head.Cert.Serial, z.head.Cert.Digest, z.head.Cert.Time
-		for _, c := range z.head.Proof {
-			h.Proof = append(h.Proof, c.raw)
+		for _, raw := range z.head.Proof {
+			h.Proof = append(h.Proof, raw)
+		}
+		// Under the group of now, should the one of then be another.
+		if own, err := agree.Seal(z.d.Identity, z.d.Group().Digest, TypeCertificate, z.head.Cert); err == nil && z.head.Proof[z.d.Identity.Self()] != nil {
+			h.Proof = append(h.Proof, own)
 		}
 	}
 	if z.published != nil {

@@ -45,9 +45,21 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 	if !p.Members.Contains(z.d.Identity.Self()) {
 		return agree.Answer{Verdict: agree.Accept} // nothing against it
 	}
-	if err := z.promise(&body); err != nil {
+	fresh, err := z.promise(&body)
+	if err != nil {
 		return answerTo(err)
 	}
+	if ans := z.judgeSession(ctx, id, p, &body, &planned{body: body, plan: plan, version: v, fresh: fresh}); ans != nil {
+		if fresh {
+			z.unpromise(&body)
+		}
+		return *ans
+	}
+	return agree.Answer{Verdict: agree.Accept}
+}
+
+// judgeSession checks the tuples and takes the zone for this session.
+func (z *Zone) judgeSession(ctx context.Context, id agree.Digest, p *agree.Proposal, body *Proposal, session *planned) *agree.Answer {
 	for _, b := range body.Batches {
 		err := z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples)
 		for wait := 0; err != nil && wait < 10 && sleep(ctx, 100*time.Millisecond); wait++ {
@@ -55,20 +67,20 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 			err = z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples)
 		}
 		if err != nil {
-			a := refuse("tuples", "%v", err)
+			a := refuse("suspended", "%v", err)
 			if named, ok := err.(interface{ Records() []string }); ok {
-				a.Records = named.Records()
+				a.Code, a.Records = "tuples", named.Records()
 			}
-			return a
+			return &a
 		}
 	}
 	if !z.reserve(id) {
-		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "the zone is in another session here"}
+		return &agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "the zone is in another session here"}
 	}
 	z.mu.Lock()
-	z.plans[id] = &planned{body: body, plan: plan, version: v}
+	z.plans[id] = session
 	z.mu.Unlock()
-	return agree.Answer{Verdict: agree.Accept}
+	return nil
 }
 
 func answerTo(err error) agree.Answer {
@@ -114,7 +126,7 @@ func (z *Zone) judgeBase(ctx context.Context, proposer mpc.PartyID, body *Propos
 	deadline := z.d.Now().Add(z.d.Settle)
 	for {
 		z.mu.Lock()
-		head, candidate := z.head, z.candidate
+		head, candidate := z.head, z.first(z.d.Now())
 		z.mu.Unlock()
 		switch {
 		case candidate != nil && candidate.Cert.Digest != body.Base:
@@ -239,7 +251,6 @@ func (z *Zone) judgeSerial(body *Proposal, head *Signed) *agree.Answer {
 		a := refuse("serial-policy", "%v", err)
 		return &a
 	}
-	const mostSkipped = 1000
 	if body.Serial-want > mostSkipped || policy == "keep" && body.Serial != want {
 		a := refuse("serial-policy", "output serial %d does not follow from the policy, which gives %d", body.Serial, want)
 		return &a
@@ -306,8 +317,17 @@ func (z *Zone) Sign(ctx context.Context, a *agree.Agreed) {
 	z.release(a.ID)
 }
 
-// Abandon frees the zone after an acceptance that came to nothing.
-func (z *Zone) Abandon(id agree.Digest) { z.release(id) }
+// Abandon frees the zone after an acceptance that came to nothing. Nothing
+// was said under the promise either, so that its serial is free again.
+func (z *Zone) Abandon(id agree.Digest) {
+	z.mu.Lock()
+	p := z.plans[id]
+	z.mu.Unlock()
+	if p != nil && p.fresh {
+		z.unpromise(&p.body)
+	}
+	z.release(id)
+}
 
 // Answered notes an operator's final answer, to whoever's proposal.
 func (z *Zone) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
@@ -315,7 +335,7 @@ func (z *Zone) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
 		z.reconciled(p, from)
 		return
 	}
-	if a.Verdict != agree.Refuse || a.Code == "serial" || a.Code == "tuples" || a.Code == "form" {
+	if a.Verdict != agree.Refuse || a.Code == "serial" || a.Code == "tuples" || a.Code == "form" || a.Code == "busy" {
 		return
 	}
 	var body Proposal

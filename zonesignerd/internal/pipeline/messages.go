@@ -54,6 +54,7 @@ type Turn struct {
 type Certificate struct {
 	Zone     string       `json:"zone"`
 	Serial   uint32       `json:"serial"`
+	Source   uint32       `json:"source"`   // serial of the unsigned zone
 	Digest   agree.Digest `json:"digest"`   // of the signed zone
 	Base     agree.Digest `json:"base"`     // what it was planned on
 	Manifest agree.Digest `json:"manifest"` // what was agreed

@@ -54,6 +54,9 @@ func (z *Zone) reconciled(p *agree.Proposal, from mpc.PartyID) {
 	if body.Refresh {
 		return
 	}
+	if z.dissent[from] == body.Content {
+		delete(z.dissent, from)
+	}
 	n := len(z.against)
 	z.against = slices.DeleteFunc(z.against, func(a objection) bool { return a.Peer == from && a.Content == body.Content })
 	if len(z.against) != n {

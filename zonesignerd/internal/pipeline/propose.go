@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -86,12 +87,16 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 		return set, errBusy
 	}
 	start := z.d.Now()
-	if err := z.promise(body); err != nil {
+	fresh, err := z.promise(body)
+	if err != nil {
 		z.release(own)
 		return set, err
 	}
 	agreed, err := z.d.Agreement.Propose(ctx, KindZone, z.name, set, body)
 	if err != nil {
+		if fresh {
+			z.unpromise(body)
+		}
 		z.release(own)
 		return set, err
 	}
@@ -140,7 +145,7 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 	if err != nil {
 		return nil, nil, err
 	}
-	if policy.SerialPolicy != "keep" && floor != 0 && serialLess(body.Serial, floor) {
+	if policy.SerialPolicy != "keep" && floor != 0 && serialLess(body.Serial, floor) && floor-body.Serial <= mostSkipped {
 		body.Serial = floor
 	}
 	plan, err := z.plan(content, body, head, policy, keys)
@@ -222,15 +227,15 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 	case errors.As(err, &taken):
 		backoff = 0
 	case errors.As(err, &refused):
-		if r, ok := refused.Code("serial"); ok && r.Hint != 0 {
-			if z.serial == 0 || serialLess(z.serial, r.Hint) {
-				z.serial = r.Hint
-			}
-			backoff = 0
+		if r, ok := refused.Code("serial"); ok && z.tried != nil && r.Hint-z.tried.Serial <= mostSkipped {
+			z.serial = r.Hint
+			backoff = z.soon()
 		}
 		if r, ok := refused.Code("tuples"); ok {
-			z.d.Pools.Drop(r.Records)
-			backoff = 0
+			z.d.Pools.Drop(z.proposed(r.Records))
+			if backoff = z.soon(); backoff > 0 { // it says so too often
+				z.d.Blame(set, &mpc.AbsentError{Parties: []mpc.PartyID{r.Peer}, Err: err})
+			}
 		}
 		if _, ok := refused.Code("busy"); ok {
 			backoff = 500 * time.Millisecond
@@ -255,6 +260,34 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 	z.problems["sign"] = text
 }
 
+// mostSkipped bounds the serials that failed sessions may use up.
+const mostSkipped = 1000
+
+// soon is the pause after a refusal that the next attempt gets over, unless
+// there were many in a row; z.mu is held.
+func (z *Zone) soon() time.Duration {
+	if z.failures <= 8 {
+		return 0
+	}
+	return min(time.Second<<min(z.failures-8, 6), time.Minute)
+}
+
+// proposed keeps, of the chunks that an operator cannot use, those that were
+// proposed to it: on its word others are not given up. z.mu is held.
+func (z *Zone) proposed(chunks []string) []string {
+	if z.tried == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(chunks), func(name string) bool {
+		for _, b := range z.tried.Batches {
+			if slices.ContainsFunc(b.Tuples, func(r mpc.TupleRange) bool { return hex.EncodeToString(r.Chunk[:]) == name }) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // passing reports failures that the next attempt is likely to get over by
 // itself: nobody has to hear of them.
 func passing(err error) bool {
@@ -274,8 +307,12 @@ func passing(err error) bool {
 }
 
 // mostYields bounds how often an operator lets others go first with one
-// version: being always about to propose must not hold it up.
-const mostYields = 100
+// version: being always about to propose must not hold it up. Its word alone
+// counts less often than its filling of pools.
+const (
+	mostYields = 100
+	mostTurns  = 10
+)
 
 // Yield puts this operator's own proposal off, because the one whose turn it
 // is has been heard of.
@@ -305,7 +342,8 @@ func (z *Zone) Turn(m *agree.Message) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.want != nil && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
+	if z.want != nil && z.want.turns < mostTurns && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
+		z.want.turns++
 		z.yield()
 	}
 	return nil
@@ -360,16 +398,18 @@ func (z *Zone) release(id agree.Digest) {
 
 // promise durably records the one manifest that this operator stands by for
 // an output serial. Another manifest for the same serial is refused.
-func (z *Zone) promise(body *Proposal) error {
+// fresh tells that there was none before.
+func (z *Zone) promise(body *Proposal) (fresh bool, err error) {
 	key := promiseKey(z.name, body.Serial)
 	old, err := z.d.Store.Get(key)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if old == nil {
 		if err := z.d.Store.Put(key, body.Manifest[:]); err != nil {
-			return err
+			return false, err
 		}
+		fresh = true
 	} else if string(old) != string(body.Manifest[:]) {
 		z.mu.Lock()
 		free := body.Serial + 1
@@ -378,12 +418,28 @@ func (z *Zone) promise(body *Proposal) error {
 		}
 		z.serial = free
 		z.mu.Unlock()
-		return &serialError{free: free}
+		return false, &serialError{free: free}
 	}
 	z.mu.Lock()
 	z.tried = body
 	z.mu.Unlock()
-	return nil
+	return fresh, nil
+}
+
+// promised reports whether this operator stands by exactly this manifest.
+func (z *Zone) promised(body *Proposal) bool {
+	old, err := z.d.Store.Get(promiseKey(z.name, body.Serial))
+	return err == nil && old != nil && string(old) == string(body.Manifest[:])
+}
+
+// unpromise takes back a promise under which this operator has taken part in
+// no session: what all members accepted, and one of them did not sign for,
+// cannot come to be. Without that, proposals that are given up would use up
+// serials until none follows from the policy.
+func (z *Zone) unpromise(body *Proposal) {
+	if err := z.d.Store.Delete(promiseKey(z.name, body.Serial)); err != nil {
+		z.log.Error("promise not taken back", "serial", body.Serial, "err", err)
+	}
 }
 
 // serialError says that an output serial is taken by another manifest.

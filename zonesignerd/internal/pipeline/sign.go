@@ -45,7 +45,7 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 	z.mu.Unlock()
 	return z.certify(&Signed{
 		Zone: s, Content: p.body.Content, Keys: p.body.Keys, Policy: p.body.Policy, Source: p.body.Source, Own: true,
-		Cert: Certificate{Zone: z.name, Serial: s.Serial(), Digest: agree.Digest(s.Digest()),
+		Cert: Certificate{Zone: z.name, Serial: s.Serial(), Source: p.body.Source, Digest: agree.Digest(s.Digest()),
 			Base: p.body.Base, Manifest: p.body.Manifest, Time: p.body.Time},
 	})
 }

@@ -52,7 +52,7 @@ func (z *Zone) save(slot string, s *Signed) error {
 	}
 	m := saved{Version: savedVersion, File: file, Cert: s.Cert, Content: s.Content, Keys: s.Keys, Policy: s.Policy, Source: s.Source, Own: s.Own, Proof: map[mpc.PartyID][]byte{}}
 	for id, c := range s.Proof {
-		m.Proof[id] = c.raw
+		m.Proof[id] = c
 	}
 	b, err := json.Marshal(m)
 	if err != nil {
@@ -130,13 +130,12 @@ func (z *Zone) load() error {
 			// in between. The publisher finds out.
 			z.head, z.lastT = s, s.Cert.Time
 		case z.head == nil || serialLess(z.head.Cert.Serial, s.Cert.Serial):
-			z.candidate = s
-			z.certs[s.Cert.Digest] = map[mpc.PartyID]certified{}
+			z.candidate, z.certAt = s, z.d.Now()
 			raw, err := agree.Seal(z.d.Identity, z.d.Group().Digest, TypeCertificate, s.Cert)
 			if err != nil {
 				return err
 			}
-			z.certs[s.Cert.Digest][z.d.Identity.Self()] = certified{s.Cert, raw}
+			z.certs[s.Cert] = map[mpc.PartyID][]byte{z.d.Identity.Self(): raw}
 		}
 	}
 	return nil
@@ -155,10 +154,7 @@ func (z *Zone) loadFile(m *saved) (*Signed, error) {
 	if agree.Digest(zone.Digest()) != m.Cert.Digest {
 		return nil, errors.New("it does not have the digest that was certified")
 	}
-	s := &Signed{Zone: zone, Cert: m.Cert, Content: m.Content, Keys: m.Keys, Policy: m.Policy, Source: m.Source, Own: m.Own, Proof: map[mpc.PartyID]certified{}}
-	for id, raw := range m.Proof {
-		s.Proof[id] = certified{m.Cert, raw}
-	}
+	s := &Signed{Zone: zone, Cert: m.Cert, Content: m.Content, Keys: m.Keys, Policy: m.Policy, Source: m.Source, Own: m.Own, Proof: m.Proof}
 	return s, nil
 }
 

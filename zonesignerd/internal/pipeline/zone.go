@@ -140,7 +140,7 @@ type Signed struct {
 	Keys    agree.Digest // the key set that it was planned with
 	Policy  agree.Digest // and the policy
 	Source  uint32
-	Proof   map[mpc.PartyID]certified // of n-t operators
+	Proof   map[mpc.PartyID][]byte // certificates of n-t operators, as signed messages
 	// Own: this operator had the content from its own source. Only then is
 	// it published here; otherwise it is no more than a base.
 	Own bool
@@ -150,12 +150,6 @@ type Signed struct {
 // is kept, its serial.
 func (s *Signed) of(v *version, p Policy) bool {
 	return s != nil && v != nil && s.Content == v.digest && (p.SerialPolicy != "keep" || s.Source == v.serial)
-}
-
-// certified is a certificate with the signed message that it came in.
-type certified struct {
-	Certificate
-	raw []byte
 }
 
 // Refusal is an operator's refusal as status shows it.
@@ -193,9 +187,9 @@ type Zone struct {
 	withdrawn bool
 	publishAt time.Time
 	lastT     uint32
-	tried     *Proposal // the last one made or accepted on this head: a retry keeps its time, and so its manifest
-	serial    uint32    // lowest output serial that is still free
-	certs     map[agree.Digest]map[mpc.PartyID]certified
+	tried     *Proposal                              // the last one made or accepted on this head: a retry keeps its time, and so its manifest
+	serial    uint32                                 // lowest output serial that is still free
+	certs     map[Certificate]map[mpc.PartyID][]byte // who said it, as signed messages
 	heads     map[mpc.PartyID]*Head
 	busy      agree.Digest // proposal that this zone is in; zero: none
 	plans     map[agree.Digest]*planned
@@ -208,9 +202,11 @@ type Zone struct {
 	want      *want
 	retryAt   time.Time
 	failures  int
-	fetchAt   map[agree.Digest]time.Time
-	problems  map[string]string // stage: what is wrong now
-	lastErr   error             // of the last attempt, and when; nil after a success
+	fetches   map[mpc.PartyID]pause // after fetches that failed
+	serving   map[mpc.PartyID]bool  // a signed zone is being given to it
+	certAt    time.Time             // when the candidate was certified here
+	problems  map[string]string     // stage: what is wrong now
+	lastErr   error                 // of the last attempt, and when; nil after a success
 	lastErrAt time.Time
 	stages    Stages
 }
@@ -220,6 +216,7 @@ type planned struct {
 	body    Proposal
 	plan    *dnssec.Plan
 	version *version // nil for a refresh
+	fresh   bool     // its promise was made for it
 }
 
 // dispute is a content that an operator refused.
@@ -238,6 +235,7 @@ type want struct {
 	why     string
 	since   time.Time
 	yields  int       // how often others were let go first
+	turns   int       // of them on their word alone
 	short   time.Time // since when there are too few tuples for it; zero: never
 }
 
@@ -252,10 +250,10 @@ func New(name string, policy Policy, src Source, pub Publisher, d Deps) (*Zone, 
 		log:    d.Logger.With("zone", name),
 		wake:   make(chan struct{}, 1),
 		reread: make(chan struct{}, 1),
-		certs:  map[agree.Digest]map[mpc.PartyID]certified{}, heads: map[mpc.PartyID]*Head{},
+		certs:  map[Certificate]map[mpc.PartyID][]byte{}, heads: map[mpc.PartyID]*Head{},
 		plans: map[agree.Digest]*planned{}, disputed: map[agree.Digest]*dispute{},
 		refusals: map[mpc.PartyID]Refusal{}, dissent: map[mpc.PartyID]agree.Digest{}, listings: map[listKey]chan *Listed{},
-		fetchAt: map[agree.Digest]time.Time{}, problems: map[string]string{},
+		fetches: map[mpc.PartyID]pause{}, serving: map[mpc.PartyID]bool{}, problems: map[string]string{},
 	}
 	return z, z.load()
 }
@@ -353,8 +351,10 @@ func (z *Zone) Run(ctx context.Context) {
 
 // step does what is to be done now and returns when to look again.
 func (z *Zone) step(ctx context.Context) time.Duration {
+	z.promoteDue()
 	z.publishDue(ctx)
 	z.catchUp(ctx)
+	z.promoteDue()
 	z.publishDue(ctx)
 	return min(z.propose(ctx), z.repeat())
 }
@@ -462,14 +462,14 @@ func (z *Zone) newest() *version {
 // decide finds what should be signed next; nil: nothing. z.mu is held.
 func (z *Zone) decide(now time.Time) *want {
 	keySet := z.d.Keys(z.name)
-	if z.candidate != nil || len(keySet) == 0 {
+	if z.first(now) != nil || len(keySet) == 0 {
 		return nil // what is certified here comes first
 	}
 	keys := keysDigest(keySet)
 	v := z.newest()
 	if v != nil && !z.head.of(v, z.policy) && v.seq > z.headSeq {
 		if d := z.disputed[v.digest]; d == nil || !now.Before(d.retryAt) {
-			return z.since(now, &want{zone: v.zone, version: v, content: v.digest, source: v.serial, why: "change"})
+			return z.wantedSince(now, &want{zone: v.zone, version: v, content: v.digest, source: v.serial, why: "change"})
 		}
 	}
 	if z.head == nil {
@@ -488,15 +488,15 @@ func (z *Zone) decide(now time.Time) *want {
 	default:
 		return nil
 	}
-	return z.since(now, w)
+	return z.wantedSince(now, w)
 }
 
-// since sets from when on w is wanted, which is what turns count from. z.mu
+// wantedSince sets from when on w is wanted, which is what turns count from. z.mu
 // is held.
-func (z *Zone) since(now time.Time, w *want) *want {
+func (z *Zone) wantedSince(now time.Time, w *want) *want {
 	w.since = now
 	if old := z.want; old != nil && old.why == w.why && old.content == w.content {
-		w.since, w.yields, w.short = old.since, old.yields, old.short
+		w.since, w.yields, w.turns, w.short = old.since, old.yields, old.turns, old.short
 	}
 	return w
 }
