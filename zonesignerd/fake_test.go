@@ -85,7 +85,8 @@ func (f *fakeDaemon) Status(context.Context) (*api.Status, error) {
 			{Name: "b", Ready: true, RTTSeconds: 0.0004, LastSeen: testNow},
 			{Name: "c", LastSeen: testNow.Add(-12 * time.Second), Reason: "no answer to probes for 12 s"},
 		},
-		Zones: f.zones(), Requests: []api.Request{},
+		Without: []api.Without{{Operator: "b", Never: true}, {Operator: "c", Until: testNow.Add(72 * time.Hour), Zone: "example.org."}},
+		Zones:   f.zones(), Requests: []api.Request{},
 		Warnings: []string{"engine shamir does not protect against an altered daemon"},
 	}
 	for _, r := range f.requests {

@@ -13,8 +13,10 @@ func (a *app) poolsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pools [ZONE]",
 		Short: "Show until when which operators can sign without which",
-		Long: `Show how many tuples (preprocessed signatures) are ready for each key, signer
-set and proposer, and until when they last at what falls due.`,
+		Long: `Show how many tuples (preprocessed signatures) are ready for each key and signer
+set, by the operator that proposes to spend them, and until when they last at
+the refreshes that fall due. Changes of the content use them up sooner. Making
+tuples needs all operators; signing needs those of one set.`,
 		Example:           "  zonesignerd pools\n  zonesignerd pools example.org --json",
 		Args:              between(0, 1),
 		ValidArgsFunction: a.completeZones,
@@ -43,24 +45,45 @@ set and proposer, and until when they last at what falls due.`,
 	}
 }
 
+// printPools writes a line for each key and signer set, with what each
+// proposer has ready.
 func (a *app) printPools(pools []api.Pool) {
 	if len(pools) == 0 {
 		return
 	}
-	t := newTable("ZONE", "KEY", "SIGNERS", "WITHOUT", "PROPOSER", "READY", "WANTED", "LASTS UNTIL", "NEXT")
-	for _, p := range pools {
-		key := "unbound"
-		if p.Key != "" {
-			key = tag(p.Tag)
+	t := newTable("ZONE", "KEY", "SIGNERS", "WITHOUT", "READY", "WANTED EACH", "LASTS UNTIL", "NEXT")
+	for first := 0; first < len(pools); {
+		p, end := pools[first], first+1
+		for end < len(pools) && pools[end].Key == p.Key && pools[end].SignerSet == p.SignerSet {
+			end++
 		}
-		t.row(p.Zone, key, p.SignerSet, strings.Join(p.Without, ","), p.Stripe,
-			strconv.Itoa(p.Depth), strconv.Itoa(p.Wanted), when(p.LastsTill, a.now()), a.next(p.Next))
-		switch {
-		case p.Depth == 0 && p.Wanted > 0:
-			t.paint(5, red)
-		case p.Depth < p.Wanted:
-			t.paint(5, yellow)
-		}
+		a.poolRow(t, pools[first:end])
+		first = end
 	}
 	a.printTable(t)
+}
+
+// poolRow is the pools of one key and signer set, which lasts until the first
+// of them is used up.
+func (a *app) poolRow(t *table, pools []api.Pool) {
+	p, colour := pools[0], plain
+	var ready []string
+	for _, q := range pools {
+		ready = append(ready, q.Stripe+" "+strconv.Itoa(q.Depth))
+		if q.LastsTill.Before(p.LastsTill) {
+			p.LastsTill = q.LastsTill
+		}
+		if p.Next.Kind == api.ActorNone {
+			p.Next = q.Next
+		}
+		switch {
+		case q.Depth == 0 && q.Wanted > 0:
+			colour = red
+		case q.Depth <= q.Wanted/2 && colour == plain:
+			colour = yellow
+		}
+	}
+	t.row(p.Zone, tag(p.Tag), p.SignerSet, strings.Join(p.Without, ", "), strings.Join(ready, ", "),
+		strconv.Itoa(p.Wanted), when(p.LastsTill, a.now()), a.next(p.Next))
+	t.paint(4, colour)
 }

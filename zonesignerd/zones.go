@@ -21,9 +21,12 @@ func (a *app) zonesAddCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add POLICY",
 		Short: "Add a zone, or give it another policy",
-		Long: `Add the zone of a policy file, or give it another policy. It comes into force
-when every operator has added the same policy; its source and publish parts
-are each operator's own. "zonesignerd init" leaves an example.`,
+		Long: `Add the zone of a policy file, or give it another policy. A new zone is read at
+once, and signed when every operator has added it with the same policy. Another
+policy for a zone comes into force when every operator has added it; until then
+the zone is signed by the one in force. The source and publish parts are each
+operator's own. Who has yet to add what is in "status" and "zones show".
+"zonesignerd init" leaves an example.`,
 		Example: "  zonesignerd zones add example.org.yaml",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -43,7 +46,13 @@ are each operator's own. "zonesignerd init" leaves an example.`,
 			if err != nil {
 				return err
 			}
-			return a.follow(cmd.Context(), c, &w, r, func(*api.Request) { a.printf("%s: the policy is in force", p.Zone) })
+			return a.follow(cmd.Context(), c, &w, r, func(r *api.Request) {
+				if len(r.WaitsFor) > 0 {
+					a.printf("%s: added here; waits for %s to add the same policy", p.Zone, people(r.WaitsFor))
+					return
+				}
+				a.printf("%s: added; all operators have the same policy", p.Zone)
+			})
 		},
 	}
 	w.flags(cmd, ceremonyTimeout)
@@ -55,8 +64,10 @@ func (a *app) zonesRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove ZONE",
 		Short: "Stop signing a zone",
-		Long: `Stop signing a zone, when every operator has asked for it. What is served stays
-as it is; the keys stay in the keystore.`,
+		Long: `Stop signing a zone, at once and for all, because no version of it is signed
+that one operator does not know. What is served stays as it is, and its
+signatures will expire; the keys stay in the keystore, for a zone that is added
+again.`,
 		Example:           "  zonesignerd zones remove example.org",
 		Args:              between(1, 1),
 		ValidArgsFunction: a.completeZones,
@@ -98,20 +109,24 @@ func (a *app) zonesListCommand() *cobra.Command {
 			if a.json {
 				return a.printJSON(zones)
 			}
-			a.printZones(zones)
+			a.printZones(zones, a.next)
 			return nil
 		},
 	}
 }
 
-// printZones writes one line a zone.
-func (a *app) printZones(zones []api.ZoneStatus) {
+// printZones writes one line a zone; next says who or what comes next.
+func (a *app) printZones(zones []api.ZoneStatus, next func(api.Next) string) {
 	if len(zones) == 0 {
 		return
 	}
 	t := newTable("ZONE", "STATE", "SOURCE", "SERVED", "EXPIRES", "NEXT")
 	for _, z := range zones {
-		t.row(z.Zone, z.State, serial(z.SourceSerial), serial(z.ServedSerial), when(z.EarliestExpiry, a.now()), a.next(z.Next))
+		text := next(z.Next)
+		if z.Next.Kind == api.ActorClock {
+			text = a.next(z.Next)
+		}
+		t.row(z.Zone, z.State, serial(z.SourceSerial), serial(z.ServedSerial), when(z.EarliestExpiry, a.now()), text)
 		t.paint(1, stateColour(z.State))
 	}
 	a.printTable(t)
@@ -153,8 +168,8 @@ func (a *app) printZone(z *api.ZoneDetail) {
 	t.row("state", z.State)
 	t.paint(1, stateColour(z.State))
 	t.row("next", a.next(z.Next))
-	t.row("source", z.SourceFrom+", serial "+serial(z.SourceSerial))
-	t.row("published", z.PublishTo+", serial "+serial(z.ServedSerial))
+	t.row("source", z.SourceFrom+", "+serialWords(z.SourceSerial))
+	t.row("published", z.PublishTo+", "+serialWords(z.ServedSerial))
 	t.row("signed", when(z.LastSigned, now))
 	t.row("earliest expiry", when(z.EarliestExpiry, now))
 	t.row("next refresh", when(z.NextRefresh, now))
@@ -164,12 +179,22 @@ func (a *app) printZone(z *api.ZoneDetail) {
 	}
 	t.row("policy digest", z.PolicyDigest)
 	a.printTable(t)
-	a.printRefusals(z.Refusals)
+	for _, w := range z.Warnings {
+		a.printf("warning: %s", w)
+	}
+	if len(z.Refusals) > 0 {
+		a.printf("")
+		a.printRefusals(z.Refusals)
+	}
 	if len(z.Lag) > 0 {
 		a.printf("")
-		t := newTable("OPERATOR", "SERVES", "SINCE", "BEHIND")
+		t := newTable("OPERATOR", "POLICY", "SERVES", "SINCE", "BEHIND")
 		for _, l := range z.Lag {
-			t.row(l.Peer, serial(l.Serial), when(l.Since, now), lag(l.Behind))
+			behind := ""
+			if l.Serial != 0 {
+				behind = lag(l.Behind)
+			}
+			t.row(l.Peer, policyWords(l.Policy), serial(l.Serial), when(l.Since, now), behind)
 		}
 		a.printTable(t)
 	}
@@ -177,7 +202,7 @@ func (a *app) printZone(z *api.ZoneDetail) {
 		a.printf("")
 		a.printKeys(z.Keys)
 	}
-	if len(z.Stages) > 0 {
+	if len(z.Stages) > 0 && z.ServedSerial != 0 {
 		a.printf("")
 		t := newTable("STAGE", "SECONDS")
 		for _, s := range z.Stages {
@@ -187,9 +212,19 @@ func (a *app) printZone(z *api.ZoneDetail) {
 	}
 }
 
+func policyWords(policy string) string {
+	switch policy {
+	case api.PolicyNone:
+		return "has not added it"
+	case api.PolicyUnknown:
+		return "not heard of"
+	}
+	return policy
+}
+
 func (a *app) printRefusals(refusals []api.Refusal) {
 	for _, r := range refusals {
-		a.printf("operator %s refuses: %s", r.Peer, r.Reason)
+		a.printf("%s: operator %s refuses: %s", when(r.At, a.now()), r.Peer, r.Reason)
 		for _, record := range r.Records {
 			a.printf("    %s", record)
 		}
@@ -232,6 +267,13 @@ func serial(n uint32) string {
 	return strconv.FormatUint(uint64(n), 10)
 }
 
+func serialWords(n uint32) string {
+	if n == 0 {
+		return "nothing yet"
+	}
+	return "serial " + serial(n)
+}
+
 func lag(seconds float64) string {
 	if seconds <= 0 {
 		return "level"
@@ -249,27 +291,25 @@ func stateColour(state string) string {
 	return red
 }
 
-// next says in words who acts next, and what is waited for.
-func (a *app) next(n api.Next) string {
-	who := ""
+// actor is who acts next.
+func actor(n api.Next) string {
 	switch n.Kind {
 	case api.ActorSelf:
-		who = "this operator"
+		return "this operator"
 	case api.ActorPeer:
-		who = "operator " + n.Name
+		return "operator " + n.Name
 	case api.ActorParent:
-		who = "the parent zone"
-		if n.Name != "" {
-			who += " " + n.Name
-		}
+		return strings.TrimSpace("the parent zone " + n.Name)
 	}
-	var parts []string
-	for _, p := range []string{who, n.WaitsFor} {
-		if p != "" {
-			parts = append(parts, p)
-		}
+	return ""
+}
+
+// next says in words who acts next, and what is waited for.
+func (a *app) next(n api.Next) string {
+	text := n.WaitsFor
+	if who := actor(n); who != "" && !strings.HasPrefix(text, "operator") && !strings.HasPrefix(text, "this operator") {
+		text = strings.TrimSuffix(who+": "+text, ": ")
 	}
-	text := strings.Join(parts, ": ")
 	if !n.At.IsZero() {
 		text = strings.TrimSpace(text + " " + relative(n.At, a.now()))
 	}

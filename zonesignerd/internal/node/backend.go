@@ -229,20 +229,31 @@ func (n *Node) AddZone(_ context.Context, a api.AddZone) (*api.Request, error) {
 	return n.added(p.Zone), nil
 }
 
-// added is done at once here; it names the operators that have yet to add the
+// askOthers is how long a new zone's request waits for what the others say of
+// their policies, so that its answer is not older than the question.
+const askOthers = time.Second
+
+// added is done at once here. It names the operators that have yet to add the
 // same policy, as far as they said.
 func (n *Node) added(name string) *api.Request {
-	r := n.done(api.KindZoneAdd, name)
-	if z := n.zone(name); z != nil {
-		for _, p := range z.Status().Peers {
-			if p.Policy == pipeline.PolicySame {
-				r.Asked = append(r.Asked, string(p.Peer))
-			} else {
-				r.WaitsFor = append(r.WaitsFor, string(p.Peer))
+	done := n.newRequest(api.KindZoneAdd, name)
+	return n.requests.add(done.Digest, func() *api.Request {
+		r := *done
+		r.Asked = slices.Clone(done.Asked)
+		if z := n.zone(name); z != nil {
+			for _, p := range z.Status().Peers {
+				if p.Policy == pipeline.PolicySame {
+					r.Asked = append(r.Asked, string(p.Peer))
+				} else {
+					r.WaitsFor = append(r.WaitsFor, string(p.Peer))
+				}
 			}
 		}
-	}
-	return r
+		if len(r.WaitsFor) > 0 && n.opt.Now().Sub(r.Since) < askOthers {
+			r.State, r.Progress = api.RequestRunning, "asking the other operators"
+		}
+		return &r
+	})
 }
 
 // changePolicy replaces a zone's policy. What is this operator's alone comes
@@ -303,11 +314,16 @@ func (n *Node) switched(name string, digest agree.Digest) {
 
 // done is a request that is over at once.
 func (n *Node) done(kind, subject string) *api.Request {
+	r := n.newRequest(kind, subject)
+	return n.requests.add(r.Digest, func() *api.Request { return r })
+}
+
+// newRequest is one of this operator alone, done, under a digest of its own.
+func (n *Node) newRequest(kind, subject string) *api.Request {
 	at := n.opt.Now().UTC()
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", kind, subject, at.UnixNano()))
-	r := &api.Request{Digest: hex.EncodeToString(sum[:]), Kind: kind, Subject: subject, State: api.RequestDone,
+	return &api.Request{Digest: hex.EncodeToString(sum[:]), Kind: kind, Subject: subject, State: api.RequestDone,
 		Asked: []string{string(n.self)}, Since: at}
-	return n.requests.add(r.Digest, func() *api.Request { return r })
 }
 
 // RemoveZone implements api.Backend. Keys stay in the keystore.
@@ -459,7 +475,7 @@ func (k *keyring) requestView(a *ask) *api.Request {
 		for _, role := range a.Roles {
 			flags.WriteString(" --" + strings.ToLower(role))
 		}
-		r.Command = fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", a.Zone, flags.String(), a.Engine)
+		r.Command = fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", strings.TrimSuffix(a.Zone, "."), flags.String(), a.Engine)
 		return r
 	}
 	r.State = api.RequestRunning
