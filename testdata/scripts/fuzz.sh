@@ -12,8 +12,11 @@ each=$(($1 / count))
 echo "fuzz: $count targets, $each s each"
 echo "$targets" | while read -r dir name; do
 	if ! out=$(go test -run '^$' -fuzz "^$name\$" -fuzztime "${each}s" -fuzzminimizetime 5s "$dir" 2>&1); then
-		echo "$out"
-		exit 1
+		# Go says this, too, when the time ends while an input is at work.
+		if ! echo "$out" | grep -q 'context deadline exceeded' || echo "$out" | grep -q 'Failing input'; then
+			echo "$out"
+			exit 1
+		fi
 	fi
 	printf '%s %s: %s\n' "$dir" "$name" "$(echo "$out" | sed -n 's/^fuzz: elapsed: \(.*\)/\1/p' | tail -n 1)"
 done
