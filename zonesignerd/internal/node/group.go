@@ -7,9 +7,11 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
+	"zonesigner/mpc/natsnet"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
@@ -26,12 +28,14 @@ type staged struct {
 // groupState is the group in force and the one that is staged. The old epoch
 // stays in force until all operators have staged the new one.
 type groupState struct {
-	mu     sync.RWMutex
-	now    *config.Group
-	view   mpc.Group
-	next   *config.Group
-	text   []byte // of next
-	staged map[mpc.PartyID]staged
+	mu   sync.RWMutex
+	now  *config.Group
+	view mpc.Group
+	next *config.Group
+	text []byte // of next
+	// switching: next is on its way to be now, and stays what it is.
+	switching bool
+	staged    map[mpc.PartyID]staged
 }
 
 const (
@@ -126,6 +130,12 @@ func (n *Node) stage(file string, text []byte) (*config.Group, error) {
 	case !same || next.Threshold != now.Threshold:
 		return nil, fmt.Errorf("%s: changes operators or threshold, for which the keys would have to be shared anew; this version changes addresses, engine and signer sets", file)
 	}
+	n.groups.mu.RLock()
+	switching := n.groups.switching
+	n.groups.mu.RUnlock()
+	if switching {
+		return nil, fmt.Errorf("the group is just changing: try again in a moment")
+	}
 	if err := n.store.Put(bucketGroup, keyStaged, text); err != nil {
 		return nil, err
 	}
@@ -207,25 +217,56 @@ func (n *Node) groupRequest() *api.Request {
 	return r
 }
 
+// switchGrace is how long a switch waits for what was said under the old
+// epoch to arrive: the links end with it.
+const switchGrace = time.Second
+
 // switchGroup puts the staged group in force once all have staged it. Having
 // heard that all have, this operator tells them once more under the old
 // epoch, so that none is left behind.
+//
+// The switch itself is no caller's: it ends the links, which wait for the
+// handlers of their messages, and those call this.
 func (n *Node) switchGroup() error {
-	_, by := n.stagedBy()
-	if len(by) < n.groups.mpc().N() {
+	n.groups.mu.Lock()
+	defer n.groups.mu.Unlock()
+	g := &n.groups
+	if g.next == nil || g.switching {
 		return nil
 	}
-	n.groups.mu.RLock()
-	next, text := n.groups.next, n.groups.text
-	n.groups.mu.RUnlock()
-	if _, err := n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}); err != nil {
-		return err
+	for _, id := range g.view.Parties {
+		if g.staged[id].Digest != g.next.Digest() {
+			return nil
+		}
 	}
-	peers, err := peersOf(next)
+	peers, err := peersOf(g.next)
 	if err != nil {
 		return err
 	}
-	err = n.store.Update(func(t *keystore.Tx) error {
+	g.switching = true
+	next, text := g.next, g.text
+	n.wg.Go(func() {
+		err := n.enterGroup(next, text, peers)
+		if err != nil && n.ctx.Err() == nil {
+			n.log.Error("group not in force", "epoch", next.Epoch, "err", err)
+		}
+		n.groups.mu.Lock()
+		n.groups.switching = false
+		n.groups.mu.Unlock()
+	})
+	return nil
+}
+
+func (n *Node) enterGroup(next *config.Group, text []byte, peers []natsnet.Peer) error {
+	if _, err := n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(switchGrace):
+	case <-n.ctx.Done():
+		return n.ctx.Err()
+	}
+	err := n.store.Update(func(t *keystore.Tx) error {
 		if err := t.Put(bucketGroup, keyCurrent, text); err != nil {
 			return err
 		}

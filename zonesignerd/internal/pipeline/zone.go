@@ -173,6 +173,7 @@ type Zone struct {
 	reread chan struct{}
 
 	readMu sync.Mutex // one reading at a time
+	holes  holes
 
 	mu        sync.Mutex
 	policy    Policy
@@ -239,6 +240,12 @@ type want struct {
 	short   time.Time // since when there are too few tuples for it; zero: never
 }
 
+// holes take defences out, so that tests can see what they are for.
+type holes struct {
+	noDerivation bool // believe a single certificate
+	noUnpromise  bool // keep the promises of sessions that never were
+}
+
 // New makes a zone and loads its last certified state. Run it afterwards.
 func New(name string, policy Policy, src Source, pub Publisher, d Deps) (*Zone, error) {
 	apex, err := dnssec.ParseName(name)
@@ -273,9 +280,6 @@ func (z *Zone) SignNow() {
 	z.mu.Lock()
 	z.asked = true
 	z.retryAt = time.Time{}
-	for _, d := range z.disputed {
-		d.retryAt = time.Time{}
-	}
 	z.mu.Unlock()
 	z.Changed()
 }
@@ -468,7 +472,7 @@ func (z *Zone) decide(now time.Time) *want {
 	keys := keysDigest(keySet)
 	v := z.newest()
 	if v != nil && !z.head.of(v, z.policy) && v.seq > z.headSeq {
-		if d := z.disputed[v.digest]; d == nil || !now.Before(d.retryAt) {
+		if d := z.disputed[v.digest]; d == nil || z.asked || !now.Before(d.retryAt) {
 			return z.wantedSince(now, &want{zone: v.zone, version: v, content: v.digest, source: v.serial, why: "change"})
 		}
 	}
