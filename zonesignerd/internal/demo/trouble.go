@@ -66,8 +66,8 @@ func (d *demo) dispute(ctx context.Context) error {
 	return nil
 }
 
-// sees waits until an operator knows who refuses what: of each operator, a
-// refusal that names www and the other side's address.
+// sees waits until an operator's zone is disputed and it knows who refuses
+// what: of each operator, a refusal that names www and the other side's address.
 func (o *operator) sees(ctx context.Context, refusers map[string]string) error {
 	return lab.Until(ctx, lab.Patience, "the refusals to be known at operator "+o.name, func() (bool, string) {
 		z, err := read[api.ZoneDetail](ctx, o, "zones", "show", zone)
@@ -81,7 +81,7 @@ func (o *operator) sees(ctx context.Context, refusers map[string]string) error {
 				found++
 			}
 		}
-		return found == len(refusers), fmt.Sprintf("state %s, refusals %+v", z.State, z.Refusals)
+		return found == len(refusers) && z.State == api.ZoneDisputed, fmt.Sprintf("state %s, refusals %+v", z.State, z.Refusals)
 	})
 }
 
@@ -109,6 +109,9 @@ func (d *demo) outage(ctx context.Context) error {
 		if err := o.ready(ctx, d.others(o)[:1]); err != nil {
 			return err
 		}
+	}
+	if err := a.status(ctx); err != nil {
+		return err
 	}
 	before, err := a.depth(ctx, b)
 	if err != nil {
@@ -203,7 +206,7 @@ func (d *demo) alone(ctx context.Context) error {
 		return err
 	}
 	d.command("a", "zonesignerd sign-now "+zone, r.err+r.out)
-	if r.status != int(api.CodeNoQuorum.Exit()) {
+	if r.status != api.CodeNoQuorum.Exit() {
 		return fmt.Errorf("sign-now at operator a, alone, ended with status %d, expected %d", r.status, api.CodeNoQuorum.Exit())
 	}
 	if err := d.unchanged(ctx, []*operator{a}); err != nil {

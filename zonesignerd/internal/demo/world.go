@@ -174,17 +174,22 @@ func (o *operator) run(ctx context.Context, args ...string) (string, error) {
 	return r.out, nil
 }
 
-// status shows the part of an operator's status that is about the zone.
+// status shows an operator's status, but for what is the same all the time.
 func (o *operator) status(ctx context.Context) error {
 	r, err := o.try(ctx, "status")
 	if err != nil {
 		return err
 	}
-	_, zones, found := strings.Cut(r.out, "\nZONE ")
-	if r.status != 0 || !found {
+	if r.status != 0 {
 		return fmt.Errorf("%s$ zonesignerd status ended with status %d: %s", o.name, r.status, r.err+r.out)
 	}
-	o.d.command(o.name, "zonesignerd status", "...\nZONE "+zones)
+	shown := []string{"..."}
+	for part := range strings.SplitSeq(r.out, "\n\n") {
+		if !strings.HasPrefix(part, "operator "+o.name) && !strings.HasPrefix(part, "KNOT") {
+			shown = append(shown, part)
+		}
+	}
+	o.d.command(o.name, "zonesignerd status", strings.Join(shown, "\n"))
 	return nil
 }
 
