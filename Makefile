@@ -39,7 +39,7 @@ fuzz: ## every fuzz target, for FUZZ_LONG seconds in all (an hour)
 
 bench: build ## the whole way beside other signers, with NAMES names (100000), and each package's own
 	@$(DEPS) test
-	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names $(NAMES)
+	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names $(NAMES) -verify
 	go test -run '^$$' -bench . -timeout 1h ./...
 
 soak: ## what takes long: many zones, at rest and at work
