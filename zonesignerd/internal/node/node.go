@@ -69,6 +69,7 @@ type Node struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
+	opened chan struct{} // closed when everything is there
 	wg     sync.WaitGroup
 
 	groups   groupState
@@ -101,7 +102,7 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	n = &Node{
 		cfg: cfg, opt: opt, log: opt.Logger, self: mpc.PartyID(cfg.Operator), started: opt.Now(),
 		zones: map[string]*zone{}, knots: map[string]*api.KnotState{}, ready: map[mpc.PartyID]bool{}, notifiers: map[string]*knot.Notifier{},
-		heavy: make(chan struct{}, 2),
+		heavy: make(chan struct{}, 2), opened: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
@@ -127,6 +128,7 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	if err = n.openZones(); err != nil {
 		return n, err
 	}
+	close(n.opened)
 	n.wg.Go(n.watchPeers)
 	n.wg.Go(n.poll)
 	n.wg.Go(n.tuples.fill)
@@ -252,6 +254,11 @@ func (n *Node) Close() {
 
 // receive takes one control message of a peer.
 func (n *Node) receive(from mpc.PartyID, raw []byte) {
+	select { // what peers say on meeting us waits until there is someone to hear it
+	case <-n.opened:
+	case <-n.ctx.Done():
+		return
+	}
 	m, err := agree.Open(n.identity, n.groups.mpc().Digest, raw)
 	if err == nil && m.From != from {
 		err = fmt.Errorf("message of operator %s came from %s", m.From, from)
@@ -378,7 +385,11 @@ func (n *Node) chooser(engine string) func([]mpc.PartyID) (mpc.SignerSet, error)
 		now := n.opt.Now()
 		var missing []mpc.PartyID
 		for _, set := range n.groups.file().Sets(engine) {
-			if !set.Contains(n.self) || n.blame.out(set, now) {
+			if !set.Contains(n.self) {
+				continue
+			}
+			if out := n.blame.out(set, now); out != nil {
+				missing = append(missing, out...)
 				continue
 			}
 			ok := true
@@ -387,88 +398,15 @@ func (n *Node) chooser(engine string) func([]mpc.PartyID) (mpc.SignerSet, error)
 					ok = false
 				} else if !n.isReady(id) {
 					ok = false
-					if !slices.Contains(missing, id) {
-						missing = append(missing, id)
-					}
+					missing = append(missing, id)
 				}
 			}
 			if ok {
 				return set, nil
 			}
 		}
-		return nil, fmt.Errorf("%w: %w", pipeline.ErrNoQuorum, &mpc.AbsentError{Parties: missing})
-	}
-}
-
-// blame remembers which operators and signer sets failed lately, so that
-// aborting is no way to burn pools for ever.
-type blame struct {
-	mu      sync.Mutex
-	parties map[mpc.PartyID]time.Time
-	sets    map[string]outage
-}
-
-type outage struct {
-	until time.Time
-	pause time.Duration
-}
-
-// note draws the consequence of a failed session: a cheat that is named is
-// left out for ten minutes; a set in which somebody cheated and the evidence
-// does not tell who, or stopped answering, rests for a time that doubles.
-func (b *blame) note(set mpc.SignerSet, err error, now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.parties == nil {
-		b.parties, b.sets = map[mpc.PartyID]time.Time{}, map[string]outage{}
-	}
-	cheat, cheated := mpc.AsCheat(err)
-	if cheated && !cheat.Disputed {
-		for _, id := range cheat.Parties {
-			b.parties[id] = now.Add(10 * time.Minute)
-		}
-		return
-	}
-	_, absent := mpc.AsAbsent(err)
-	if !cheated && !absent {
-		return
-	}
-	o := b.sets[set.String()]
-	if now.After(o.until.Add(10 * time.Minute)) {
-		o.pause = 0 // that was long ago
-	}
-	if cheated {
-		o.pause = max(30*time.Second, min(2*o.pause, 10*time.Minute))
-	} else {
-		o.pause = max(time.Second, min(2*o.pause, 5*time.Minute))
-	}
-	o.until = now.Add(o.pause)
-	b.sets[set.String()] = o
-}
-
-func (b *blame) out(set mpc.SignerSet, now time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if now.Before(b.sets[set.String()].until) {
-		return true
-	}
-	for _, id := range set {
-		if now.Before(b.parties[id]) {
-			return true
-		}
-	}
-	return false
-}
-
-// forgive ends the rest of sets that an absent operator caused; what cheated
-// stays out.
-func (b *blame) forgive(id mpc.PartyID) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for name, o := range b.sets {
-		if set, err := mpc.ParseSignerSet(name); err == nil && set.Contains(id) && o.pause < 30*time.Second {
-			delete(b.sets, name)
-		}
+		slices.Sort(missing)
+		return nil, fmt.Errorf("%w: %w", pipeline.ErrNoQuorum, &mpc.AbsentError{Parties: slices.Compact(missing)})
 	}
 }
 

@@ -68,8 +68,12 @@ func (z *Zone) missed(now time.Time) (cert *Certificate, from []mpc.PartyID) {
 	self := z.d.Identity.Self()
 	certified := false
 	for c, by := range z.certs {
-		// Its own certificate may be what is missing to the quorum.
-		if by[self] != nil || len(by)+1 < z.quorum() {
+		if z.candidate != nil && z.candidate.Cert == c {
+			continue // it is here
+		}
+		// Its own certificate may be what is missing to the quorum. It is not
+		// when it is among them: an older state was put back here since.
+		if own := by[self] != nil; len(by) < z.quorum() && (own || len(by)+1 < z.quorum()) {
 			continue
 		}
 		enough := len(by) >= z.quorum()
@@ -79,7 +83,7 @@ func (z *Zone) missed(now time.Time) (cert *Certificate, from []mpc.PartyID) {
 		}
 		var holders []mpc.PartyID
 		for id := range by {
-			if z.d.Ready(id) && !now.Before(z.fetches[id].until) {
+			if id != self && z.d.Ready(id) && !now.Before(z.fetches[id].until) {
 				holders = append(holders, id)
 			}
 		}
@@ -276,7 +280,7 @@ func (z *Zone) rederive(s *Signed) error {
 	case body.Time < lastT || int64(body.Time) > now.Unix()+int64(z.d.ClockBound/time.Second):
 		return errors.New("its time is not between that of the last signed zone and now")
 	}
-	if z.promised(body) {
+	if z.holes.noDerivation || z.promised(body) {
 		return nil // it was accepted here when it was proposed
 	}
 	if content == nil && head != nil && head.Content == s.Content {

@@ -437,6 +437,9 @@ func (z *Zone) promised(body *Proposal) bool {
 // cannot come to be. Without that, proposals that are given up would use up
 // serials until none follows from the policy.
 func (z *Zone) unpromise(body *Proposal) {
+	if z.holes.noUnpromise {
+		return
+	}
 	if err := z.d.Store.Delete(promiseKey(z.name, body.Serial)); err != nil {
 		z.log.Error("promise not taken back", "serial", body.Serial, "err", err)
 	}

@@ -1,0 +1,89 @@
+package node
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"zonesigner/mpc"
+)
+
+// blame remembers which operators and signer sets failed lately, so that
+// aborting is no way to burn pools for ever.
+type blame struct {
+	mu      sync.Mutex
+	parties map[mpc.PartyID]outage
+	sets    map[string]outage
+}
+
+// outage is a time of rest; a failure soon after it makes the next one twice
+// as long.
+type outage struct {
+	until time.Time
+	pause time.Duration
+	cheat bool
+}
+
+func (o outage) longer(now time.Time, least, most time.Duration) outage {
+	if now.After(o.until.Add(10 * time.Minute)) {
+		o.pause = 0 // that was long ago
+	}
+	o.pause = max(least, min(2*o.pause, most))
+	o.until = now.Add(o.pause)
+	return o
+}
+
+// note draws the consequence of a failed session. A cheat that is named is
+// left out for ten minutes; one that stopped answering, for a time that
+// doubles; and so rests a set in which somebody cheated and the evidence does
+// not tell who.
+func (b *blame) note(set mpc.SignerSet, err error, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.parties == nil {
+		b.parties, b.sets = map[mpc.PartyID]outage{}, map[string]outage{}
+	}
+	if cheat, ok := mpc.AsCheat(err); ok {
+		if cheat.Disputed {
+			b.sets[set.String()] = b.sets[set.String()].longer(now, 30*time.Second, 10*time.Minute)
+			return
+		}
+		for _, id := range cheat.Parties {
+			b.parties[id] = outage{now.Add(10 * time.Minute), 10 * time.Minute, true}
+		}
+		return
+	}
+	if absent, ok := mpc.AsAbsent(err); ok {
+		for _, id := range absent.Parties {
+			if !b.parties[id].cheat || now.After(b.parties[id].until) {
+				b.parties[id] = b.parties[id].longer(now, time.Second, 5*time.Minute)
+			}
+		}
+	}
+}
+
+// out names the operators for whom a set rests; nil: it does not.
+func (b *blame) out(set mpc.SignerSet, now time.Time) []mpc.PartyID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Before(b.sets[set.String()].until) {
+		return set
+	}
+	var out []mpc.PartyID
+	for _, id := range set {
+		if now.Before(b.parties[id].until) {
+			out = append(out, id)
+		}
+	}
+	return slices.Clip(out)
+}
+
+// forgive ends the rest of an operator that was away and is back. One that
+// cheated stays out, and one that is away time and again.
+func (b *blame) forgive(id mpc.PartyID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o := b.parties[id]; !o.cheat && o.pause < 30*time.Second {
+		delete(b.parties, id)
+	}
+}

@@ -1,0 +1,65 @@
+package node
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"zonesigner/mpc"
+)
+
+func TestBlame(t *testing.T) {
+	abc, ab, ac := mpc.NewSignerSet("a", "b", "c"), mpc.NewSignerSet("a", "b"), mpc.NewSignerSet("a", "c")
+	now := time.Unix(1e9, 0)
+	var b blame
+	b.note(abc, errors.New("a bug of ours"), now)
+	if b.out(abc, now) != nil {
+		t.Error("a bug of ours is nobody's fault")
+	}
+
+	absent := &mpc.AbsentError{Parties: []mpc.PartyID{"c"}}
+	b.note(abc, absent, now)
+	if got := b.out(abc, now); !slices.Equal(got, []mpc.PartyID{"c"}) {
+		t.Errorf("out for %v, expected c", got)
+	}
+	if b.out(ab, now) != nil || b.out(ac, now) == nil {
+		t.Error("c alone is to be left out, of every set")
+	}
+	if b.out(abc, now.Add(time.Second)) != nil {
+		t.Error("c is left out for more than a second the first time")
+	}
+	b.forgive("c")
+	if b.out(abc, now) != nil {
+		t.Error("c is back and still left out")
+	}
+
+	// Stalling again and again, and coming back each time, does not help.
+	spent := 0
+	for at := now; at.Before(now.Add(time.Hour)); at = at.Add(time.Second) {
+		if b.out(abc, at) == nil {
+			spent++
+			b.note(abc, absent, at)
+			if spent > 6 {
+				b.forgive("c")
+			}
+		}
+	}
+	if spent > 30 {
+		t.Errorf("in an hour %d sessions were lost to an operator that stalls", spent)
+	}
+
+	b = blame{}
+	b.note(abc, &mpc.CheatError{Parties: []mpc.PartyID{"b"}}, now)
+	b.forgive("b")
+	b.note(abc, &mpc.AbsentError{Parties: []mpc.PartyID{"b"}}, now)
+	if b.out(ab, now.Add(9*time.Minute)) == nil || b.out(ac, now) != nil || b.out(ab, now.Add(11*time.Minute)) != nil {
+		t.Error("b cheated: it alone is to be left out for ten minutes")
+	}
+
+	b = blame{}
+	b.note(abc, &mpc.CheatError{Parties: []mpc.PartyID{"b", "c"}, Disputed: true}, now)
+	if b.out(abc, now.Add(29*time.Second)) == nil || b.out(ab, now) != nil {
+		t.Error("the set in dispute is to rest, and no other")
+	}
+}
