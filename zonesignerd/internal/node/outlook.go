@@ -140,6 +140,9 @@ func (n *Node) coveredWithout(id mpc.PartyID, k keystore.KeyRecord, sets []mpc.S
 // its content breaks, and pools too small for max-outage even when full.
 func (n *Node) warnings(z zoneNow) []string {
 	var out []string
+	if live := n.zone(z.status.Zone); live != nil && live.isEdited() {
+		out = append(out, "a transaction is open on the hidden knot: somebody is editing the zone, or left it open; end it with `knotc zone-commit` or `zone-abort`")
+	}
 	if z.status.Source != 0 || z.status.SOAExpire != 0 {
 		for _, f := range faultsOf(z.policy.CheckZone(z.status.SOAExpire, z.status.MaxTTL)) {
 			out = append(out, f)

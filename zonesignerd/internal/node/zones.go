@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"zonesigner/dnssec"
@@ -36,11 +37,13 @@ type zone struct {
 	text   []byte
 	policy *config.Policy
 	source knot.Source
+	reader *reader
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	mu   sync.Mutex
-	seen knot.Version // of the last poll
+	mu      sync.Mutex
+	seen    knot.Version // of the last poll
+	editing bool         // a transaction is open on the hidden Knot
 }
 
 func (z *zone) stop() {
@@ -81,8 +84,8 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 		publisher = &filePublisher{path: p.Publish.File}
 	}
 	engine := n.engineOf(p)
-	z := &zone{text: text, policy: p, source: source}
-	z.Zone, err = pipeline.New(p.Zone, policyOf(p), reader{source, p.Zone}, publisher, pipeline.Deps{
+	z := &zone{text: text, policy: p, source: source, reader: &reader{source: source, zone: p.Zone}}
+	z.Zone, err = pipeline.New(p.Zone, policyOf(p), z.reader, publisher, pipeline.Deps{
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
 		Signer: n.signer, Pools: n.tuples, Store: zoneStore{n.store}, Dir: n.stateDir(),
 		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(engine),
@@ -229,11 +232,16 @@ func (h zoneProposals) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.An
 	}
 }
 
-// tolerates is the content quorum t+1: the refusal of a content by an
-// operator that is not in the signer set does not stop the others.
+// tolerates says which refusals by an operator that is not in the signer set
+// do not stop the others: that it cannot read its source, which is to be
+// absent and nothing more, and with content quorum t+1 that its content is
+// another.
 func (n *Node) tolerates(p *agree.Proposal, _ mpc.PartyID, a *agree.Answer) bool {
 	z := n.zone(p.Subject)
-	return p.Kind == pipeline.KindZone && z != nil && z.policy.ContentQuorum == "t+1" && a.Code == "content"
+	if p.Kind != pipeline.KindZone || z == nil {
+		return false
+	}
+	return a.Code == pipeline.CodeSource || a.Code == "content" && z.policy.ContentQuorum == "t+1"
 }
 
 // poll asks the sources for changes and the public Knot for what it serves,
@@ -262,24 +270,28 @@ func (n *Node) pollOnce() {
 			public = append(public, z)
 		}
 	}
-	for name, st := range n.knotStatus("hidden", n.hidden, hidden) {
-		z := n.zone(name)
-		if v, err := knot.StatusVersion(st); z != nil && z.policy.Source.Type == "knot" {
-			z.polled(v, err)
+	held, err := n.knotStatus("hidden", n.hidden, hidden)
+	for _, z := range hidden {
+		if err != nil {
+			z.polled(knot.Version{}, err)
+			continue
 		}
+		st := held[z.Name()]
+		st.Zone = z.Name()
+		z.polled(knot.StatusVersion(st))
+		z.edited(st.TransactionOpen)
 	}
 	for _, z := range zones {
 		if z.policy.Source.Type != "knot" {
-			v, err := z.source.Poll(n.ctx)
-			z.polled(v, err)
+			z.polled(z.source.Poll(n.ctx))
 		}
 	}
 	given := make([]*dnssec.SignedZone, len(public))
 	for i, z := range public {
 		given[i] = z.Published()
 	}
-	served := n.knotStatus("public", n.public, public)
-	if served == nil {
+	served, err := n.knotStatus("public", n.public, public)
+	if err != nil {
 		return
 	}
 	for i, z := range public {
@@ -288,23 +300,40 @@ func (n *Node) pollOnce() {
 	}
 }
 
-// polled wakes the zone when its source holds another version; an error wakes
-// it too, so that the reading says what is wrong.
+// polled has the zone read when its source holds another version, or could not
+// be read the last time.
 func (z *zone) polled(v knot.Version, err error) {
+	z.Source(err)
+	if err != nil {
+		return
+	}
 	z.mu.Lock()
-	changed := err != nil || v != z.seen
+	changed := v != z.seen
 	z.seen = v
 	z.mu.Unlock()
-	if changed {
+	if changed || z.reader.failed.Load() {
 		z.Changed()
 	}
 }
 
+// edited notes whether a transaction is open on the hidden Knot. It may be the
+// owner's edit: it is reported, not touched.
+func (z *zone) edited(open bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.editing = open
+}
+
+func (z *zone) isEdited() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.editing
+}
+
 // knotStatus lists the zones of one Knot, and notes whether its socket works.
-// It returns nil when it does not.
-func (n *Node) knotStatus(role string, ctl *knot.Control, for_ []*zone) map[string]knot.Status {
+func (n *Node) knotStatus(role string, ctl *knot.Control, for_ []*zone) (map[string]knot.Status, error) {
 	if len(for_) == 0 {
-		return nil
+		return nil, nil
 	}
 	list, err := ctl.Zones(n.ctx)
 	n.mu.Lock()
@@ -324,7 +353,7 @@ func (n *Node) knotStatus(role string, ctl *knot.Control, for_ []*zone) map[stri
 		if was && n.ctx.Err() == nil {
 			n.log.Warn("knot does not answer", "role", role, "err", err)
 		}
-		return nil
+		return nil, err
 	}
 	if !was {
 		if v, err := ctl.Version(n.ctx); err == nil && v != version {
@@ -339,11 +368,11 @@ func (n *Node) knotStatus(role string, ctl *knot.Control, for_ []*zone) map[stri
 	for _, st := range list {
 		out[dotted(st.Zone)] = st
 	}
-	return out
+	return out, nil
 }
 
-// knotIsBack looks for transactions that a crash of ours left open. The
-// hidden Knot's may be the owner's edit: it is reported, not touched.
+// knotIsBack looks for transactions that a crash of ours left open on the
+// public Knot.
 func (n *Node) knotIsBack(role string, zones []*zone) {
 	for _, z := range zones {
 		if role == "public" {
@@ -369,10 +398,12 @@ func dotted(name string) string {
 type reader struct {
 	source knot.Source
 	zone   string
+	failed atomic.Bool // the last time the source brought nothing
 }
 
-func (r reader) Read(ctx context.Context) (*dnssec.Zone, error) {
+func (r *reader) Read(ctx context.Context) (*dnssec.Zone, error) {
 	c, err := r.source.Read(ctx)
+	r.failed.Store(err != nil)
 	if err != nil {
 		return nil, err
 	}

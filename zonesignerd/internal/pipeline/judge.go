@@ -168,7 +168,8 @@ func (z *Zone) knewBefore(base agree.Digest) bool {
 // judgeContent finds the proposed content among what this operator read
 // itself: versions newer than the one that the head signs, or, for a refresh,
 // the head's own. An operator that does not have it looks at once, and
-// refuses only if it still differs after a settling time.
+// refuses only if it still differs after a settling time. One that cannot read
+// its source has nothing against the content, and says so.
 func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Proposal, head *Signed, provisional func(agree.Verdict, string)) (*dnssec.Zone, *version, *agree.Answer) {
 	if body.Refresh {
 		if head == nil || head.Content != body.Content {
@@ -178,10 +179,12 @@ func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Pro
 		return head.Zone.Content(), nil, nil
 	}
 	deadline := z.d.Now().Add(z.d.Settle)
+	var unread error
 	for first := true; ; first = false {
 		z.mu.Lock()
 		v := z.find(body.Content, body.Source)
 		newest, headSeq := z.newest(), z.headSeq
+		away := unread != nil && z.problems["source"] != "" // for longer than a moment
 		z.mu.Unlock()
 		if v != nil {
 			if v.seq <= headSeq && head != nil {
@@ -191,14 +194,14 @@ func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Pro
 			}
 			return v.zone, v, nil
 		}
-		if z.d.Now().After(deadline) {
-			return nil, nil, z.differs(ctx, proposer, body, newest)
+		if away || z.d.Now().After(deadline) {
+			return nil, nil, z.differs(ctx, proposer, body, newest, unread)
 		}
 		if first {
 			provisional(agree.Behind, fmt.Sprintf("looking for serial %d", body.Source))
 		}
-		if err := z.read(ctx); err != nil {
-			z.problem("read", err)
+		if unread = z.read(ctx); unread != nil {
+			z.problem("read", unread)
 		}
 		z.mu.Lock()
 		news := z.newest() != newest
@@ -213,15 +216,19 @@ func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Pro
 	}
 }
 
-// differs says what is different once the settling time is over.
-func (z *Zone) differs(ctx context.Context, proposer mpc.PartyID, body *Proposal, ours *version) *agree.Answer {
-	if ours == nil {
-		a := refuse("content", "this operator has no content for the zone yet")
-		return &a
-	}
-	if serialLess(body.Source, ours.serial) {
+// differs says what is different once the settling time is over; unread is why
+// the source could not be read, or nil.
+func (z *Zone) differs(ctx context.Context, proposer mpc.PartyID, body *Proposal, ours *version, unread error) *agree.Answer {
+	switch {
+	case ours != nil && serialLess(body.Source, ours.serial):
 		return &agree.Answer{Verdict: agree.Superseded, Code: "superseded",
 			Reason: fmt.Sprintf("serial %d is held here", ours.serial)}
+	case unread != nil:
+		a := refuse(CodeSource, "this operator cannot read its source: %v", unread)
+		return &a
+	case ours == nil:
+		a := refuse("content", "this operator has no content for the zone yet")
+		return &a
 	}
 	differences := z.explain(ctx, proposer, body.Content, ours.zone)
 	what := "the content"
@@ -348,9 +355,9 @@ func (z *Zone) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
 	if !body.Refresh && from != z.d.Identity.Self() && slices.Contains([]string{"content", "manifest", "plan"}, a.Code) {
 		z.object(objection{from, body.Content, a.Reason})
 	}
-	if a.Code == "content" && !body.Refresh {
+	if (a.Code == "content" || a.Code == CodeSource) && !body.Refresh {
 		switch {
-		case z.policy.TPlus1:
+		case z.policy.TPlus1, a.Code == CodeSource:
 			z.dissent[from] = body.Content
 		case z.find(body.Content, body.Source) != nil: // of others' contents there is no end
 			z.dispute(body.Content, z.d.Now())

@@ -8,6 +8,11 @@ import (
 // KindZone is the kind of proposal that signs one version of a zone.
 const KindZone agree.Kind = "zone"
 
+// CodeSource is the code of a refusal by an operator that cannot read its
+// source: it says nothing for or against the content, and the others sign
+// without it as if it were away.
+const CodeSource = "source"
+
 // The messages about zones that are not proposals.
 const (
 	TypeCertificate agree.Type = "certificate"

@@ -349,8 +349,9 @@ func (z *Zone) Turn(m *agree.Message) error {
 	return nil
 }
 
-// dissenters are the operators that refused this content, where the policy
-// lets t+1 of the others sign it.
+// dissenters are the operators without which this content is to be signed:
+// they cannot read their source, or they refused it and the policy lets t+1 of
+// the others sign it.
 func (z *Zone) dissenters(content agree.Digest) []mpc.PartyID {
 	z.mu.Lock()
 	defer z.mu.Unlock()

@@ -227,6 +227,8 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 	v := z.newest()
 	unequal, peer, blocked := z.explainPolicies()
 	switch {
+	case z.problems["source"] != "":
+		return StateFailed, "its source: " + z.problems["source"], self
 	case z.problems["read"] != "":
 		return StateFailed, "its source: " + z.problems["read"], self
 	case z.problems["publish"] != "":

@@ -196,7 +196,7 @@ type Zone struct {
 	plans     map[agree.Digest]*planned
 	asked     bool // an operator asked to sign now
 	disputed  map[agree.Digest]*dispute
-	dissent   map[mpc.PartyID]agree.Digest // content quorum t+1: who refused which content
+	dissent   map[mpc.PartyID]agree.Digest // who is left out of signing which content: it cannot tell, or content quorum is t+1 and it refused
 	refusals  map[mpc.PartyID]Refusal      // the last of each, for people
 	against   []objection
 	listings  map[listKey]chan *Listed
@@ -270,6 +270,16 @@ func (z *Zone) Name() string { return z.name }
 
 // Changed tells the zone that its source may have changed.
 func (z *Zone) Changed() { poke(z.reread) }
+
+// Source tells the zone that its source cannot be asked for changes, and why,
+// or, with nil, that it can be.
+func (z *Zone) Source(err error) {
+	if err != nil {
+		z.problem("source", err)
+	} else {
+		z.solved("source")
+	}
+}
 
 // Wake makes the zone look at what is to be done.
 func (z *Zone) Wake() { poke(z.wake) }
