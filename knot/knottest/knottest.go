@@ -212,6 +212,15 @@ func (s *Server) AddZone(z Zone) {
 	s.waitFor("zone "+z.Name, func(st knot.Status) bool { return st.Exists }, z.Name)
 }
 
+// RemoveZone takes a zone from Knot's configuration.
+func (s *Server) RemoveZone(name string) {
+	s.t.Helper()
+	s.cfg.Zones = slices.DeleteFunc(s.cfg.Zones, func(z Zone) bool { return z.Name == name })
+	s.writeConfig()
+	s.Command("reload", "")
+	s.waitFor("zone "+name+" to go", func(st knot.Status) bool { return !st.Exists }, name)
+}
+
 // WriteZone writes a hidden zone's file; Reload has Knot read it.
 func (s *Server) WriteZone(name, text string) {
 	s.t.Helper()

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -288,10 +289,22 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// ports counts through the ports below those that the system gives out by
+// itself, from a place of this process's own: an operator that is down keeps
+// its address.
+var ports atomic.Uint32
+
+func init() { ports.Store(uint32(os.Getpid()) * 37) }
+
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+ports.Add(1)%22000))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
