@@ -167,7 +167,7 @@ func (k testKey) writeBIND(t testing.TB, dir string, zone Name) string {
 }
 
 // hostZone is a zone of n hosts with addresses, and some with MX, TXT and a
-// wildcard below; tldZone has n delegations, some with DS, some with glue.
+// wildcard below.
 func hostZone(n int) string {
 	var b strings.Builder
 	genZoneHead(&b)
@@ -183,23 +183,6 @@ func hostZone(n int) string {
 		}
 		if i%1000 == 0 {
 			fmt.Fprintf(&b, "*.%s IN A 198.51.100.7\n", name)
-		}
-	}
-	return b.String()
-}
-
-func tldZone(n int) string {
-	var b strings.Builder
-	genZoneHead(&b)
-	for i := range n {
-		x := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, i)))
-		name := fmt.Sprintf("n%d-%s", i, x[:6])
-		fmt.Fprintf(&b, "%s IN NS ns1.p%d.dns.example.\n%s IN NS ns2.p%d.dns.example.\n", name, i%97, name, i%89)
-		if i%10 < 3 {
-			fmt.Fprintf(&b, "%s IN DS %d 13 2 %s\n", name, i&0xffff, x)
-		}
-		if i%10 == 9 {
-			fmt.Fprintf(&b, "%s IN NS ns.%s.example.test.\nns.%s IN A 203.0.113.%d\n", name, name, name, i&255)
 		}
 	}
 	return b.String()

@@ -150,7 +150,7 @@ func appendRDataText(dst []byte, typ uint16, text string) ([]byte, error) {
 		}
 	case dns.TypeMX:
 		pref, host, ok := strings.Cut(text, " ")
-		if n, err := strconv.ParseUint(pref, 10, 16); ok && err == nil && isToken(host) && strings.IndexAny(host, `;("\`) < 0 {
+		if n, err := strconv.ParseUint(pref, 10, 16); ok && err == nil && isToken(host) && !strings.ContainsAny(host, `;("\`) {
 			return appendNameText(append(dst, byte(n>>8), byte(n)), host)
 		}
 	case dns.TypeTXT:

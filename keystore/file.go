@@ -81,8 +81,7 @@ func openChecked(path string) (db *bolt.DB, file *os.File, err error) {
 		return err
 	})
 	if err != nil {
-		release(file)
-		return nil, nil, err
+		return nil, nil, errors.Join(err, release(file))
 	}
 	return db, file, nil
 }

@@ -217,9 +217,9 @@ func TestRestoredDisk(t *testing.T) {
 	}
 
 	t.Run("same boot", func(t *testing.T) {
-		e, th, g := setup(t)
+		e, _, g := setup(t)
 		gone(t, e, e.open(t), g)
-		e, th, _ = setup(t)
+		e, th, _ := setup(t)
 		// The defence is the mark outside the store: put that back as well.
 		must(t, os.WriteFile(filepath.Join(e.opt.RunDir, runMarkName), th.mark, 0o600))
 		revived(t, e.open(t))

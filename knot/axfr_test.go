@@ -376,7 +376,7 @@ func TestTSIG(t *testing.T) {
 	if k.Name != "transfer.key." || k.Algorithm != dns.HmacSHA256 {
 		t.Fatalf("%+v", k)
 	}
-	for _, s := range []string{fmt.Sprint(*k), fmt.Sprintf("%v %+v %#v", k, *k, *k), fmt.Sprintf("%s", k)} {
+	for _, s := range []string{fmt.Sprint(*k), fmt.Sprintf("%v %+v %#v", k, *k, *k), k.String()} {
 		if strings.Contains(s, secret) {
 			t.Errorf("the secret is printed: %s", s)
 		}

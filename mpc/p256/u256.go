@@ -36,15 +36,6 @@ func (x u256) less(y u256) uint64 {
 	return borrow
 }
 
-// minus returns x - y for y ≤ x.
-func (x u256) minus(y u256) u256 {
-	t0, b := bits.Sub64(x.l0, y.l0, 0)
-	t1, b := bits.Sub64(x.l1, y.l1, b)
-	t2, b := bits.Sub64(x.l2, y.l2, b)
-	t3, _ := bits.Sub64(x.l3, y.l3, b)
-	return u256{t0, t1, t2, t3}
-}
-
 // isZero returns 1 if x = 0 and 0 otherwise.
 func (x u256) isZero() uint64 {
 	v := x.l0 | x.l1 | x.l2 | x.l3

@@ -36,7 +36,6 @@ type marks struct {
 	fresh map[mpc.PartyID]keystore.PeerMark // not yet durable
 	own   []byte                            // newest statement of ours
 	held  map[mpc.PartyID]uint64            // what others hold of ours, in this life
-	why   string
 }
 
 const (

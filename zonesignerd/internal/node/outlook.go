@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -140,13 +141,8 @@ func (n *Node) coveredWithout(id mpc.PartyID, k keystore.KeyRecord, sets []mpc.S
 // its content breaks, and pools too small for max-outage even when full.
 func (n *Node) warnings(z zoneNow) []string {
 	var out []string
-	if live := n.zone(z.status.Zone); live != nil && live.isEdited() {
-		out = append(out, "a transaction is open on the hidden knot: somebody is editing the zone, or left it open; end it with `knotc zone-commit` or `zone-abort`")
-	}
 	if z.status.Source != 0 || z.status.SOAExpire != 0 {
-		for _, f := range faultsOf(z.policy.CheckZone(z.status.SOAExpire, z.status.MaxTTL)) {
-			out = append(out, f)
-		}
+		out = append(out, faultsOf(z.policy.CheckZone(z.status.SOAExpire, z.status.MaxTTL))...)
 	}
 	if l, ok := loadOf(z.policy, z.status, roleZSK); ok && z.policy.MaxOutage > 0 {
 		cycles := float64(time.Duration(z.policy.MaxOutage)) / float64(l.cycle)
@@ -163,8 +159,8 @@ func faultsOf(err error) []string {
 	if err == nil {
 		return nil
 	}
-	faults, ok := err.(config.Faults)
-	if !ok {
+	var faults config.Faults
+	if !errors.As(err, &faults) {
 		return []string{err.Error()}
 	}
 	var out []string
