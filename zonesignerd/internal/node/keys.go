@@ -91,7 +91,9 @@ type keyring struct {
 	kick chan struct{}
 
 	mu       sync.Mutex
-	records  map[string]keystore.KeyRecord // without secrets
+	records  map[string]keystore.KeyRecord // without secrets; entered with put
+	byAsk    map[agree.Digest][]string     // ids of the keys that a request made
+	byZone   map[string][]string
 	shares   map[mpc.KeyID]*ecdsa.KeyShare
 	own      map[agree.Digest]*ask
 	others   map[agree.Digest]*ask // what peers asked for, for people to see
@@ -114,6 +116,7 @@ func (n *Node) openKeys() error {
 	k := &n.keys
 	k.n, k.kick = n, make(chan struct{}, 1)
 	k.records, k.shares = map[string]keystore.KeyRecord{}, map[mpc.KeyID]*ecdsa.KeyShare{}
+	k.byAsk, k.byZone = map[agree.Digest][]string{}, map[string][]string{}
 	k.own, k.asked = map[agree.Digest]*ask{}, map[agree.Digest]map[mpc.PartyID]bool{}
 	k.others = map[agree.Digest]*ask{}
 	k.confirms, k.running = map[string]map[mpc.PartyID]bool{}, map[agree.Digest]string{}
@@ -123,7 +126,7 @@ func (n *Node) openKeys() error {
 		return err
 	}
 	for _, r := range records {
-		k.records[r.ID] = r
+		k.put(r)
 	}
 	entries, err := n.store.List(bucketAsks, "")
 	if err != nil {
@@ -146,6 +149,18 @@ func (n *Node) openKeys() error {
 	return err
 }
 
+// put enters a key, or its new form; k.mu is held, but at the start.
+func (k *keyring) put(r keystore.KeyRecord) {
+	if _, known := k.records[r.ID]; !known {
+		if d, ok := askOf(r); ok {
+			k.byAsk[d] = append(k.byAsk[d], r.ID)
+		}
+		k.byZone[r.Zone] = append(k.byZone[r.Zone], r.ID)
+		slices.Sort(k.byZone[r.Zone])
+	}
+	k.records[r.ID] = r
+}
+
 // share returns this operator's share of a key for the signer.
 func (k *keyring) share(id mpc.KeyID) (*ecdsa.KeyShare, error) {
 	k.mu.Lock()
@@ -165,13 +180,18 @@ func (k *keyring) share(id mpc.KeyID) (*ecdsa.KeyShare, error) {
 	return s, nil
 }
 
+// inUse reports whether a key is in use or will be.
+func inUse(r keystore.KeyRecord) bool {
+	return r.Meta[metaPending] == "" && r.State != keystore.Removed
+}
+
 // all lists the keys that are in use or will be, sorted by id.
 func (k *keyring) all() []keystore.KeyRecord {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var out []keystore.KeyRecord
 	for _, r := range k.records {
-		if r.Meta[metaPending] == "" && r.State != keystore.Removed {
+		if inUse(r) {
 			out = append(out, r)
 		}
 	}
@@ -186,11 +206,13 @@ func (k *keyring) find(id string) (keystore.KeyRecord, bool) {
 	return r, ok && r.Meta[metaPending] == ""
 }
 
-// zone returns the zone's key set for planning.
+// zone returns the zone's key set for planning, sorted by id.
 func (k *keyring) zone(name string) []dnssec.Key {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	var out []dnssec.Key
-	for _, r := range k.all() {
-		if r.Zone == name {
+	for _, id := range k.byZone[name] {
+		if r := k.records[id]; inUse(r) {
 			out = append(out, dnssecKey(r))
 		}
 	}
@@ -381,8 +403,8 @@ func (k *keyring) lacking(a *ask) string {
 // keyFor finds the key that a request made for a role and that all operators
 // hold. k.mu is held.
 func (k *keyring) keyFor(d agree.Digest, role string) (keystore.KeyRecord, bool) {
-	for _, r := range k.records {
-		if have, ok := askOf(r); ok && have == d && r.Role == role && (r.Meta[metaPending] == "" || k.heldByAll(r)) {
+	for _, id := range k.byAsk[d] {
+		if r := k.records[id]; r.Role == role && (r.Meta[metaPending] == "" || k.heldByAll(r)) {
 			return r, true
 		}
 	}
@@ -396,8 +418,8 @@ const mostPending = 8
 // pending counts them; k.mu is held.
 func (k *keyring) pending(d agree.Digest, role string) int {
 	n := 0
-	for _, r := range k.records {
-		if have, ok := askOf(r); ok && have == d && r.Role == role && r.Meta[metaPending] != "" {
+	for _, id := range k.byAsk[d] {
+		if r := k.records[id]; r.Role == role && r.Meta[metaPending] != "" {
 			n++
 		}
 	}
@@ -470,7 +492,7 @@ func (k *keyring) session(ctx context.Context, agreed *agree.Agreed, a *ask, rol
 	}
 	r.Secret = nil
 	k.mu.Lock()
-	k.records[r.ID] = r
+	k.put(r)
 	k.mu.Unlock()
 	k.n.log.Info("key generated", "zone", a.Zone, "role", role, "key", r.ID, "tag", dnssecKey(r).KeyTag())
 	_, err = k.n.say(typeMade, made{Ask: a.Digest, Role: role, Key: r.ID})
@@ -521,7 +543,7 @@ func (k *keyring) activate() {
 	}
 	k.mu.Lock()
 	for _, r := range ready {
-		k.records[r.ID] = r
+		k.put(r)
 		if d, ok := askOf(r); ok {
 			delete(k.retryAt, wantedKey{d, r.Role})
 			delete(k.failed, d)
