@@ -5,6 +5,8 @@ export GOTOOLCHAIN := auto
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.0
 DEPS     := testdata/scripts/deps.sh
+# A version in the program, unless git refuses to look at this tree.
+VCS      := $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
 # Seconds of fuzzing in all, within `make test` and on its own.
 FUZZ_SHORT ?= 90
@@ -18,11 +20,11 @@ help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the program, to bin/zonesignerd
-	go build -o bin/ ./zonesignerd
+	go build $(VCS) -o bin/ ./zonesignerd
 
 demo: build ## three operators on this machine, from nothing to a signed zone, a dispute and an outage (KEEP=1: all runs on)
 	@$(DEPS) demo
-	@go build -o bin/ ./zonesignerd/internal/demo
+	@go build $(VCS) -o bin/ ./zonesignerd/internal/demo
 	@bin/demo -bin bin/zonesignerd $(if $(KEEP),-keep)
 
 test: vet fmt ## everything that must hold, in some minutes: vet, gofmt, a little fuzzing, all tests

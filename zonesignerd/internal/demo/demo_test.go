@@ -26,7 +26,7 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	daemonBinary = filepath.Join(dir, "zonesignerd")
-	if out, err := exec.Command("go", "build", "-o", daemonBinary, "zonesigner/zonesignerd").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", daemonBinary, "zonesigner/zonesignerd").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		return 1
 	}
