@@ -96,6 +96,15 @@ func (e *RefusedError) Code(code string) (Refusal, bool) {
 	return Refusal{}, false
 }
 
+// Peers are the operators that refuse.
+func (e *RefusedError) Peers() []mpc.PartyID {
+	ids := make([]mpc.PartyID, len(e.By))
+	for i, r := range e.By {
+		ids[i] = r.Peer
+	}
+	return ids
+}
+
 // All reports whether all refusals have the code.
 func (e *RefusedError) All(code string) bool {
 	return !slices.ContainsFunc(e.By, func(r Refusal) bool { return r.Code != code })
@@ -109,10 +118,10 @@ type Config struct {
 	Ready    func(mpc.PartyID) bool // whether a peer answers at all
 	// Timeout bounds the waiting for answers while their senders are ready.
 	Timeout time.Duration
-	// Tolerates reports whether a refusal by an operator that is not a
-	// member leaves the proposal standing (content quorum t+1).
-	Tolerates func(p *Proposal, from mpc.PartyID, a *Answer) bool
-	Logger    *slog.Logger
+	// Stops reports whether a final answer other than acceptance, by an
+	// operator that is not a member, stops the proposal. Without it none does.
+	Stops  func(p *Proposal, from mpc.PartyID, a *Answer) bool
+	Logger *slog.Logger
 }
 
 // Agreement runs the exchange for all kinds. It is safe for concurrent use.
@@ -284,6 +293,10 @@ func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
 		ans := h.Judge(ctx, id, p, func(v Verdict, reason string) {
 			a.reply(id, Answer{Verdict: v, Reason: reason})
 		})
+		if ans.Verdict == Accept && ctx.Err() != nil { // the others have given up by now
+			h.Abandon(id, p, ctx.Err())
+			ans = Answer{Verdict: Refuse, Code: "late", Reason: "the plan took too long here"}
+		}
 		accepted := ans.Verdict == Accept
 		if accepted {
 			ans.Nonce = fresh()
@@ -387,7 +400,7 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 		case ans != nil && ans.Verdict == Accept:
 			nonces[id] = ans.Nonce
 		case ans != nil && ans.final():
-			if !member && a.cfg.Tolerates != nil && a.cfg.Tolerates(r.proposal, id, ans) {
+			if !member && (a.cfg.Stops == nil || !a.cfg.Stops(r.proposal, id, ans)) {
 				continue
 			}
 			w.refusals = append(w.refusals, Refusal{Peer: id, Answer: *ans})
@@ -402,6 +415,10 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 			gone = append(gone, id)
 			w.missing = append(w.missing, id)
 		}
+	}
+	if ans := r.answers[r.proposal.Proposer]; ans == nil && !grace {
+		w.err = &mpc.AbsentError{Parties: []mpc.PartyID{r.proposal.Proposer}, Round: "agreement"}
+		return w // it proposes and does not stand by it
 	}
 	switch {
 	case waiting && (grace || len(w.refusals) == 0), othersWaiting:

@@ -128,6 +128,9 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	if err = n.openZones(); err != nil {
 		return n, err
 	}
+	if err = n.openStaged(); err != nil {
+		return n, err
+	}
 	close(n.opened)
 	n.wg.Go(n.watchPeers)
 	n.wg.Go(n.poll)
@@ -201,7 +204,7 @@ func (n *Node) connect() error {
 	n.agreement = agree.New(agree.Config{
 		Identity: n.identity, Group: n.groups.mpc, Send: n.transport.Send, Ready: n.isReady,
 		// Long enough for an answer after the settling time.
-		Timeout: time.Duration(max(4*n.cfg.Sessions.Timeout, 2*n.cfg.Sessions.Settle)), Tolerates: n.tolerates, Logger: n.log,
+		Timeout: time.Duration(max(4*n.cfg.Sessions.Timeout, 2*n.cfg.Sessions.Settle)), Stops: n.stops, Logger: n.log,
 	})
 	n.agreement.Register(pipeline.KindZone, zoneProposals{n})
 	n.agreement.Register(kindTuples, tupleProposals{n})
@@ -281,6 +284,8 @@ func (n *Node) dispatch(m *agree.Message) error {
 		return n.marks.receive(m)
 	case typeStaged:
 		return n.receiveStaged(m)
+	case typeHeard:
+		return n.receiveHeard(m)
 	}
 	z, err := n.zoneOf(m)
 	if err != nil || z == nil {
@@ -315,18 +320,23 @@ func (n *Node) say(typ agree.Type, v any, to ...mpc.PartyID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.tell(raw, to...)
+	return raw, nil
+}
+
+// tell sends a signed message to the peers named, or to all that are ready.
+func (n *Node) tell(raw []byte, to ...mpc.PartyID) {
 	if len(to) == 0 {
-		to = g.Parties
+		to = n.groups.mpc().Parties
 	}
 	for _, id := range to {
 		if id == n.self || !n.isReady(id) {
 			continue
 		}
 		if err := n.transport.Send(n.ctx, id, raw); err != nil {
-			n.log.Debug("message not sent", "type", typ, "peer", id, "err", err)
+			n.log.Debug("message not sent", "peer", id, "err", err)
 		}
 	}
-	return raw, nil
 }
 
 func (n *Node) isReady(id mpc.PartyID) bool {
@@ -364,6 +374,7 @@ func (n *Node) watchPeers() {
 			n.ready[p.ID] = p.Ready
 		}
 		n.mu.Unlock()
+		n.switchGroup() // somebody may have greeted us from the next epoch
 		for _, id := range came {
 			n.blame.forgive(id)
 			n.keys.hello(id)

@@ -220,9 +220,9 @@ func (h zoneProposals) Run(ctx context.Context, a *agree.Agreed) {
 	}
 }
 
-func (h zoneProposals) Abandon(id agree.Digest, p *agree.Proposal, _ error) {
+func (h zoneProposals) Abandon(id agree.Digest, p *agree.Proposal, why error) {
 	if z := h.n.zone(p.Subject); z != nil {
-		z.Abandon(id)
+		z.Abandon(id, p, why)
 	}
 }
 
@@ -232,16 +232,15 @@ func (h zoneProposals) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.An
 	}
 }
 
-// tolerates says which refusals by an operator that is not in the signer set
-// do not stop the others: that it cannot read its source, which is to be
-// absent and nothing more, and with content quorum t+1 that its content is
-// another.
-func (n *Node) tolerates(p *agree.Proposal, _ mpc.PartyID, a *agree.Answer) bool {
+// stops says which answers of an operator that is not in the signer set stop
+// the others: its refusal of a new content, unless t+1 are enough. What was
+// agreed once is signed again whatever it says, or it would expire.
+func (n *Node) stops(p *agree.Proposal, _ mpc.PartyID, a *agree.Answer) bool {
 	z := n.zone(p.Subject)
-	if p.Kind != pipeline.KindZone || z == nil {
+	if p.Kind != pipeline.KindZone || z == nil || a.Verdict != agree.Refuse || a.Code != "content" {
 		return false
 	}
-	return a.Code == pipeline.CodeSource || a.Code == "content" && z.policy.ContentQuorum == "t+1"
+	return z.Heeds(p)
 }
 
 // poll asks the sources for changes and the public Knot for what it serves,

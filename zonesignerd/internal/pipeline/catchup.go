@@ -71,12 +71,13 @@ func (z *Zone) missed(now time.Time) (cert *Certificate, from []mpc.PartyID) {
 		if z.candidate != nil && z.candidate.Cert == c {
 			continue // it is here
 		}
-		// Its own certificate may be what is missing to the quorum. It is not
-		// when it is among them: an older state was put back here since.
-		if own := by[self] != nil; len(by) < z.quorum() && (own || len(by)+1 < z.quorum()) {
+		enough := len(by) >= z.quorum()
+		// With fewer, ours may be what is missing, if it is the next one after
+		// our head and we come to the same. It is not when it is among them:
+		// an older state was put back here since.
+		if !enough && (by[self] != nil || !z.follows(&c)) {
 			continue
 		}
-		enough := len(by) >= z.quorum()
 		// A session of our own is likely to be about to end with it.
 		if !enough && !z.busy.IsZero() {
 			continue
@@ -87,7 +88,7 @@ func (z *Zone) missed(now time.Time) (cert *Certificate, from []mpc.PartyID) {
 				holders = append(holders, id)
 			}
 		}
-		if z.head != nil && !serialLess(z.head.Cert.Serial, c.Serial) || len(holders) == 0 {
+		if !z.before(&c) || len(holders) == 0 {
 			continue
 		}
 		if cert == nil || enough && !certified || enough == certified && serialLess(cert.Serial, c.Serial) {
@@ -95,6 +96,14 @@ func (z *Zone) missed(now time.Time) (cert *Certificate, from []mpc.PartyID) {
 		}
 	}
 	return cert, from
+}
+
+// follows reports whether c was planned on our head. z.mu is held.
+func (z *Zone) follows(c *Certificate) bool {
+	if z.head == nil {
+		return c.Base.IsZero()
+	}
+	return c.Base == z.head.Cert.Digest
 }
 
 // pause is how long a peer is not asked again after what it gave was no use.
@@ -108,40 +117,80 @@ func (p pause) longer(now time.Time) pause {
 	return pause{until: now.Add(d), next: 2 * d}
 }
 
-// catchUp fetches what was missed, checks all of it, and is level again. No
-// session is needed.
+// catchUp fetches what was missed, beside the zone's other work. What comes is
+// checked in full there and adopted by adoptDue. No session is needed.
 func (z *Zone) catchUp(ctx context.Context) {
 	z.mu.Lock()
 	busy := !z.busy.IsZero()
 	cert, from := z.missed(z.d.Now())
-	z.mu.Unlock()
-	if cert == nil {
+	if cert == nil || busy || z.loads || z.got != nil {
+		z.mu.Unlock()
+		if cert != nil && busy { // give the session that makes it a moment to end
+			time.AfterFunc(time.Second, z.Wake)
+		}
 		return
 	}
-	if busy { // give the session that makes it a moment to end
+	z.loads = true
+	z.mu.Unlock()
+	z.bg.Go(func() {
+		s, err := z.fetchFrom(ctx, from, cert)
+		z.mu.Lock()
+		z.loads, z.got = false, s
+		z.mu.Unlock()
+		if err != nil && ctx.Err() == nil {
+			z.problem("catch up", err)
+		}
+		z.Wake()
+	})
+}
+
+// fetchFrom asks the holders one after the other. One whose answer was no use
+// is not asked again for a time that doubles.
+func (z *Zone) fetchFrom(ctx context.Context, holders []mpc.PartyID, cert *Certificate) (s *Signed, err error) {
+	for _, peer := range holders {
+		if s, err = z.fetch(ctx, peer, cert); err == nil {
+			return s, nil
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		z.mu.Lock()
+		z.fetches[peer] = z.fetches[peer].longer(z.d.Now())
+		again := z.fetches[peer].until.Sub(z.d.Now())
+		z.mu.Unlock()
+		time.AfterFunc(again, z.Wake)
+	}
+	return nil, err
+}
+
+// adoptDue takes over what was fetched, if it is still what is missing.
+func (z *Zone) adoptDue() {
+	z.mu.Lock()
+	s := z.got
+	if s == nil || !z.busy.IsZero() {
+		z.mu.Unlock()
+		return // woken when the session ends
+	}
+	z.got = nil
+	wanted := z.before(&s.Cert)
+	z.mu.Unlock()
+	if !wanted {
+		return
+	}
+	if err := z.adopt(s); err != nil {
+		z.mu.Lock()
+		for peer := range z.certs[s.Cert] {
+			z.fetches[peer] = z.fetches[peer].longer(z.d.Now())
+		}
+		z.mu.Unlock()
+		z.problem("catch up", err)
 		time.AfterFunc(time.Second, z.Wake)
 		return
 	}
-	var err error
-	for _, peer := range from {
-		err = z.fetch(ctx, peer, cert)
-		if ctx.Err() != nil {
-			return
-		}
-		z.mu.Lock()
-		if err == nil {
-			delete(z.fetches, peer)
-		} else {
-			z.fetches[peer] = z.fetches[peer].longer(z.d.Now())
-			time.AfterFunc(z.fetches[peer].until.Sub(z.d.Now()), z.Wake)
-		}
-		z.mu.Unlock()
-		if err == nil {
-			z.solved("catch up")
-			return
-		}
-	}
-	z.problem("catch up", err)
+	z.mu.Lock()
+	clear(z.fetches)
+	z.mu.Unlock()
+	z.solved("catch up")
 }
 
 // maxZone bounds a signed zone that is fetched, in bytes, where nothing is
@@ -175,68 +224,73 @@ func (z *Zone) Size() int {
 
 const piece = 1 << 20
 
-// fetch gets the signed zone of cert from peer and takes it over.
-func (z *Zone) fetch(ctx context.Context, peer mpc.PartyID, cert *Certificate) error {
+// slowest is how many bytes a second a peer must give at least.
+const slowest = 256 << 10
+
+// fetch gets the signed zone of cert from peer and checks all of it.
+func (z *Zone) fetch(ctx context.Context, peer mpc.PartyID, cert *Certificate) (*Signed, error) {
 	start := z.d.Now()
 	f := Fetch{Zone: z.name, Digest: cert.Digest, Nonce: make([]byte, 16)}
 	_, _ = rand.Read(f.Nonce)
 	net, err := z.d.Transport.Open(f.session(z.d.Identity.Self(), peer), []mpc.PartyID{z.d.Identity.Self(), peer})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer net.Close()
 	if _, err := z.d.Say(TypeFetch, f, peer); err != nil {
-		return err
+		return nil, err
 	}
 	ctx, alive, stop := Watchdog(ctx, z.d.Timeout)
 	defer stop()
 	head, err := net.Recv(ctx, peer, "size")
 	if err != nil {
-		return fmt.Errorf("fetching serial %d: %w", cert.Serial, err)
+		return nil, fmt.Errorf("fetching serial %d: %w", cert.Serial, err)
 	}
 	if len(head) == 0 {
-		return fmt.Errorf("operator %s does not have serial %d at hand", peer, cert.Serial)
+		return nil, fmt.Errorf("operator %s does not have serial %d at hand", peer, cert.Serial)
 	}
 	if len(head) != 8 || binary.BigEndian.Uint64(head) > z.largest() {
-		return &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: "it announced a signed zone of impossible size"}
+		return nil, &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: "it announced a signed zone of impossible size"}
 	}
 	size := binary.BigEndian.Uint64(head)
+	ctx, cancel := context.WithTimeout(ctx, z.d.Timeout+time.Duration(size/slowest)*time.Second)
+	defer cancel()
 	data := make([]byte, 0, min(size, 16*piece))
 	for i := 0; uint64(len(data)) < size; i++ {
 		b, err := net.Recv(ctx, peer, fmt.Sprintf("piece/%d", i))
 		if err != nil {
-			return fmt.Errorf("fetching serial %d: %w", cert.Serial, err)
+			return nil, fmt.Errorf("fetching serial %d: %w", cert.Serial, err)
 		}
-		if len(b) == 0 || uint64(len(data)+len(b)) > size {
-			return &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: "it sent more of a signed zone than it announced"}
+		if want := min(piece, size-uint64(len(data))); uint64(len(b)) != want {
+			return nil, &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: fmt.Sprintf("it sent a piece of %d bytes where %d belong", len(b), want)}
 		}
 		data = append(data, b...)
 		alive()
 	}
 	release, err := z.heavy(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer release()
 	zone, err := dnssec.Load(bytes.NewReader(data))
 	if err != nil {
-		return fmt.Errorf("signed zone of operator %s: %w", peer, err)
+		return nil, fmt.Errorf("signed zone of operator %s: %w", peer, err)
 	}
 	if agree.Digest(zone.Digest()) != cert.Digest {
-		return &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: "its signed zone does not have the digest that was certified"}
+		return nil, &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: "its signed zone does not have the digest that was certified"}
 	}
 	if zone.Apex() != z.apex || zone.Serial() != cert.Serial || zone.SourceSerial() != cert.Source {
-		return fmt.Errorf("signed zone of operator %s is %s serial %d from %d, certified was serial %d from %d",
+		return nil, fmt.Errorf("signed zone of operator %s is %s serial %d from %d, certified was serial %d from %d",
 			peer, zone.Apex(), zone.Serial(), zone.SourceSerial(), cert.Serial, cert.Source)
 	}
 	// The certificate's own time: signatures may have run out since, which
 	// is no reason not to build on them.
 	if err := z.check(zone, cert.Time); err != nil {
-		return fmt.Errorf("signed zone of operator %s, serial %d: %w", peer, cert.Serial, err)
+		return nil, fmt.Errorf("signed zone of operator %s, serial %d: %w", peer, cert.Serial, err)
 	}
-	s := &Signed{Zone: zone, Cert: *cert, Keys: keysDigest(z.d.Keys(z.name)), Policy: z.policyNow().Digest, Content: agree.Digest(zone.Content().ContentDigest()), Source: cert.Source}
+	s := &Signed{Zone: zone, Cert: *cert, Keys: cert.Keys, Policy: cert.Policy, Content: agree.Digest(zone.Content().ContentDigest()), Source: cert.Source}
 	z.log.Info("caught up", "serial", cert.Serial, "peer", peer, "bytes", size, "seconds", z.d.Now().Sub(start).Seconds())
-	return z.adopt(s)
+	return s, nil
 }
 
 // adopt takes over a signed zone that was checked in full. With certificates
@@ -272,7 +326,8 @@ func (z *Zone) rederive(s *Signed) error {
 		content = v.zone
 	}
 	z.mu.Unlock()
-	body := &Proposal{Source: s.Source, Content: s.Content, Base: s.Cert.Base, Serial: s.Cert.Serial, Time: s.Cert.Time, Manifest: s.Cert.Manifest}
+	body := &Proposal{Source: s.Source, Content: s.Content, Base: s.Cert.Base, Serial: s.Cert.Serial, Time: s.Cert.Time,
+		Manifest: s.Cert.Manifest, Keys: s.Cert.Keys, Policy: s.Cert.Policy}
 	now := z.d.Now()
 	switch {
 	case head == nil && !body.Base.IsZero(), head != nil && head.Cert.Digest != body.Base:

@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -16,12 +18,28 @@ import (
 // stands by one signed zone at a time: while s waits, no other plan on the
 // same base is accepted.
 func (z *Zone) certify(s *Signed) error {
+	z.mu.Lock()
+	other := z.first(z.d.Now())
+	var base agree.Digest
+	if z.head != nil {
+		base = z.head.Cert.Digest
+	}
+	switch {
+	case other != nil && other.Cert.Digest != s.Cert.Digest:
+		z.mu.Unlock()
+		return fmt.Errorf("serial %d was certified meanwhile", other.Cert.Serial)
+	case base != s.Cert.Base:
+		z.mu.Unlock()
+		return errors.New("another signed zone took the place of the one that this was planned on")
+	}
+	z.candidate, z.certAt = s, z.d.Now() // before anything is said: only one at a time
+	z.mu.Unlock()
 	if err := z.save(candidateSlot, s); err != nil {
+		z.mu.Lock()
+		z.candidate = nil
+		z.mu.Unlock()
 		return fmt.Errorf("keep the signed zone: %w", err)
 	}
-	z.mu.Lock()
-	z.candidate, z.certAt = s, z.d.Now()
-	z.mu.Unlock()
 	raw, err := z.d.Say(TypeCertificate, s.Cert)
 	if err != nil {
 		return err
@@ -74,9 +92,14 @@ func (z *Zone) count(from mpc.PartyID, c *Certificate, raw []byte) error {
 		return fmt.Errorf("operator %s certifies %q where zone %s belongs", from, c.Zone, z.name)
 	}
 	z.mu.Lock()
-	if z.head != nil && !serialLess(z.head.Cert.Serial, c.Serial) {
+	if z.head != nil && !serialLess(z.head.Cert.Serial, c.Serial) && !z.twin(c) {
 		z.mu.Unlock()
 		return nil // old news
+	}
+	for o, by := range z.certs {
+		if o.Serial == c.Serial && o.Digest != c.Digest && by[from] != nil {
+			z.log.Error("operator certified two zones with one serial", "peer", from, "serial", c.Serial, "digests", []agree.Digest{o.Digest, c.Digest})
+		}
 	}
 	by := z.certs[*c]
 	if by == nil {
@@ -85,6 +108,11 @@ func (z *Zone) count(from mpc.PartyID, c *Certificate, raw []byte) error {
 	}
 	by[from] = raw
 	z.trim(from, c)
+	if z.twin(c) && len(by) >= z.quorum() {
+		// Two zones of one serial were certified. All take the one with the
+		// lower digest as base, and sign it again under the next serial.
+		z.asked = true
+	}
 	z.mu.Unlock()
 	z.Wake() // it may be what the candidate waits for, or a zone that was missed
 	return nil
@@ -108,6 +136,20 @@ func (z *Zone) promoteDue() {
 		return
 	}
 	z.solved("promote")
+}
+
+// twin reports whether c is for another signed zone with our head's serial. It
+// takes an operator that certifies twice to make one: with n = 2t+1 two groups
+// of n-t may have no honest operator in common. z.mu is held.
+func (z *Zone) twin(c *Certificate) bool {
+	return z.head != nil && c.Serial == z.head.Cert.Serial && c.Digest != z.head.Cert.Digest
+}
+
+// before reports whether c is to be our head in place of the present one: its
+// serial is newer, or it is a twin with the lower digest. z.mu is held.
+func (z *Zone) before(c *Certificate) bool {
+	return z.head == nil || serialLess(z.head.Cert.Serial, c.Serial) ||
+		z.twin(c) && bytes.Compare(c.Digest[:], z.head.Cert.Digest[:]) < 0
 }
 
 // trim forgets the lowest of an operator's certificates when there are too
@@ -147,6 +189,7 @@ func (z *Zone) promote(s *Signed) error {
 		return fmt.Errorf("keep the signed zone: %w", err)
 	}
 	z.mu.Lock()
+	healed := z.twin(&s.Cert)
 	z.head = s
 	if z.candidate != nil && !serialLess(s.Cert.Serial, z.candidate.Cert.Serial) {
 		z.candidate = nil
@@ -158,7 +201,7 @@ func (z *Zone) promote(s *Signed) error {
 		}
 	}
 	for c := range z.certs {
-		if !serialLess(s.Cert.Serial, c.Serial) {
+		if !serialLess(s.Cert.Serial, c.Serial) && !z.twin(&c) {
 			delete(z.certs, c)
 		}
 	}
@@ -169,7 +212,7 @@ func (z *Zone) promote(s *Signed) error {
 		clear(z.dissent)
 		z.forgive()
 	}
-	z.asked = false
+	z.asked = healed // then all sign it again, under the next serial
 	z.want, z.tried = nil, nil
 	z.publishAt, z.retryAt, z.failures = time.Time{}, time.Time{}, 0
 	z.mu.Unlock()

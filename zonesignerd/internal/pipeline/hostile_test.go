@@ -64,7 +64,7 @@ func judge(t *testing.T, w *world, c *byHand, b any) agree.Answer {
 	id := agree.Digest(sha256.Sum256(p.Nonce))
 	a := w.members["a"].zone.Judge(t.Context(), id, &p, func(agree.Verdict, string) {})
 	if a.Verdict == agree.Accept {
-		w.members["a"].zone.Abandon(id)
+		w.members["a"].zone.Abandon(id, &p, nil)
 	}
 	return a
 }
@@ -359,6 +359,8 @@ func sendZone(net mpc.Session, to mpc.PartyID, data []byte, announced int) {
 	}
 }
 
+const notFetched = "not fetched"
+
 // c certifies a zone of its own making, which with ours would be enough, and
 // gives it when it is asked for.
 func TestFetchedZones(t *testing.T) {
@@ -377,10 +379,10 @@ func TestFetchedZones(t *testing.T) {
 		{"right in all", "", func(w *world, right *dnssec.SignedZone, cert *Certificate) ([]byte, int) {
 			return save(right), len(save(right))
 		}},
-		{"truncated", "no answer from operator c", func(w *world, right *dnssec.SignedZone, cert *Certificate) ([]byte, int) {
+		{"truncated", "it sent a piece of 100 bytes", func(w *world, right *dnssec.SignedZone, cert *Certificate) ([]byte, int) {
 			return save(right)[:100], len(save(right))
 		}},
-		{"more than announced", "more of a signed zone than it announced", func(w *world, right *dnssec.SignedZone, cert *Certificate) ([]byte, int) {
+		{"more than announced", "where 100 belong", func(w *world, right *dnssec.SignedZone, cert *Certificate) ([]byte, int) {
 			return save(right), 100
 		}},
 		{"announced for the memory's sake", "impossible size", func(w *world, right *dnssec.SignedZone, cert *Certificate) ([]byte, int) {
@@ -401,7 +403,7 @@ func TestFetchedZones(t *testing.T) {
 			cert.Time += 20 * 86400
 			return save(right), len(save(right))
 		}},
-		{"another base", "another signed zone than ours", func(w *world, right *dnssec.SignedZone, cert *Certificate) ([]byte, int) {
+		{"another base", notFetched, func(w *world, right *dnssec.SignedZone, cert *Certificate) ([]byte, int) {
 			cert.Base[0] ^= 1
 			return save(right), len(save(right))
 		}},
@@ -445,6 +447,17 @@ func TestFetchedZones(t *testing.T) {
 			c.say(TypeCertificate, crt, "a")
 			if tt.want == "" {
 				w.level(serial)
+				return
+			}
+			if tt.want == notFetched {
+				z := w.members["a"].zone
+				w.eventually("a has heard of it and looks the other way", func() bool {
+					z.mu.Lock()
+					defer z.mu.Unlock()
+					missed, _ := z.missed(z.d.Now())
+					return len(z.certs) > 0 && missed == nil
+				})
+				still(t, w, serial)
 				return
 			}
 			w.eventually("a says what is wrong with it", func() bool {

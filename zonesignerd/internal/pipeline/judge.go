@@ -20,6 +20,10 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 	if err := json.Unmarshal(p.Body, &body); err != nil {
 		return refuse("form", "proposal cannot be read: %v", err)
 	}
+	if until, resting := z.resting(p.Proposer); resting {
+		return agree.Answer{Verdict: agree.Superseded, Code: "busy",
+			Reason: fmt.Sprintf("operator %s's last proposals came to nothing; the next is considered at %s", p.Proposer, until.UTC().Format(time.TimeOnly))}
+	}
 	if ans := z.judgeFacts(&body); ans != nil {
 		return *ans
 	}
@@ -45,21 +49,25 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 	if !p.Members.Contains(z.d.Identity.Self()) {
 		return agree.Answer{Verdict: agree.Accept} // nothing against it
 	}
-	fresh, err := z.promise(&body)
-	if err != nil {
-		return answerTo(err)
-	}
-	if ans := z.judgeSession(ctx, id, p, &body, &planned{body: body, plan: plan, version: v, fresh: fresh}); ans != nil {
-		if fresh {
-			z.unpromise(&body)
-		}
+	if ans := z.judgeSession(ctx, id, p, &planned{body: body, plan: plan, version: v}); ans != nil {
 		return *ans
 	}
 	return agree.Answer{Verdict: agree.Accept}
 }
 
-// judgeSession checks the tuples and takes the zone for this session.
-func (z *Zone) judgeSession(ctx context.Context, id agree.Digest, p *agree.Proposal, body *Proposal, session *planned) *agree.Answer {
+// judgeSession takes the zone for this session, checks the tuples, and
+// promises. Whoever holds the zone, and nobody else, gives or takes back a
+// promise.
+func (z *Zone) judgeSession(ctx context.Context, id agree.Digest, p *agree.Proposal, session *planned) (ans *agree.Answer) {
+	if !z.reserve(id) {
+		return &agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "the zone is in another session here"}
+	}
+	defer func() {
+		if ans != nil {
+			z.release(id)
+		}
+	}()
+	body := &session.body
 	for _, b := range body.Batches {
 		err := z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples)
 		for wait := 0; err != nil && wait < 10 && sleep(ctx, 100*time.Millisecond); wait++ {
@@ -74,9 +82,12 @@ func (z *Zone) judgeSession(ctx context.Context, id agree.Digest, p *agree.Propo
 			return &a
 		}
 	}
-	if !z.reserve(id) {
-		return &agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "the zone is in another session here"}
+	fresh, err := z.promise(body)
+	if err != nil {
+		a := answerTo(err)
+		return &a
 	}
+	session.fresh = fresh
 	z.mu.Lock()
 	z.plans[id] = session
 	z.mu.Unlock()
@@ -258,7 +269,7 @@ func (z *Zone) judgeSerial(body *Proposal, head *Signed) *agree.Answer {
 		a := refuse("serial-policy", "%v", err)
 		return &a
 	}
-	if body.Serial-want > mostSkipped || policy == "keep" && body.Serial != want {
+	if body.Serial-want > mostSkipped {
 		a := refuse("serial-policy", "output serial %d does not follow from the policy, which gives %d", body.Serial, want)
 		return &a
 	}
@@ -321,17 +332,50 @@ func (z *Zone) Sign(ctx context.Context, a *agree.Agreed) {
 	} else {
 		z.solved("sign")
 	}
+	z.came(a.Proposal.Proposer, err)
 	z.release(a.ID)
+}
+
+// came notes what a peer's accepted proposal came to. A proposer that itself
+// lets what it proposed fail rests for a time that doubles: holding a zone
+// must cost something.
+func (z *Zone) came(proposer mpc.PartyID, err error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if err == nil {
+		delete(z.rests, proposer)
+		return
+	}
+	var guilty []mpc.PartyID
+	if e, ok := mpc.AsAbsent(err); ok {
+		guilty = e.Parties
+	}
+	if e, ok := mpc.AsCheat(err); ok {
+		guilty = e.Parties
+	}
+	if slices.Contains(guilty, proposer) {
+		z.rests[proposer] = z.rests[proposer].longer(z.d.Now())
+	}
+}
+
+func (z *Zone) resting(proposer mpc.PartyID) (time.Time, bool) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	until := z.rests[proposer].until
+	return until, z.d.Now().Before(until)
 }
 
 // Abandon frees the zone after an acceptance that came to nothing. Nothing
 // was said under the promise either, so that its serial is free again.
-func (z *Zone) Abandon(id agree.Digest) {
+func (z *Zone) Abandon(id agree.Digest, p *agree.Proposal, why error) {
+	if why != nil {
+		z.came(p.Proposer, why)
+	}
 	z.mu.Lock()
-	p := z.plans[id]
+	session := z.plans[id]
 	z.mu.Unlock()
-	if p != nil && p.fresh {
-		z.unpromise(&p.body)
+	if session != nil && session.fresh {
+		z.unpromise(&session.body)
 	}
 	z.release(id)
 }
@@ -352,7 +396,10 @@ func (z *Zone) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
 	z.mu.Lock()
 	old, known := z.refusals[from]
 	z.refusals[from] = Refusal{Peer: from, Reason: a.Reason, Records: a.Records, Content: body.Content, At: z.d.Now()}
-	if !body.Refresh && from != z.d.Identity.Self() && slices.Contains([]string{"content", "manifest", "plan"}, a.Code) {
+	// Only of contents that are held here is a refusal kept: of others' made
+	// up ones there is no end, and only a refusal of the content itself says
+	// something about it.
+	if !body.Refresh && from != z.d.Identity.Self() && a.Code == "content" && z.find(body.Content, body.Source) != nil {
 		z.object(objection{from, body.Content, a.Reason})
 	}
 	if (a.Code == "content" || a.Code == CodeSource) && !body.Refresh {
@@ -367,6 +414,13 @@ func (z *Zone) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
 	if !known || old.Reason != a.Reason {
 		z.log.Warn("refusal", "peer", from, "proposer", p.Proposer, "code", a.Code, "reason", a.Reason, "records", a.Records)
 	}
+}
+
+// Heeds reports whether a refusal of the proposed content by any operator
+// stops it.
+func (z *Zone) Heeds(p *agree.Proposal) bool {
+	var body Proposal
+	return json.Unmarshal(p.Body, &body) == nil && !body.Refresh && !z.policyNow().TPlus1
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

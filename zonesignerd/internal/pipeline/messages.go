@@ -63,6 +63,8 @@ type Certificate struct {
 	Digest   agree.Digest `json:"digest"`   // of the signed zone
 	Base     agree.Digest `json:"base"`     // what it was planned on
 	Manifest agree.Digest `json:"manifest"` // what was agreed
+	Keys     agree.Digest `json:"keys"`     // the key set that it was planned with
+	Policy   agree.Digest `json:"policy"`   // and the policy
 	Time     uint32       `json:"time"`
 }
 

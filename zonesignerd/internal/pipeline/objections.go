@@ -33,10 +33,19 @@ func (z *Zone) object(o objection) {
 		}
 	}
 	if mine > maxObjections {
-		i := slices.IndexFunc(z.against, func(a objection) bool { return a.Peer == o.Peer })
+		// Contents that are no longer held cannot be proposed to us either.
+		i := slices.IndexFunc(z.against, func(a objection) bool { return a.Peer == o.Peer && !z.holds(a.Content) })
+		if i < 0 {
+			i = slices.IndexFunc(z.against, func(a objection) bool { return a.Peer == o.Peer })
+		}
 		z.against = slices.Delete(z.against, i, i+1)
 	}
 	z.keepObjections()
+}
+
+// holds reports whether a version with the content is kept; z.mu is held.
+func (z *Zone) holds(content agree.Digest) bool {
+	return slices.ContainsFunc(z.versions, func(v *version) bool { return v.digest == content })
 }
 
 // reconciled takes back what an operator had against a content that it now

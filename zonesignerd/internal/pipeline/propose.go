@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"zonesigner/dnssec"
@@ -145,7 +146,7 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 	if err != nil {
 		return nil, nil, err
 	}
-	if policy.SerialPolicy != "keep" && floor != 0 && serialLess(body.Serial, floor) && floor-body.Serial <= mostSkipped {
+	if floor != 0 && serialLess(body.Serial, floor) && floor-body.Serial <= mostSkipped {
 		body.Serial = floor
 	}
 	plan, err := z.plan(content, body, head, policy, keys)
@@ -204,6 +205,11 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 	now := z.d.Now()
 	var refused *agree.RefusedError
 	var taken *serialError
+	if errors.As(err, &refused) {
+		if r, ok := refused.Code("tuples"); ok {
+			z.d.Pools.Drop(z.proposed(r.Records))
+		}
+	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if err == nil {
@@ -225,14 +231,13 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 		z.failures = 0
 		backoff = 2 * time.Second // woken before, when they are there
 	case errors.As(err, &taken):
-		backoff = 0
+		backoff = z.soon()
 	case errors.As(err, &refused):
 		if r, ok := refused.Code("serial"); ok && z.tried != nil && r.Hint-z.tried.Serial <= mostSkipped {
 			z.serial = r.Hint
 			backoff = z.soon()
 		}
 		if r, ok := refused.Code("tuples"); ok {
-			z.d.Pools.Drop(z.proposed(r.Records))
 			if backoff = z.soon(); backoff > 0 { // it says so too often
 				z.d.Blame(set, &mpc.AbsentError{Parties: []mpc.PartyID{r.Peer}, Err: err})
 			}
@@ -246,6 +251,12 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 		if _, ok := refused.Code("superseded"); ok {
 			backoff = time.Second
 			poke(z.reread)
+		}
+		if w.version == nil && !passing(err) {
+			// What was agreed once is signed again without those who will
+			// not, or it would expire.
+			backoff = time.Second
+			z.d.Blame(set, &mpc.AbsentError{Parties: refused.Peers(), Err: err})
 		}
 	default:
 		if _, absent := mpc.AsAbsent(err); absent {
@@ -273,8 +284,10 @@ func (z *Zone) soon() time.Duration {
 }
 
 // proposed keeps, of the chunks that an operator cannot use, those that were
-// proposed to it: on its word others are not given up. z.mu is held.
+// proposed to it: on its word others are not given up.
 func (z *Zone) proposed(chunks []string) []string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
 	if z.tried == nil {
 		return nil
 	}
@@ -398,8 +411,10 @@ func (z *Zone) release(id agree.Digest) {
 }
 
 // promise durably records the one manifest that this operator stands by for
-// an output serial. Another manifest for the same serial is refused.
-// fresh tells that there was none before.
+// an output serial. Another manifest for the same serial is refused, and so is
+// the same one once a session has begun under it: two sessions make two sets
+// of signatures, and so two zones under one serial. fresh tells that there was
+// none before.
 func (z *Zone) promise(body *Proposal) (fresh bool, err error) {
 	key := promiseKey(z.name, body.Serial)
 	old, err := z.d.Store.Get(key)
@@ -411,7 +426,7 @@ func (z *Zone) promise(body *Proposal) (fresh bool, err error) {
 			return false, err
 		}
 		fresh = true
-	} else if string(old) != string(body.Manifest[:]) {
+	} else if string(old) != string(body.Manifest[:]) && !z.holes.noPromise {
 		z.mu.Lock()
 		free := body.Serial + 1
 		if z.serial != 0 && serialLess(free, z.serial) {
@@ -427,10 +442,18 @@ func (z *Zone) promise(body *Proposal) (fresh bool, err error) {
 	return fresh, nil
 }
 
+// begun is appended to a promise's manifest when a session begins under it.
+const begun = "\x01"
+
+// begin uses the promise up: this session is the only one under it.
+func (z *Zone) begin(body *Proposal) error {
+	return z.d.Store.Put(promiseKey(z.name, body.Serial), append(body.Manifest[:len(body.Manifest):len(body.Manifest)], begun...))
+}
+
 // promised reports whether this operator stands by exactly this manifest.
 func (z *Zone) promised(body *Proposal) bool {
 	old, err := z.d.Store.Get(promiseKey(z.name, body.Serial))
-	return err == nil && old != nil && string(old) == string(body.Manifest[:])
+	return err == nil && strings.TrimSuffix(string(old), begun) == string(body.Manifest[:])
 }
 
 // unpromise takes back a promise under which this operator has taken part in

@@ -14,6 +14,9 @@ import (
 // sign takes part in the session that all members agreed on, checks the
 // whole signed zone, and certifies it.
 func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
+	if err := z.begin(&p.body); err != nil {
+		return err
+	}
 	start := z.d.Now()
 	sigs := make([][64]byte, p.plan.Len())
 	for _, b := range p.body.Batches {
@@ -40,13 +43,16 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 		return fmt.Errorf("%w: it has %d faults, the first: %s", ErrInvalid, len(faults), faults[0])
 	}
 	z.mu.Lock()
+	// A refresh of a content that was adopted, not derived, makes it no more
+	// our own than it was.
+	own := p.version != nil || z.head != nil && z.head.Own
 	z.stages.Sign = signed.Sub(start)
 	z.stages.Verify = z.d.Now().Sub(signed)
 	z.mu.Unlock()
 	return z.certify(&Signed{
-		Zone: s, Content: p.body.Content, Keys: p.body.Keys, Policy: p.body.Policy, Source: p.body.Source, Own: true,
+		Zone: s, Content: p.body.Content, Keys: p.body.Keys, Policy: p.body.Policy, Source: p.body.Source, Own: own,
 		Cert: Certificate{Zone: z.name, Serial: s.Serial(), Source: p.body.Source, Digest: agree.Digest(s.Digest()),
-			Base: p.body.Base, Manifest: p.body.Manifest, Time: p.body.Time},
+			Base: p.body.Base, Manifest: p.body.Manifest, Keys: p.body.Keys, Policy: p.body.Policy, Time: p.body.Time},
 	})
 }
 

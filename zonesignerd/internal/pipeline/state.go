@@ -43,8 +43,13 @@ func slotKey(slot, zone string) string { return "zone/" + zone + "/" + slot }
 // save writes the zone to a file of its own, durably, and then points the
 // slot to it. A crash in between leaves the old one in force.
 func (z *Zone) save(slot string, s *Signed) error {
-	file := fmt.Sprintf("%s-%d-%x.v1.zone", fileName(z.name), s.Cert.Serial, s.Cert.Digest[:4])
-	path := filepath.Join(z.d.Dir, file)
+	z.saveMu.Lock() // between the file and the slot nobody sweeps
+	defer z.saveMu.Unlock()
+	if err := os.MkdirAll(z.dir(), 0o700); err != nil {
+		return err
+	}
+	file := fmt.Sprintf("%d-%x.v1.zone", s.Cert.Serial, s.Cert.Digest[:8])
+	path := filepath.Join(z.dir(), file)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := WriteDurably(path, s.Zone.Save); err != nil {
 			return err
@@ -64,7 +69,10 @@ func (z *Zone) save(slot string, s *Signed) error {
 	return z.sweep()
 }
 
-// sweep removes files that no slot points to.
+// dir is where the zone's files are, and nothing else.
+func (z *Zone) dir() string { return filepath.Join(z.d.Dir, fileName(z.name)) }
+
+// sweep removes files that no slot points to; z.saveMu is held.
 func (z *Zone) sweep() error {
 	keep := map[string]bool{}
 	for _, slot := range []string{headSlot, candidateSlot} {
@@ -76,13 +84,13 @@ func (z *Zone) sweep() error {
 			keep[m.File] = true
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(z.d.Dir, fileName(z.name)+"-*.v1.zone"))
-	if err != nil {
+	files, err := os.ReadDir(z.dir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, f := range files {
-		if !keep[filepath.Base(f)] {
-			if err := os.Remove(f); err != nil {
+		if !keep[f.Name()] {
+			if err := os.Remove(filepath.Join(z.dir(), f.Name())); err != nil {
 				return err
 			}
 		}
@@ -142,7 +150,7 @@ func (z *Zone) load() error {
 }
 
 func (z *Zone) loadFile(m *saved) (*Signed, error) {
-	f, err := os.Open(filepath.Join(z.d.Dir, filepath.Base(m.File)))
+	f, err := os.Open(filepath.Join(z.dir(), filepath.Base(m.File)))
 	if err != nil {
 		return nil, err
 	}
@@ -160,12 +168,19 @@ func (z *Zone) loadFile(m *saved) (*Signed, error) {
 
 // Forget removes all that is kept about a zone.
 func (z *Zone) Forget() error {
-	for _, key := range []string{slotKey(headSlot, z.name), slotKey(candidateSlot, z.name), objectionsKey(z.name)} {
-		if err := z.d.Store.Delete(key); err != nil {
+	z.saveMu.Lock()
+	defer z.saveMu.Unlock()
+	names, err := z.d.Store.List("promise/" + z.name + "/")
+	if err != nil {
+		return err
+	}
+	names = append(names, slotKey(headSlot, z.name), slotKey(candidateSlot, z.name), objectionsKey(z.name))
+	for _, name := range names {
+		if err := z.d.Store.Delete(name); err != nil {
 			return err
 		}
 	}
-	return z.sweep()
+	return os.RemoveAll(z.dir())
 }
 
 // fileName is the zone's name as part of a file name.

@@ -256,8 +256,8 @@ func (m *member) receive(from mpc.PartyID, raw []byte) error {
 
 type handler struct{ *Zone }
 
-func (h handler) Run(ctx context.Context, a *agree.Agreed)            { h.Sign(ctx, a) }
-func (h handler) Abandon(id agree.Digest, _ *agree.Proposal, _ error) { h.Zone.Abandon(id) }
+func (h handler) Run(ctx context.Context, a *agree.Agreed)              { h.Sign(ctx, a) }
+func (h handler) Abandon(id agree.Digest, p *agree.Proposal, why error) { h.Zone.Abandon(id, p, why) }
 
 // sets are all operators, then all but one.
 func (w *world) sets() []mpc.SignerSet {

@@ -173,7 +173,12 @@ type Zone struct {
 	reread chan struct{}
 
 	readMu sync.Mutex // one reading at a time
+	saveMu sync.Mutex // one saving at a time
+	bg     sync.WaitGroup
 	holes  holes
+	rests  map[mpc.PartyID]pause // proposers whose proposals came to nothing
+	got    *Signed               // fetched and checked, to be adopted
+	loads  bool                  // a fetch is under way
 
 	mu        sync.Mutex
 	policy    Policy
@@ -244,6 +249,7 @@ type want struct {
 type holes struct {
 	noDerivation bool // believe a single certificate
 	noUnpromise  bool // keep the promises of sessions that never were
+	noPromise    bool // stand by several manifests for one serial
 }
 
 // New makes a zone and loads its last certified state. Run it afterwards.
@@ -260,7 +266,7 @@ func New(name string, policy Policy, src Source, pub Publisher, d Deps) (*Zone, 
 		certs:  map[Certificate]map[mpc.PartyID][]byte{}, heads: map[mpc.PartyID]*Head{},
 		plans: map[agree.Digest]*planned{}, disputed: map[agree.Digest]*dispute{},
 		refusals: map[mpc.PartyID]Refusal{}, dissent: map[mpc.PartyID]agree.Digest{}, listings: map[listKey]chan *Listed{},
-		fetches: map[mpc.PartyID]pause{}, serving: map[mpc.PartyID]bool{}, problems: map[string]string{},
+		fetches: map[mpc.PartyID]pause{}, rests: map[mpc.PartyID]pause{}, serving: map[mpc.PartyID]bool{}, problems: map[string]string{},
 	}
 	return z, z.load()
 }
@@ -346,6 +352,7 @@ func poke(c chan struct{}) {
 // Run works for the zone until ctx ends.
 func (z *Zone) Run(ctx context.Context) {
 	z.Changed()
+	defer z.bg.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -367,8 +374,9 @@ func (z *Zone) Run(ctx context.Context) {
 func (z *Zone) step(ctx context.Context) time.Duration {
 	z.promoteDue()
 	z.publishDue(ctx)
-	z.catchUp(ctx)
+	z.adoptDue()
 	z.promoteDue()
+	z.catchUp(ctx)
 	z.publishDue(ctx)
 	return min(z.propose(ctx), z.repeat())
 }
