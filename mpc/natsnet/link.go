@@ -107,6 +107,7 @@ func (l *link) shake(ctx context.Context, client bool) error {
 	if err != nil {
 		return refusal{err}
 	}
+	p.show(theirs.group)
 	if theirs.group != ours.group {
 		return refusal{fmt.Errorf("operator %s holds another group file: digest %x… against ours %x…", p.id, theirs.group[:8], ours.group[:8])}
 	}

@@ -395,6 +395,24 @@ func (t *Transport) Peers() []mpc.PeerState {
 	return states
 }
 
+// Greeted tells with which group's digest each peer greeted us last, since the
+// group changed here: another one than ours makes no link, and is all that two
+// epochs of a group can say to each other. A peer that never did is not in it.
+// The greeting is inside a connection that proved the peer's key.
+func (t *Transport) Greeted() map[mpc.PartyID][32]byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[mpc.PartyID][32]byte{}
+	for id, p := range t.peers {
+		p.mu.Lock()
+		if p.shown != nil {
+			out[id] = *p.shown
+		}
+		p.mu.Unlock()
+	}
+	return out
+}
+
 // WaitReady returns when every named peer is ready, all of them when none is
 // named. When ctx ends first, it is an *mpc.AbsentError with the reasons.
 func (t *Transport) WaitReady(ctx context.Context, ids ...mpc.PartyID) error {

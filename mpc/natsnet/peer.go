@@ -46,6 +46,7 @@ type peer struct {
 	link     *link
 	stopped  error
 	reason   reasons
+	shown    *[32]byte // digest of the group file it last greeted us with
 	downAt   time.Time
 	lastSeen time.Time
 	lastPong time.Time
@@ -369,6 +370,13 @@ func (p *peer) failed(err error) {
 		p.t.log.Warn("no link with operator", "peer", p.id, "reason", after)
 		p.t.announce()
 	}
+}
+
+// show notes the group that the peer, by its key, said it is in.
+func (p *peer) show(group [32]byte) {
+	p.mu.Lock()
+	p.shown = &group
+	p.mu.Unlock()
 }
 
 // note enters err in the reasons; mu is held.

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -11,37 +12,74 @@ import (
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
-	"zonesigner/mpc/natsnet"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
 )
 
-const typeStaged agree.Type = "staged"
+const (
+	typeStaged agree.Type = "staged"
+	typeHeard  agree.Type = "staged-heard"
+)
 
-// staged says that this operator has staged the group file of that digest.
+// staged says that this operator has staged the group file of that digest. Of
+// two by one operator the later one counts.
 type staged struct {
 	Epoch  int          `json:"epoch"`
 	Digest agree.Digest `json:"digest"`
+	At     int64        `json:"at"`
+}
+
+// stagedHeard relays what operators said of staging, as they signed it.
+type stagedHeard struct {
+	Staged [][]byte `json:"staged"`
 }
 
 // groupState is the group in force and the one that is staged. The old epoch
 // stays in force until all operators have staged the new one.
+//
+// Epochs cannot talk to each other: a link needs one group at both ends. So
+// that an operator is not left in the old one, whatever is lost and whoever
+// restarts,
+//
+//   - what was heard is durable before it counts, is relayed as it was signed,
+//     and is said once more before the switch: who is there then knows all that
+//     this operator knows, and switches by itself;
+//   - who greets us under the new group's digest has staged it, whether we
+//     heard that or not: nobody enters a group before staging it. Who was away
+//     learns by the greetings of the others what they can no longer say;
+//   - a file that we staged and then replaced is kept until a switch: when
+//     others have entered it already, we follow.
+//
+// A lying peer gains nothing by a false greeting that it could not have by
+// saying "staged". What is left is an operator that tells one of two others
+// and is then away: one of them waits for it in the old epoch, and status says
+// for whom.
 type groupState struct {
 	mu   sync.RWMutex
 	now  *config.Group
 	view mpc.Group
 	next *config.Group
-	text []byte // of next
-	// switching: next is on its way to be now, and stays what it is.
+	// files are what this operator staged since the last switch, next and
+	// those that it replaced.
+	files map[agree.Digest]groupFile
+	// switching: a file is on its way to be now, and nothing else is staged.
 	switching bool
 	staged    map[mpc.PartyID]staged
+	heard     map[mpc.PartyID][]byte // staged, as signed
+}
+
+type groupFile struct {
+	group *config.Group
+	text  []byte
 }
 
 const (
 	bucketGroup = "group"
 	keyCurrent  = "current"
-	keyStaged   = "staged"
+	keyStaged   = "staged" // the text that was staged last
+	keyFile     = "file/"  // and a digest: every text that was staged since the last switch
+	keyHeard    = "heard/" // and an operator: what it signed
 )
 
 func (g *groupState) file() *config.Group {
@@ -67,7 +105,7 @@ func (g *groupState) set(now *config.Group) {
 // file that was edited without a new epoch is refused; one with a new epoch
 // has to be staged.
 func (n *Node) openGroup() error {
-	n.groups.staged = map[mpc.PartyID]staged{}
+	n.groups.staged, n.groups.heard = map[mpc.PartyID]staged{}, map[mpc.PartyID][]byte{}
 	text, err := os.ReadFile(n.cfg.Group)
 	if err != nil {
 		return fmt.Errorf("group file: %w", err)
@@ -109,8 +147,38 @@ func (n *Node) openGroup() error {
 	if err != nil {
 		return err
 	}
-	n.groups.next, n.groups.text = parsed, next
-	n.groups.staged[n.self] = staged{parsed.Epoch, parsed.Digest()}
+	n.groups.next = parsed
+	files, err := n.store.List(bucketGroup, keyFile)
+	if err != nil {
+		return err
+	}
+	n.groups.files = map[agree.Digest]groupFile{parsed.Digest(): {parsed, next}}
+	for _, e := range files {
+		g, err := config.ParseGroup("staged group", e.Value)
+		if err != nil {
+			return err
+		}
+		n.groups.files[g.Digest()] = groupFile{g, e.Value}
+	}
+	return nil
+}
+
+// openStaged takes up what was heard before a restart.
+func (n *Node) openStaged() error {
+	entries, err := n.store.List(bucketGroup, keyHeard)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		m, err := agree.Open(n.identity, n.groups.mpc().Digest, e.Value)
+		if err == nil {
+			_, err = n.hear(m)
+		}
+		if err != nil {
+			n.log.Warn("what was heard of a staged group is dropped", "operator", e.Key, "err", err)
+		}
+	}
+	n.switchGroup()
 	return nil
 }
 
@@ -136,38 +204,98 @@ func (n *Node) stage(file string, text []byte) (*config.Group, error) {
 	if switching {
 		return nil, fmt.Errorf("the group is just changing: try again in a moment")
 	}
-	if err := n.store.Put(bucketGroup, keyStaged, text); err != nil {
+	digest := agree.Digest(next.Digest())
+	raw, err := agree.Seal(n.identity, now.Digest(), typeStaged, staged{Epoch: next.Epoch, Digest: digest, At: n.opt.Now().UnixNano()})
+	if err != nil {
+		return nil, err
+	}
+	m, err := agree.Open(n.identity, now.Digest(), raw)
+	if err != nil {
+		return nil, err
+	}
+	err = n.store.Update(func(t *keystore.Tx) error {
+		return errors.Join(t.Put(bucketGroup, keyStaged, text), t.Put(bucketGroup, keyFile+hex.EncodeToString(digest[:]), text))
+	})
+	if err != nil {
 		return nil, err
 	}
 	n.groups.mu.Lock()
-	n.groups.next, n.groups.text = next, text
-	n.groups.staged[n.self] = staged{next.Epoch, next.Digest()}
+	n.groups.next = next
+	if n.groups.files == nil {
+		n.groups.files = map[agree.Digest]groupFile{}
+	}
+	n.groups.files[digest] = groupFile{next, text}
 	n.groups.mu.Unlock()
-	if _, err := n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}); err != nil {
+	if _, err := n.hear(m); err != nil {
 		return nil, err
 	}
-	return next, n.switchGroup()
+	n.tell(raw)
+	n.switchGroup()
+	return next, nil
 }
 
 func (n *Node) helloStaged(peer mpc.PartyID) {
 	n.groups.mu.RLock()
-	next := n.groups.next
+	raw := slices.Collect(maps.Values(n.groups.heard))
 	n.groups.mu.RUnlock()
-	if next != nil {
-		_, _ = n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}, peer)
+	if raw != nil {
+		_, _ = n.say(typeHeard, stagedHeard{Staged: raw}, peer)
 	}
 }
 
+// receiveStaged is called by the transport's handlers.
 func (n *Node) receiveStaged(m *agree.Message) error {
-	var s staged
-	if err := m.Decode(&s); err != nil {
+	news, err := n.hear(m)
+	if err != nil || !news {
 		return err
 	}
-	n.groups.mu.Lock()
-	n.groups.staged[m.From] = s
-	n.groups.mu.Unlock()
-	n.log.Info("operator has staged a group", "peer", m.From, "epoch", s.Epoch, "digest", s.Digest)
-	return n.switchGroup()
+	n.switchGroup()
+	return nil
+}
+
+func (n *Node) receiveHeard(m *agree.Message) error {
+	var h stagedHeard
+	if err := m.Decode(&h); err != nil {
+		return err
+	}
+	group := n.groups.mpc()
+	if len(h.Staged) > group.N() {
+		return fmt.Errorf("operator %s relays %d operators' words, the group has %d", m.From, len(h.Staged), group.N())
+	}
+	for _, raw := range h.Staged {
+		said, err := agree.Open(n.identity, group.Digest, raw)
+		if err != nil {
+			return err
+		}
+		if said.Type != typeStaged {
+			return fmt.Errorf("operator %s relays a message of type %q as staged", m.From, said.Type)
+		}
+		if err := n.receiveStaged(said); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hear keeps what an operator, this one too, said of staging, and tells
+// whether it is new.
+func (n *Node) hear(m *agree.Message) (news bool, err error) {
+	var s staged
+	if err := m.Decode(&s); err != nil {
+		return false, err
+	}
+	g := &n.groups
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if old, ok := g.staged[m.From]; ok && old.At >= s.At {
+		return false, nil
+	}
+	if err := n.store.Put(bucketGroup, keyHeard+string(m.From), m.Raw); err != nil {
+		return false, err
+	}
+	g.staged[m.From], g.heard[m.From] = s, slices.Clone(m.Raw)
+	n.log.Info("operator has staged a group", "operator", m.From, "epoch", s.Epoch, "digest", s.Digest)
+	return true, nil
 }
 
 // stagedBy names the operators that staged the same file as this one.
@@ -221,71 +349,112 @@ func (n *Node) groupRequest() *api.Request {
 // epoch to arrive: the links end with it.
 const switchGrace = time.Second
 
-// switchGroup puts the staged group in force once all have staged it. Having
-// heard that all have, this operator tells them once more under the old
-// epoch, so that none is left behind.
-//
-// The switch itself is no caller's: it ends the links, which wait for the
-// handlers of their messages, and those call this.
-func (n *Node) switchGroup() error {
-	n.groups.mu.Lock()
-	defer n.groups.mu.Unlock()
-	g := &n.groups
-	if g.next == nil || g.switching {
-		return nil
-	}
-	for _, id := range g.view.Parties {
-		if g.staged[id].Digest != g.next.Digest() {
-			return nil
+// agreed is the file that all operators have staged or entered. What this
+// operator staged last needs no more than that; one that it replaced needs
+// somebody who entered it. g.mu is held.
+func (g *groupState) agreed(self mpc.PartyID, greeted map[mpc.PartyID][32]byte) (groupFile, bool) {
+	for digest, f := range g.files {
+		all, entered := true, false
+		for _, id := range g.view.Parties {
+			in := id != self && greeted[id] == digest
+			entered = entered || in
+			all = all && (in || id == self || g.staged[id].Digest == digest)
+		}
+		if all && (entered || g.next != nil && g.next.Digest() == digest) {
+			return f, true
 		}
 	}
-	peers, err := peersOf(g.next)
+	return groupFile{}, false
+}
+
+// switchGroup puts the staged group in force once all have staged it, on a
+// goroutine of its own: it ends the links, which wait for the handlers of
+// their messages, and those call this.
+func (n *Node) switchGroup() {
+	var greeted map[mpc.PartyID][32]byte
+	if n.nats != nil {
+		greeted = n.nats.Greeted()
+	}
+	g := &n.groups
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.switching || len(g.files) == 0 || n.ctx.Err() != nil {
+		return
+	}
+	f, ok := g.agreed(n.self, greeted)
+	if !ok {
+		return
+	}
+	g.switching = true
+	n.wg.Go(func() {
+		if err := n.enterGroup(f); err != nil && n.ctx.Err() == nil {
+			n.log.Error("group not in force", "epoch", f.group.Epoch, "err", err)
+		}
+		g.mu.Lock()
+		g.switching = false
+		g.mu.Unlock()
+	})
+}
+
+func (n *Node) enterGroup(f groupFile) error {
+	peers, err := peersOf(f.group)
 	if err != nil {
 		return err
 	}
-	g.switching = true
-	next, text := g.next, g.text
-	n.wg.Go(func() {
-		err := n.enterGroup(next, text, peers)
-		if err != nil && n.ctx.Err() == nil {
-			n.log.Error("group not in force", "epoch", next.Epoch, "err", err)
-		}
-		n.groups.mu.Lock()
-		n.groups.switching = false
-		n.groups.mu.Unlock()
-	})
-	return nil
-}
-
-func (n *Node) enterGroup(next *config.Group, text []byte, peers []natsnet.Peer) error {
-	if _, err := n.say(typeStaged, staged{Epoch: next.Epoch, Digest: next.Digest()}); err != nil {
-		return err
+	for _, p := range peers {
+		n.helloStaged(p.ID)
 	}
 	select {
 	case <-time.After(switchGrace):
 	case <-n.ctx.Done():
 		return n.ctx.Err()
 	}
-	err := n.store.Update(func(t *keystore.Tx) error {
-		if err := t.Put(bucketGroup, keyCurrent, text); err != nil {
+	gone := []string{keyStaged}
+	for _, prefix := range []string{keyFile, keyHeard} {
+		entries, err := n.store.List(bucketGroup, prefix)
+		if err != nil {
 			return err
 		}
-		return t.Delete(bucketGroup, keyStaged)
+		for _, e := range entries {
+			gone = append(gone, e.Key)
+		}
+	}
+	n.groups.mu.Lock()
+	err = n.store.Update(func(t *keystore.Tx) error {
+		for _, key := range gone {
+			if err := t.Delete(bucketGroup, key); err != nil {
+				return err
+			}
+		}
+		return t.Put(bucketGroup, keyCurrent, f.text)
 	})
+	if err == nil {
+		n.groups.now, n.groups.view = f.group, f.group.MPC()
+		n.groups.next = nil
+		clear(n.groups.files)
+		clear(n.groups.staged)
+		clear(n.groups.heard)
+	}
+	n.groups.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	n.groups.mu.Lock()
-	n.groups.next, n.groups.text = nil, nil
-	clear(n.groups.staged)
-	n.groups.mu.Unlock()
-	n.groups.set(next)
-	if n.nats != nil {
-		if err := n.nats.SetPeers(next.Digest(), peers); err != nil {
-			return err
+	// It is in force, and a restart would find it so: go on until the network
+	// follows.
+	for n.nats != nil {
+		if err = n.nats.SetPeers(f.group.Digest(), peers); err == nil || n.ctx.Err() != nil {
+			break
+		}
+		n.log.Error("network does not enter the group, trying again", "epoch", f.group.Epoch, "err", err)
+		select {
+		case <-time.After(switchGrace):
+		case <-n.ctx.Done():
 		}
 	}
-	n.log.Info("group in force", "epoch", next.Epoch, "fingerprint", config.Fingerprint(next.Digest()))
+	if err != nil {
+		return err
+	}
+	n.log.Info("group in force", "epoch", f.group.Epoch, "fingerprint", config.Fingerprint(f.group.Digest()))
 	n.tuples.wake()
 	return nil
 }
