@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/big"
 	"os"
 	"slices"
 	"strings"
@@ -536,6 +537,9 @@ func (s *fakeSigner) sign(msg []byte) mpc.Signature {
 	}
 	r, t, err := ecdsa.Sign(rand.Reader, s.key, d[:])
 	check(s.w.t, err)
+	if n := s.key.Params().N; new(big.Int).Lsh(t, 1).Cmp(n) > 0 {
+		t.Sub(n, t) // the one form of a signature that signers make
+	}
 	var sig mpc.Signature
 	r.FillBytes(sig[:32])
 	t.FillBytes(sig[32:])

@@ -1,0 +1,125 @@
+package pipeline
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"zonesigner/dnssec"
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+// A promise lasts for one session: the same manifest may be accepted again
+// until one has begun, and never after, for a second session would make
+// another zone under the same serial.
+func TestOneSessionAPromise(t *testing.T) {
+	w, _, _ := withHostile(t)
+	z := w.members["a"].zone
+	p := body(t, w)
+	for range 2 {
+		if _, err := z.promise(p); err != nil {
+			t.Fatalf("a promise under which nothing has begun: %v", err)
+		}
+	}
+	check(t, z.begin(p))
+	if !z.promised(p) {
+		t.Error("what a session began under is no longer promised")
+	}
+	var taken *serialError
+	if _, err := z.promise(p); !errors.As(err, &taken) || taken.free != p.Serial+1 {
+		t.Errorf("promise after a session began: %v, want the next serial", err)
+	}
+}
+
+// Of two proposals with one manifest, the one that fails does not take back
+// the promise of the one that holds the zone.
+func TestPromiseOfAnother(t *testing.T) {
+	w, c, _ := withHostile(t)
+	z := w.members["a"].zone
+	p := body(t, w)
+	first := c.proposal(p)
+	if a := z.Judge(t.Context(), agree.Digest{1}, &first, func(agree.Verdict, string) {}); a.Verdict != agree.Accept {
+		t.Fatalf("the proposal was not accepted: %+v", a)
+	}
+	second := *p
+	second.Batches = []Batch{p.Batches[0]}
+	second.Batches[0].Tuples = []mpc.TupleRange{{Chunk: mpc.ChunkID{'x'}, Count: p.Batches[0].Count}}
+	other := c.proposal(&second)
+	if a := z.Judge(t.Context(), agree.Digest{2}, &other, func(agree.Verdict, string) {}); a.Verdict == agree.Accept {
+		t.Fatal("two proposals hold the zone")
+	}
+	if !z.promised(p) {
+		t.Error("a proposal that was not accepted took back the promise of one that was")
+	}
+}
+
+// c certifies one zone to a and another, of the same serial and manifest, to
+// b, and both publish, since each has n-t certificates. Once they hear of one
+// another they agree on one, and sign it again under the next serial.
+func TestTwins(t *testing.T) {
+	w, c, serial := withHostile(t)
+	body(t, w)
+	crt := cert(w, serial+1, agree.Digest{})
+	crt.Source = 2
+	save := func(s *dnssec.SignedZone) []byte {
+		var b bytes.Buffer
+		check(t, s.Save(&b))
+		return b.Bytes()
+	}
+	given := map[mpc.PartyID][]byte{}
+	certs := map[mpc.PartyID]Certificate{}
+	for _, id := range []mpc.PartyID{"a", "b"} {
+		w.signer.mu.Lock()
+		clear(w.signer.made) // another session, other nonces
+		w.signer.mu.Unlock()
+		s := signAlone(w, "www A 192.0.2.11", &crt)
+		crt.Digest = agree.Digest(s.Digest())
+		given[id], certs[id] = save(s), crt
+	}
+	if certs["a"].Digest == certs["b"].Digest {
+		t.Fatal("the two zones are one")
+	}
+	c.serve(func(net mpc.Session, to mpc.PartyID) { sendZone(net, to, given[to], len(given[to])) })
+	for id, crt := range certs {
+		c.say(TypeCertificate, crt, id)
+	}
+	w.eventually("a and b have one head, after the twins", func() bool {
+		var heads []Certificate
+		for _, m := range w.members {
+			m.zone.mu.Lock()
+			heads = append(heads, m.zone.head.Cert)
+			m.zone.mu.Unlock()
+		}
+		return heads[0].Digest == heads[1].Digest && serialLess(serial+1, heads[0].Serial)
+	})
+	w.level(serial + 1)
+}
+
+// A proposer that accepts what it proposed and then lets the session fail
+// rests for longer and longer; one that others let down does not.
+func TestStallingProposerRests(t *testing.T) {
+	w, _, _ := withHostile(t)
+	z := w.members["a"].zone
+	z.came("b", &mpc.AbsentError{Parties: []mpc.PartyID{"c"}})
+	if _, resting := z.resting("b"); resting {
+		t.Error("b rests because c was absent")
+	}
+	last := w.now()
+	var pauses []float64
+	for range 3 {
+		z.came("c", &mpc.AbsentError{Parties: []mpc.PartyID{"c"}})
+		until, resting := z.resting("c")
+		if !resting {
+			t.Fatal("c proposes and stalls, and need not rest")
+		}
+		pauses = append(pauses, until.Sub(last).Seconds())
+	}
+	if pauses[0] >= pauses[1] || pauses[1] >= pauses[2] {
+		t.Errorf("rests of %v seconds do not grow", pauses)
+	}
+	z.came("c", nil)
+	if _, resting := z.resting("c"); resting {
+		t.Error("c rests after a proposal that came to something")
+	}
+}
