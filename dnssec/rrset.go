@@ -120,9 +120,17 @@ func mergeRRsets(a, b []RRset) []RRset {
 
 // arena packs many small strings into few large ones: a zone of a million
 // names is then a few hundred objects for the garbage collector, not millions.
-type arena struct{ chunk *strings.Builder }
+// The first are small and each is twice the one before: a thousand small zones
+// must not take a large one each.
+type arena struct {
+	chunk *strings.Builder
+	size  int // of the last chunk
+}
 
-const arenaChunk = 256 << 10
+const (
+	arenaFirst = 512
+	arenaChunk = 256 << 10
+)
 
 // add copies b and returns it as a string that lives in the arena.
 func (a *arena) add(b []byte) string {
@@ -130,8 +138,9 @@ func (a *arena) add(b []byte) string {
 		return string(b)
 	}
 	if a.chunk == nil || a.chunk.Len()+len(b) > a.chunk.Cap() {
+		a.size = min(max(2*a.size, arenaFirst), arenaChunk)
 		a.chunk = new(strings.Builder)
-		a.chunk.Grow(arenaChunk)
+		a.chunk.Grow(max(a.size, len(b)))
 	}
 	start := a.chunk.Len()
 	a.chunk.Write(b) // within the capacity, so earlier strings stay where they are
