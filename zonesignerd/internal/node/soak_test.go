@@ -111,6 +111,12 @@ func TestSoak(t *testing.T) {
 	lines, cpu := counter.n.Load(), cpuTime(t)
 	rest := time.Now()
 	profile(t, "rest", func() { time.Sleep(30 * time.Second) })
+	if said := counter.n.Load() - lines; said > 0 {
+		text, err := os.ReadFile(logFile.Name())
+		must(t, err)
+		all := strings.Split(strings.TrimSpace(string(text)), "\n")
+		t.Logf("said at rest, among others:\n%s", strings.Join(all[max(0, len(all)-10):], "\n"))
+	}
 	perMinute := float64(counter.n.Load()-lines) / time.Since(rest).Minutes()
 	load := (cpuTime(t) - cpu).Seconds() / time.Since(rest).Seconds()
 
