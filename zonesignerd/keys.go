@@ -180,7 +180,6 @@ func (a *app) printKey(k *api.Key) {
 	t.row("state", k.State)
 	t.row("engine", k.Engine)
 	t.row("created", when(k.Created, a.now()))
-	t.row("active", when(k.Active, a.now()))
 	t.row("confirmed by", strings.Join(k.Confirmed, ", "))
 	a.printTable(t)
 	a.printf("%s", k.DNSKEY)

@@ -187,7 +187,6 @@ type Key struct {
 	Tag       uint16    `json:"tag"`
 	State     string    `json:"state"` // published ready active retire-active retired removed
 	Created   time.Time `json:"created,omitzero"`
-	Active    time.Time `json:"active,omitzero"`
 	DNSKEY    string    `json:"dnskey"`       // presentation form, with owner
 	DS        []string  `json:"ds,omitempty"` // presentation form, of keys with the SEP flag
 	// Confirmed names the operators whose signed transcript of the

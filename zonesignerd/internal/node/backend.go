@@ -157,11 +157,7 @@ func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
 	d := &api.ZoneDetail{ZoneStatus: n.zoneStatus(zoneNow{z.policy, s}, n.keys.open()[z.Name()]), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
 		Denial: denialWords(z.policy.Denial), SourceFrom: n.sourceWords(z.policy), PublishTo: n.publishWords(z.policy),
 		RRSIGs: s.RRSIGs, RRsets: s.RRsets}
-	for _, k := range n.keys.all() {
-		if k.Zone == z.Name() {
-			d.Keys = append(d.Keys, n.keys.view(k))
-		}
-	}
+	d.Keys = n.keyViews(z.Name())
 	for _, st := range s.Stages.List() {
 		d.Stages = append(d.Stages, api.Stage{Name: st.Name, Seconds: st.Took.Seconds()})
 	}
@@ -413,13 +409,24 @@ func names(ids []mpc.PartyID) []string {
 
 // Keys implements api.Backend.
 func (n *Node) Keys(_ context.Context, zone string) ([]api.Key, error) {
+	if zone != "" {
+		zone = dotted(zone)
+	}
+	return n.keyViews(zone), nil
+}
+
+// keyViews lists a zone's keys, or all, by zone and role.
+func (n *Node) keyViews(zone string) []api.Key {
 	out := []api.Key{}
 	for _, k := range n.keys.all() {
-		if zone == "" || k.Zone == dotted(zone) {
+		if zone == "" || k.Zone == zone {
 			out = append(out, n.keys.view(k))
 		}
 	}
-	return out, nil
+	slices.SortFunc(out, func(a, b api.Key) int {
+		return cmp.Or(strings.Compare(a.Zone, b.Zone), strings.Compare(a.Role, b.Role), a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
+	})
+	return out
 }
 
 // GenerateKeys implements api.Backend.
