@@ -373,6 +373,13 @@ func (s *Store) DiscardPool(id PoolID, reason string) (tuples int, err error) {
 	return s.discard(reason, func(p PoolID, _ ChunkID) bool { return p == id })
 }
 
+// DiscardPools destroys the pools that which picks, in one transaction, and
+// returns how many unspent tuples they had. Where no pool is left, nothing
+// waits for Confirm any more. reason is for the log.
+func (s *Store) DiscardPools(reason string, which func(PoolID) bool) (tuples int, err error) {
+	return s.discard(reason, func(p PoolID, _ ChunkID) bool { return which(p) })
+}
+
 // DiscardAll destroys all tuples and returns how many were unspent. What waits
 // for Confirm waits no more: there is nothing left to confirm.
 func (s *Store) DiscardAll(reason string) (tuples int, err error) {
@@ -432,7 +439,7 @@ func (s *Store) discardLocked(reason string, floor uint64, which func(PoolID, Ch
 	}
 	s.mu.Lock()
 	s.pools, s.generation = left, generation
-	if which == nil {
+	if len(left) == 0 {
 		s.suspended = ""
 	}
 	suspended := s.suspended != ""

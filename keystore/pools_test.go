@@ -533,3 +533,23 @@ func TestPoolsModel(t *testing.T) {
 		})
 	})
 }
+
+func TestDiscardPools(t *testing.T) {
+	e := surround(t)
+	e.opt.RunDir = ""
+	s := e.create(t)
+	small, large := PoolID{Key: "k", Set: "a+b", Stripe: "a"}, PoolID{Key: "k", Set: "a+b+c", Stripe: "a"}
+	must(t, s.AddChunk(small, chunkID("1"), 4, []byte("blob")))
+	must(t, s.AddChunk(large, chunkID("2"), 8, []byte("blob")))
+	s = reopen(t, e, s)
+	n, err := s.DiscardPools("test", func(p PoolID) bool { return p.Set == "a+b" })
+	must(t, err)
+	if _, yes := s.Suspended(); n != 4 || !yes || s.Depth(small) != 0 || s.Depth(large) != 8 {
+		t.Fatalf("%d tuples discarded, depths %d and %d, suspended: %v", n, s.Depth(small), s.Depth(large), yes)
+	}
+	n, err = s.DiscardPools("test", func(PoolID) bool { return true })
+	must(t, err)
+	if _, yes := s.Suspended(); n != 8 || yes {
+		t.Fatalf("%d tuples discarded, suspended with no pools: %v", n, yes)
+	}
+}

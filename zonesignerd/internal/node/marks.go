@@ -2,7 +2,10 @@ package node
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -32,10 +35,14 @@ type markAsk struct{}
 type marks struct {
 	n *Node
 
-	mu    sync.Mutex
-	fresh map[mpc.PartyID]keystore.PeerMark // not yet durable
-	own   []byte                            // newest statement of ours
-	held  map[mpc.PartyID]uint64            // what others hold of ours, in this life
+	flushing sync.Mutex // held over a commit of fresh; taken before mu
+
+	mu      sync.Mutex
+	fresh   map[mpc.PartyID]keystore.PeerMark // not yet durable
+	durable map[mpc.PartyID]uint64            // what is, as far as it was seen in this life
+	own     []byte                            // newest statement of ours
+	ownMark uint64                            // its generation
+	held    map[mpc.PartyID]uint64            // what others hold of ours, in this life
 }
 
 const (
@@ -44,15 +51,49 @@ const (
 )
 
 func newMarks(n *Node) *marks {
-	m := &marks{n: n, fresh: map[mpc.PartyID]keystore.PeerMark{}, held: map[mpc.PartyID]uint64{}}
+	m := &marks{n: n, fresh: map[mpc.PartyID]keystore.PeerMark{}, durable: map[mpc.PartyID]uint64{}, held: map[mpc.PartyID]uint64{}}
 	if b, err := n.store.Get(bucketMark, keyOwn); err == nil {
-		m.own = b
+		if s, from, err := ecdsa.VerifyStatement(n.identity, b); err == nil && from == n.self {
+			m.own, m.ownMark = b, s.Mark.Generation
+		}
 	}
 	return m
 }
 
+// revivable reports whether a pool may be revived by what the others hold of
+// our mark, after a start at which nothing of our own vouches for the disk.
+//
+// They may know too little: who took no part in the last signings does not
+// hold the mark, and up to t lie. What then stops a second statement on a
+// spent tuple is a member of its set that is honest and has spent it itself:
+// there is one when the set has t+2 members or more, ourselves and t cheats
+// not counted. A smaller set may be all cheats but us, and its tuples are not
+// revived whatever the others say.
+func revivable(set string, threshold int) bool {
+	s, err := mpc.ParseSignerSet(set)
+	return err == nil && len(s) >= threshold+2
+}
+
+// discardUnvouched destroys, after a start at which tuples are suspended, those
+// that no confirmation may revive.
+func (n *Node) discardUnvouched() error {
+	why, yes := n.store.Suspended()
+	if !yes || n.opt.reviveAll {
+		return nil
+	}
+	t := n.groups.mpc().T
+	lost, err := n.store.DiscardPools("no run mark, and sets of "+strconv.Itoa(t+1)+" are never confirmed by others",
+		func(p keystore.PoolID) bool { return !revivable(p.Set, t) })
+	if lost > 0 {
+		n.log.Error("tuples of the small signer sets are discarded: nothing here tells whether this disk is an old copy, and too few others could", "tuples", lost, "reason", why)
+	}
+	return err
+}
+
 // signed is told by the signer of every run's statements, before a share is
-// released.
+// released. It returns when the others' marks are durable: one that a crash
+// lets us forget could not speak against an old disk. Runs side by side share
+// a commit.
 func (m *marks) signed(_ mpc.SessionID, statements [][]byte) error {
 	for _, raw := range statements {
 		s, from, err := ecdsa.VerifyStatement(m.n.identity, raw)
@@ -61,17 +102,20 @@ func (m *marks) signed(_ mpc.SessionID, statements [][]byte) error {
 		}
 		m.take(from, s.Mark.Generation, raw)
 	}
-	return nil
+	return m.flush()
 }
 
+// take notes a mark that is newer than the one known, whoever brought it.
 func (m *marks) take(from mpc.PartyID, generation uint64, raw []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if from == m.n.self {
-		m.own = raw
+		if generation > m.ownMark {
+			m.own, m.ownMark = raw, generation
+		}
 		return
 	}
-	if generation > m.fresh[from].Generation {
+	if generation > max(m.fresh[from].Generation, m.durable[from]) {
 		m.fresh[from] = keystore.PeerMark{Operator: string(from), Generation: generation, Signed: raw}
 	}
 }
@@ -85,11 +129,11 @@ func (m *marks) run() {
 	for {
 		select {
 		case <-m.n.ctx.Done():
-			m.flush()
+			m.flushLogged()
 			return
 		case <-tick.C:
 		}
-		m.flush()
+		m.flushLogged()
 		m.mu.Lock()
 		own := m.own
 		m.mu.Unlock()
@@ -106,19 +150,35 @@ func (m *marks) run() {
 	}
 }
 
-func (m *marks) flush() {
+// flush makes what was taken durable. When it returns, so is what was taken
+// before it began: whoever commits at that time is waited for.
+func (m *marks) flush() error {
+	m.flushing.Lock()
+	defer m.flushing.Unlock()
 	m.mu.Lock()
-	var list []keystore.PeerMark
-	for id, mark := range m.fresh {
-		list = append(list, mark)
-		delete(m.fresh, id)
-	}
+	list := slices.Collect(maps.Values(m.fresh))
 	m.mu.Unlock()
 	if len(list) == 0 {
-		return
+		return nil
 	}
 	if err := m.n.store.SetPeerMark(list...); err != nil {
-		m.n.log.Error("marks of peers not kept", "err", err)
+		return fmt.Errorf("marks of peers: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, mark := range list {
+		id := mpc.PartyID(mark.Operator)
+		m.durable[id] = max(m.durable[id], mark.Generation)
+		if m.fresh[id].Generation <= mark.Generation {
+			delete(m.fresh, id)
+		}
+	}
+	return nil
+}
+
+func (m *marks) flushLogged() {
+	if err := m.flush(); err != nil {
+		m.n.log.Error("not kept", "err", err)
 	}
 }
 
@@ -145,7 +205,9 @@ func (m *marks) receive(msg *agree.Message) error {
 		m.take(from, s.Mark.Generation, k.Statement)
 		return nil
 	case typeMarkAsk:
-		m.flush()
+		if err := m.flush(); err != nil {
+			return err
+		}
 		held, err := m.n.store.PeerMark(string(msg.From))
 		if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 			return err

@@ -46,6 +46,9 @@ type Options struct {
 	Turn time.Duration
 
 	spent func(mpc.TupleRange, [32]byte) // test hook: told of every spending before it is spoken of
+	// reviveAll is a test hook: tuples of all signer sets are revived by what
+	// the others say.
+	reviveAll bool
 }
 
 // Node is one operator's daemon.
@@ -115,6 +118,9 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 		return n, err
 	}
 	if err = n.openGroup(); err != nil {
+		return n, err
+	}
+	if err = n.discardUnvouched(); err != nil {
 		return n, err
 	}
 	if err = n.connect(); err != nil {
