@@ -252,6 +252,13 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 			backoff = time.Second
 			poke(z.reread)
 		}
+		// Trouble of an operator's own is no objection: it is as good as away.
+		for _, r := range refused.By {
+			if slices.Contains([]string{"internal", "suspended", "late"}, r.Code) {
+				z.d.Blame(set, &mpc.AbsentError{Parties: []mpc.PartyID{r.Peer}, Err: err})
+				backoff = min(backoff, 2*time.Second)
+			}
+		}
 		if w.version == nil && !passing(err) {
 			// What was agreed once is signed again without those who will
 			// not, or it would expire.
