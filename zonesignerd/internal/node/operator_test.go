@@ -72,3 +72,25 @@ func TestLoadLasts(t *testing.T) {
 		}
 	}
 }
+
+// An SOA that differs in more than its serial is named too.
+func TestDisputeOverTheSOA(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 3, 1)
+	o.write("example.", 1, "www A 192.0.2.10")
+	o.startAll()
+	o.add("example.")
+	o.level("example.", 0)
+	o.write("example.", 2, "www A 192.0.2.10")
+	text, err := os.ReadFile(o.path("c", "example.zone"))
+	must(t, err)
+	must(t, os.WriteFile(o.path("c", "example.zone"), []byte(strings.Replace(string(text), "1209600", "1209601", 1)), 0o644))
+	o.eventually(20*time.Second, "the SOA is named", func() bool {
+		for _, r := range o.status("a", "example.").Refusals {
+			if strings.Contains(r.Reason, "example. SOA differs from ours") {
+				return true
+			}
+		}
+		return false
+	})
+}

@@ -54,6 +54,10 @@ func (z *Zone) explain(ctx context.Context, peer mpc.PartyID, content agree.Dige
 			differ = append(differ, i)
 		}
 	}
+	if len(differ) == 0 { // the SOA is in no bucket
+		what := z.name + " SOA"
+		return []difference{{what, fmt.Sprintf("%s: operators %s and %s differ in more than its serial", what, peer, z.d.Identity.Self())}}
+	}
 	theirs := z.ask(ctx, peer, Listing{Zone: z.name, Content: content, Buckets: differ})
 	if theirs == nil {
 		return nil
