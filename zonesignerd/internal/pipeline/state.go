@@ -45,7 +45,9 @@ func slotKey(slot, zone string) string { return "zone/" + zone + "/" + slot }
 func (z *Zone) save(slot string, s *Signed) error {
 	z.saveMu.Lock() // between the file and the slot nobody sweeps
 	defer z.saveMu.Unlock()
-	if err := os.MkdirAll(z.dir(), 0o700); err != nil {
+	// The directory above it must be there: a disk that is not mounted is no
+	// place to begin anew.
+	if err := os.Mkdir(z.dir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	file := fmt.Sprintf("%d-%x.v1.zone", s.Cert.Serial, s.Cert.Digest[:8])
