@@ -154,7 +154,7 @@ func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
 		return nil, notFound(name)
 	}
 	s := z.Status()
-	d := &api.ZoneDetail{ZoneStatus: n.zoneStatus(zoneNow{z.policy, s}, n.keys.open()[z.Name()]), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
+	d := &api.ZoneDetail{ZoneStatus: n.zoneStatus(zoneNow{z.policy, s, z.isEdited()}, n.keys.open()[z.Name()]), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
 		Denial: denialWords(z.policy.Denial), SourceFrom: n.sourceWords(z.policy), PublishTo: n.publishWords(z.policy),
 		RRSIGs: s.RRSIGs, RRsets: s.RRsets}
 	d.Keys = n.keyViews(z.Name())

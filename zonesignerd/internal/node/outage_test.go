@@ -246,7 +246,7 @@ func TestKeysWaitForAll(t *testing.T) {
 	o.eventually(10*time.Second, "a waits for c, and says what c has to type", func() bool {
 		r, err := o.nodes["a"].Request(t.Context(), ra.Digest)
 		must(t, err)
-		return slices.Equal(r.WaitsFor, []string{"c"}) && strings.Contains(r.Command, "keys generate example.")
+		return slices.Equal(r.WaitsFor, []string{"c"}) && strings.Contains(r.Command, "keys generate example ")
 	})
 	// The request survives restarts of those who asked, and of who has not.
 	o.stop("a")

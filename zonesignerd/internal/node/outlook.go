@@ -60,7 +60,7 @@ func (n *Node) statuses() map[string]zoneNow {
 		n.mu.Lock()
 		p := z.policy
 		n.mu.Unlock()
-		out[z.Name()] = zoneNow{p, z.Status()}
+		out[z.Name()] = zoneNow{p, z.Status(), z.isEdited()}
 	}
 	return out
 }
@@ -68,6 +68,7 @@ func (n *Node) statuses() map[string]zoneNow {
 type zoneNow struct {
 	policy *config.Policy
 	status pipeline.Status
+	edited bool // a transaction is open on the hidden Knot
 }
 
 // outlook gives each pool of a key and set the date until which it lasts.
@@ -141,6 +142,9 @@ func (n *Node) coveredWithout(id mpc.PartyID, k keystore.KeyRecord, sets []mpc.S
 // its content breaks, and pools too small for max-outage even when full.
 func (n *Node) warnings(z zoneNow) []string {
 	var out []string
+	if z.edited {
+		out = append(out, "a transaction is open on the hidden knot: what it changes is seen once its owner commits it")
+	}
 	if z.status.Source != 0 || z.status.SOAExpire != 0 {
 		out = append(out, faultsOf(z.policy.CheckZone(z.status.SOAExpire, z.status.MaxTTL))...)
 	}
