@@ -19,7 +19,7 @@ type AbsentError struct {
 }
 
 func (e *AbsentError) Error() string {
-	s := "no answer from operator " + joinParties(e.Parties, " and ")
+	s := "no answer from " + operators(e.Parties)
 	if e.Round != "" {
 		s += fmt.Sprintf(" in round %q", e.Round)
 	}
@@ -43,9 +43,9 @@ type CheatError struct {
 
 func (e *CheatError) Error() string {
 	if e.Disputed {
-		return "one of operators " + joinParties(e.Parties, " and ") + " cheated: " + e.What
+		return "one of " + operators(e.Parties) + " cheated: " + e.What
 	}
-	return "operator " + joinParties(e.Parties, " and ") + " cheated: " + e.What
+	return operators(e.Parties) + " cheated: " + e.What
 }
 
 // ArgumentError says that the caller asked for something that cannot be.
@@ -65,10 +65,14 @@ func AsCheat(err error) (*CheatError, bool) {
 	return e, errors.As(err, &e)
 }
 
-func joinParties(ids []PartyID, sep string) string {
+// operators names them in words.
+func operators(ids []PartyID) string {
 	parts := make([]string, len(ids))
 	for i, p := range ids {
 		parts[i] = string(p)
 	}
-	return strings.Join(parts, sep)
+	if len(ids) == 1 {
+		return "operator " + parts[0]
+	}
+	return "operators " + strings.Join(parts, " and ")
 }

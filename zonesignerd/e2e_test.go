@@ -306,7 +306,7 @@ func TestOperators(t *testing.T) {
 	tr.stop("b")
 	tr.soon("a", `^operator b +peer b +does not answer: `, "status")
 	_, stderr = tr.at("a", 3, "sign-now", "example.org")
-	tr.match(stderr, `^zonesignerd: no signer set is complete: no answer from operator b and c$`)
+	tr.match(stderr, `^zonesignerd: no signer set is complete: no answer from operators b and c$`)
 
 	tr.t.Log("both come back, and c catches up with a version that it has now too")
 	tr.zone("c", 2, "192.0.2.11")
