@@ -173,7 +173,7 @@ func TestOutcomes(t *testing.T) {
 		}, outcome{want: "operator b refuses: this; operator c refuses: that", least: 5 * time.Second, most: 6 * time.Second}},
 		{"a member has a newer version", all, func(w *world) { w.ops["b"].judge = says(Superseded, 0, "9") }, outcome{want: "9", most: time.Second}},
 		{"a member refuses after settling", all, func(w *world) { w.ops["b"].judge = says(Refuse, 30*time.Second, "still differs") }, outcome{want: "still differs", least: 30 * time.Second, most: 31 * time.Second}},
-		{"a member never answers", all, func(w *world) { w.ops["c"].judge = says(Accept, time.Hour, "") }, outcome{want: "no answer from operator c", least: timeout, most: timeout + time.Second}},
+		{"a member never answers", all, func(w *world) { w.ops["c"].judge = says(Accept, time.Hour, "") }, outcome{want: "operator c", least: timeout, most: timeout + time.Second}},
 		{"a member is down", all, func(w *world) { w.down["c"] = true }, outcome{want: "operator c", most: 6 * time.Second}},
 		{"a member goes away", all, func(w *world) {
 			w.ops["c"].judge = func(context.Context, *Proposal, func(Verdict, string)) Answer {
@@ -182,7 +182,7 @@ func TestOutcomes(t *testing.T) {
 				w.mu.Unlock()
 				return Answer{Verdict: Accept}
 			}
-		}, outcome{alone: true, want: "no answer from operator c", most: 6 * time.Second}},
+		}, outcome{alone: true, want: "operator c", most: 6 * time.Second}},
 		{"another operator is down", two, func(w *world) { w.down["c"] = true }, outcome{session: true}},
 		{"another operator refuses", two, func(w *world) { w.ops["c"].judge = says(Refuse, 0, "other content") }, outcome{want: "operator c refuses", most: time.Second}},
 		{"another operator refuses after settling", two, func(w *world) { w.ops["c"].judge = says(Refuse, 30*time.Second, "other content") }, outcome{want: "operator c refuses", least: 30 * time.Second, most: 31 * time.Second}},
