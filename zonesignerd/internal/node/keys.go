@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -70,15 +71,44 @@ type wantedKey struct {
 	Role string       `json:"role"`
 }
 
-// made says that this operator holds its share of a key that all generated.
+// made says how this operator holds a key that all generated.
 type made struct {
 	Ask  agree.Digest `json:"ask"`
 	Role string       `json:"role"`
 	Key  string       `json:"key"`
+	Hold hold         `json:"hold"`
+	// Tell asks the receiver for the same.
+	Tell bool `json:"tell,omitempty"`
 }
 
-// A key is pending until all operators have said that they hold it; only then
-// does it belong to its zone.
+// hold is how far an operator is with a key. A key belongs to its zone only
+// when everyone has heard that everyone holds it, so that nobody uses one that
+// another has given up, whoever tells whom what:
+//
+//	held  its share is durable here; it may be given up when anyone says gone
+//	all   all said held (or all), and this is durable: it is given up only when
+//	      t+1 others say gone
+//	gone  it is not here and never will be
+//
+// A key is taken into use by who has heard "all" of everyone, and then never
+// given up. Had an honest operator given it up before saying "all", that
+// could not be; to give it up after, t+1 others have to say that they did, so
+// an honest one among them, which never says "all" again. So while one honest
+// operator uses a key of a request, every other keeps its share of it, and as
+// a new generation starts with giving up the old key at all, no two of them
+// use different ones.
+//
+// What an operator that says one thing here and another there can do is to
+// stop the request, as it can by taking no part.
+type hold string
+
+const (
+	holdHeld hold = "held"
+	holdAll  hold = "all"
+	holdGone hold = "gone"
+)
+
+// A key's record: metaPending is hold while it does not belong to its zone.
 const (
 	metaAsk       = "ask"
 	metaPending   = "pending"
@@ -98,8 +128,10 @@ type keyring struct {
 	own      map[agree.Digest]*ask
 	others   map[agree.Digest]*ask // what peers asked for, for people to see
 	asked    map[agree.Digest]map[mpc.PartyID]bool
-	confirms map[string]map[mpc.PartyID]bool // key id -> who holds it
-	running  map[agree.Digest]string         // what happens now
+	asksOf   map[mpc.PartyID]map[string][]agree.Digest // the same by zone, oldest first, for bounds
+	holds    map[string]map[mpc.PartyID]hold           // key id of a record -> how others hold it
+	running  map[agree.Digest]string                   // what happens now
+	repeated time.Time                                 // when requests were last said again
 	failed   map[agree.Digest]string
 	retryAt  map[wantedKey]time.Time
 }
@@ -119,7 +151,8 @@ func (n *Node) openKeys() error {
 	k.byAsk, k.byZone = map[agree.Digest][]string{}, map[string][]string{}
 	k.own, k.asked = map[agree.Digest]*ask{}, map[agree.Digest]map[mpc.PartyID]bool{}
 	k.others = map[agree.Digest]*ask{}
-	k.confirms, k.running = map[string]map[mpc.PartyID]bool{}, map[agree.Digest]string{}
+	k.asksOf = map[mpc.PartyID]map[string][]agree.Digest{}
+	k.holds, k.running = map[string]map[mpc.PartyID]hold{}, map[agree.Digest]string{}
 	k.failed, k.retryAt = map[agree.Digest]string{}, map[wantedKey]time.Time{}
 	records, err := n.store.Keys()
 	if err != nil {
@@ -272,16 +305,7 @@ func (k *keyring) wake() {
 // hello repeats to a peer what it may have missed.
 func (k *keyring) hello(peer mpc.PartyID) {
 	k.mu.Lock()
-	var asks []*ask
-	for _, a := range k.own {
-		asks = append(asks, a)
-	}
-	var mades []made
-	for _, r := range k.records {
-		if d, ok := askOf(r); ok {
-			mades = append(mades, made{Ask: d, Role: r.Role, Key: r.ID})
-		}
-	}
+	asks, mades := slices.Collect(maps.Values(k.own)), k.mades(false)
 	k.mu.Unlock()
 	for _, a := range asks {
 		_, _ = k.n.say(typeAsk, a, peer)
@@ -292,51 +316,152 @@ func (k *keyring) hello(peer mpc.PartyID) {
 	k.wake()
 }
 
+// mades is what is to be said of the keys, or of the pending ones alone; k.mu
+// is held.
+func (k *keyring) mades(pending bool) []made {
+	var out []made
+	for _, r := range k.records {
+		if d, ok := askOf(r); ok && (!pending || r.Meta[metaPending] != "") {
+			out = append(out, made{Ask: d, Role: r.Role, Key: r.ID, Hold: holdOf(r), Tell: r.Meta[metaPending] != ""})
+		}
+	}
+	return out
+}
+
+// repeat asks for what was lost of the others' words, and says the open
+// requests again from time to time.
+func (k *keyring) repeat() {
+	k.mu.Lock()
+	mades := k.mades(true)
+	var asks []*ask
+	if now := k.n.opt.Now(); now.Sub(k.repeated) > time.Minute {
+		k.repeated = now
+		for _, a := range k.own {
+			if k.lacking(a) != "" {
+				asks = append(asks, a)
+			}
+		}
+	}
+	k.mu.Unlock()
+	for _, m := range mades {
+		_, _ = k.n.say(typeMade, m)
+	}
+	for _, a := range asks {
+		_, _ = k.n.say(typeAsk, a)
+	}
+}
+
 func askOf(r keystore.KeyRecord) (d agree.Digest, ok bool) {
 	return d, d.UnmarshalText([]byte(r.Meta[metaAsk])) == nil
 }
 
-// maxAsks bounds what peers can make us remember.
-const maxAsks = 100000
+func holdOf(r keystore.KeyRecord) hold {
+	if p := r.Meta[metaPending]; p != "" {
+		return hold(p)
+	}
+	return holdAll
+}
+
+// What one peer's requests can make us remember: so many for a zone, the
+// newest, and so many zones that are not (yet) here. Requests are said again.
+const (
+	mostAsks     = 8
+	mostNewZones = 256
+)
 
 func (k *keyring) receive(m *agree.Message) error {
+	if m.Type == typeAsk {
+		return k.receiveAsk(m)
+	}
+	return k.receiveMade(m)
+}
+
+func (k *keyring) receiveAsk(m *agree.Message) error {
+	var a ask
+	if err := m.Decode(&a); err != nil {
+		return err
+	}
+	if a.digest() != a.Digest {
+		return fmt.Errorf("request of operator %s does not have its own digest", m.From)
+	}
+	if !a.bounded() {
+		return fmt.Errorf("request of operator %s is too long", m.From)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch m.Type {
-	case typeAsk:
-		var a ask
-		if err := m.Decode(&a); err != nil {
-			return err
-		}
-		if a.digest() != a.Digest {
-			return fmt.Errorf("request of operator %s does not have its own digest", m.From)
-		}
-		if !a.bounded() {
-			return fmt.Errorf("request of operator %s is too long", m.From)
-		}
-		if k.asked[a.Digest] == nil {
-			if len(k.asked) >= maxAsks {
-				return fmt.Errorf("operator %s asks for too much", m.From)
+	if k.asked[a.Digest][m.From] {
+		k.wake()
+		return nil
+	}
+	byZone := k.asksOf[m.From]
+	if byZone == nil {
+		byZone = map[string][]agree.Digest{}
+		k.asksOf[m.From] = byZone
+	}
+	if byZone[a.Zone] == nil && k.n.zone(a.Zone) == nil {
+		strange := 0
+		for zone := range byZone {
+			if k.n.zone(zone) == nil {
+				strange++
 			}
-			k.asked[a.Digest] = map[mpc.PartyID]bool{}
 		}
-		if !k.asked[a.Digest][m.From] && k.own[a.Digest] == nil {
-			k.n.log.Info("operator asks for keys", "peer", m.From, "zone", a.Zone, "roles", a.Roles, "engine", a.Engine)
+		if strange >= mostNewZones {
+			return fmt.Errorf("operator %s asks for keys of more than %d zones that are not here", m.From, mostNewZones)
 		}
-		k.asked[a.Digest][m.From] = true
-		k.others[a.Digest] = &a
-	case typeMade:
-		var d made
-		if err := m.Decode(&d); err != nil {
-			return err
+	}
+	list := append(byZone[a.Zone], a.Digest)
+	if len(list) > mostAsks {
+		old := list[0]
+		list = list[1:]
+		if delete(k.asked[old], m.From); len(k.asked[old]) == 0 {
+			delete(k.asked, old)
+			delete(k.others, old)
 		}
-		if k.confirms[d.Key] == nil {
-			if len(k.confirms) >= maxAsks {
-				return fmt.Errorf("operator %s confirms too many keys", m.From)
-			}
-			k.confirms[d.Key] = map[mpc.PartyID]bool{}
+	}
+	byZone[a.Zone] = list
+	if k.asked[a.Digest] == nil {
+		k.asked[a.Digest] = map[mpc.PartyID]bool{}
+	}
+	if k.own[a.Digest] == nil {
+		k.n.log.Info("operator asks for keys", "peer", m.From, "zone", a.Zone, "roles", a.Roles, "engine", a.Engine)
+	}
+	k.asked[a.Digest][m.From] = true
+	k.others[a.Digest] = &a
+	k.wake()
+	return nil
+}
+
+// receiveMade takes how a peer holds a key. Of keys that are not here nothing
+// is kept; who asks for one is told that it is not, unless it may be on its
+// way.
+func (k *keyring) receiveMade(m *agree.Message) error {
+	var d made
+	if err := m.Decode(&d); err != nil {
+		return err
+	}
+	if d.Hold != holdHeld && d.Hold != holdAll && d.Hold != holdGone {
+		return fmt.Errorf("operator %s holds key %.40q in an unknown way %.40q", m.From, d.Key, d.Hold)
+	}
+	answer, reply := made{Ask: d.Ask, Role: d.Role, Key: d.Key, Hold: holdGone}, d.Tell
+	k.mu.Lock()
+	r, here := k.records[d.Key]
+	switch at, ok := askOf(r); {
+	case here && (!ok || at != d.Ask || r.Role != d.Role):
+		reply = false // it is another's
+	case here:
+		if k.holds[d.Key] == nil {
+			k.holds[d.Key] = map[mpc.PartyID]hold{}
 		}
-		k.confirms[d.Key][m.From] = true
+		if k.holds[d.Key][m.From] != holdGone { // for ever
+			k.holds[d.Key][m.From] = d.Hold
+		}
+		answer.Hold = holdOf(r)
+	default:
+		reply = reply && k.running[d.Ask] == ""
+	}
+	k.mu.Unlock()
+	if reply {
+		_, _ = k.n.say(typeMade, answer, m.From)
 	}
 	k.wake()
 	return nil
@@ -353,6 +478,7 @@ func (k *keyring) run() {
 			return
 		case <-k.kick:
 		case <-tick.C:
+			k.repeat()
 		}
 		k.activate()
 		for _, a := range k.due() {
@@ -376,7 +502,7 @@ func (k *keyring) due() []*ask {
 	var out []*ask
 	for d, a := range k.own {
 		role := k.lacking(a)
-		if len(k.asked[d]) < group.N() || role == "" || k.n.opt.Now().Before(k.retryAt[wantedKey{d, role}]) || leader(d, group) != k.n.self {
+		if len(k.asked[d]) < group.N() || role == "" || k.stuck(d, role) || k.n.opt.Now().Before(k.retryAt[wantedKey{d, role}]) || leader(d, group) != k.n.self {
 			continue
 		}
 		out = append(out, a)
@@ -393,46 +519,82 @@ func leader(d agree.Digest, group mpc.Group) mpc.PartyID {
 // k.mu is held.
 func (k *keyring) lacking(a *ask) string {
 	for _, role := range a.Roles {
-		if _, ok := k.keyFor(a.Digest, role); !ok {
+		if r, ok := k.keyFor(a.Digest, role); !ok || !k.settled(r) {
 			return role
 		}
 	}
 	return ""
 }
 
-// keyFor finds the key that a request made for a role and that all operators
-// hold. k.mu is held.
+// keyFor finds the key that a request made for a role: there is one at most.
+// k.mu is held.
 func (k *keyring) keyFor(d agree.Digest, role string) (keystore.KeyRecord, bool) {
-	for _, id := range k.byAsk[d] {
-		if r := k.records[id]; r.Role == role && (r.Meta[metaPending] == "" || k.heldByAll(r)) {
+	for _, r := range k.records {
+		if have, ok := askOf(r); ok && have == d && r.Role == role {
 			return r, true
 		}
 	}
 	return keystore.KeyRecord{}, false
 }
 
-// mostPending bounds the keys that were generated for one purpose and that
-// not all operators say they hold.
-const mostPending = 8
+// settled reports whether a key is in use or can be: all said that all hold
+// it. k.mu is held.
+func (k *keyring) settled(r keystore.KeyRecord) bool {
+	if k.n.opt.hasty && k.count(r, holdHeld)+k.count(r, holdAll) == k.n.groups.mpc().N()-1 {
+		return true
+	}
+	return r.Meta[metaPending] == "" || holdOf(r) == holdAll && k.count(r, holdAll) == k.n.groups.mpc().N()-1
+}
 
-// pending counts them; k.mu is held.
-func (k *keyring) pending(d agree.Digest, role string) int {
+// count is how many others hold a key like that; k.mu is held.
+func (k *keyring) count(r keystore.KeyRecord, h hold) int {
 	n := 0
-	for _, id := range k.byAsk[d] {
-		if r := k.records[id]; r.Role == role && r.Meta[metaPending] != "" {
+	for _, id := range k.n.groups.mpc().Parties {
+		if id != k.n.self && k.holds[r.ID][id] == h {
 			n++
 		}
 	}
 	return n
 }
 
-func (k *keyring) heldByAll(r keystore.KeyRecord) bool {
-	for _, id := range k.n.groups.mpc().Parties {
-		if id != k.n.self && !k.confirms[r.ID][id] {
-			return false
-		}
+// dead reports whether a pending key may be given up; k.mu is held.
+func (k *keyring) dead(r keystore.KeyRecord) bool {
+	switch hold(r.Meta[metaPending]) {
+	case holdHeld:
+		return k.count(r, holdGone) > 0
+	case holdAll:
+		return k.count(r, holdGone) > k.n.groups.mpc().T
 	}
-	return true
+	return false
+}
+
+// stuck reports whether a key of that role is there that is not dead: another
+// is not to be made. k.mu is held.
+func (k *keyring) stuck(d agree.Digest, role string) bool {
+	r, ok := k.keyFor(d, role)
+	return ok && !k.dead(r)
+}
+
+// giveUp durably destroys the dead key of a role, if there is one, before
+// another is made.
+func (k *keyring) giveUp(d agree.Digest, role string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r, ok := k.keyFor(d, role)
+	switch {
+	case !ok:
+		return nil
+	case !k.dead(r):
+		return fmt.Errorf("key %s was made for this already", r.ID)
+	}
+	if err := k.n.store.DeleteKey(r.ID); err != nil {
+		return err
+	}
+	delete(k.records, r.ID)
+	delete(k.shares, mpc.KeyID(r.ID))
+	delete(k.holds, r.ID)
+	k.n.log.Warn("a key that not all operators hold is given up", "zone", r.Zone, "role", r.Role, "key", r.ID)
+	return nil
 }
 
 // generate proposes and runs the generation of the first key that lacks.
@@ -443,6 +605,9 @@ func (k *keyring) generate(a *ask) error {
 	k.mu.Unlock()
 	if role == "" {
 		return nil
+	}
+	if err := k.giveUp(a.Digest, role); err != nil {
+		return err
 	}
 	all := mpc.NewSignerSet(k.n.groups.mpc().Parties...)
 	agreed, err := k.n.agreement.Propose(k.n.ctx, kindKey, a.Zone, all, wantedKey{Ask: a.Digest, Role: role})
@@ -456,8 +621,15 @@ func (k *keyring) generate(a *ask) error {
 // all have said that they hold it.
 func (k *keyring) session(ctx context.Context, agreed *agree.Agreed, a *ask, role string) error {
 	k.mu.Lock()
-	k.running[a.Digest] = "generating the " + role
+	_, there := k.keyFor(a.Digest, role)
+	busy := there || k.running[a.Digest] != ""
+	if !busy {
+		k.running[a.Digest] = "generating the " + role
+	}
 	k.mu.Unlock()
+	if busy {
+		return fmt.Errorf("another %s of this request is there or on its way", role)
+	}
 	defer func() {
 		k.mu.Lock()
 		delete(k.running, a.Digest)
@@ -486,7 +658,7 @@ func (k *keyring) session(ctx context.Context, agreed *agree.Agreed, a *ask, rol
 	public := share.PublicKey()
 	r := keystore.KeyRecord{ID: string(share.ID), Zone: a.Zone, Role: role, Engine: a.Engine, Public: public[:],
 		State: keystore.Active, Created: k.n.opt.Now().UTC().Truncate(time.Second), Secret: secret,
-		Meta: map[string]string{metaAsk: hex.EncodeToString(a.Digest[:]), metaPending: "yes"}}
+		Meta: map[string]string{metaAsk: hex.EncodeToString(a.Digest[:]), metaPending: string(holdHeld)}}
 	if err := k.n.store.Update(func(t *keystore.Tx) error { return t.PutKey(r) }); err != nil {
 		return err
 	}
@@ -495,14 +667,51 @@ func (k *keyring) session(ctx context.Context, agreed *agree.Agreed, a *ask, rol
 	k.put(r)
 	k.mu.Unlock()
 	k.n.log.Info("key generated", "zone", a.Zone, "role", role, "key", r.ID, "tag", dnssecKey(r).KeyTag())
-	_, err = k.n.say(typeMade, made{Ask: a.Digest, Role: role, Key: r.ID})
+	_, err = k.n.say(typeMade, made{Ask: a.Digest, Role: role, Key: r.ID, Hold: holdHeld, Tell: true})
 	k.wake()
 	return err
 }
 
+// confirm notes durably that all operators hold a key, and tells them.
+func (k *keyring) confirm() {
+	k.mu.Lock()
+	var held []keystore.KeyRecord
+	for _, r := range k.records {
+		if hold(r.Meta[metaPending]) == holdHeld && k.count(r, holdHeld)+k.count(r, holdAll) == k.n.groups.mpc().N()-1 {
+			held = append(held, r)
+		}
+	}
+	for _, r := range held {
+		r.Meta = maps.Clone(r.Meta)
+		r.Meta[metaPending] = string(holdAll)
+		if err := k.n.store.Update(func(t *keystore.Tx) error { return putMeta(t, r) }); err != nil {
+			k.n.log.Error("key not confirmed", "key", r.ID, "err", err)
+			continue
+		}
+		k.records[r.ID] = r
+	}
+	k.mu.Unlock()
+	for _, r := range held {
+		if d, ok := askOf(r); ok {
+			_, _ = k.n.say(typeMade, made{Ask: d, Role: r.Role, Key: r.ID, Hold: holdAll, Tell: true})
+		}
+	}
+}
+
+// putMeta replaces a key's notes alone.
+func putMeta(t *keystore.Tx, r keystore.KeyRecord) error {
+	full, err := t.Key(r.ID)
+	if err != nil {
+		return err
+	}
+	full.Meta = r.Meta
+	return t.PutKey(full)
+}
+
 // activate takes the keys of a request into use, all at once, when all
-// operators hold all of them.
+// operators have heard that all hold all of them.
 func (k *keyring) activate() {
+	k.confirm()
 	var holders []string
 	for _, id := range k.n.groups.mpc().Parties {
 		holders = append(holders, string(id))
@@ -526,12 +735,7 @@ func (k *keyring) activate() {
 	}
 	err := k.n.store.Update(func(t *keystore.Tx) error {
 		for _, r := range ready {
-			full, err := t.Key(r.ID)
-			if err != nil {
-				return err
-			}
-			full.Meta = r.Meta
-			if err := t.PutKey(full); err != nil {
+			if err := putMeta(t, r); err != nil {
 				return err
 			}
 		}
@@ -571,6 +775,18 @@ func (h keyProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposal
 		return refuse("form", "proposal cannot be read: %v", err)
 	}
 	k := &h.n.keys
+	if answer := k.judge(p, body, refuse); answer.Verdict != agree.Accept {
+		return answer
+	}
+	// What was made before is gone before the answer is given.
+	if err := k.giveUp(body.Ask, body.Role); err != nil {
+		return refuse("made", "%v", err)
+	}
+	return agree.Answer{Verdict: agree.Accept}
+}
+
+func (k *keyring) judge(p *agree.Proposal, body wantedKey, refuse func(code, format string, args ...any) agree.Answer) agree.Answer {
+	group := k.n.groups.mpc()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	a := k.own[body.Ask]
@@ -579,17 +795,14 @@ func (h keyProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposal
 		return refuse("not-asked", "this operator has not asked for keys of %s", p.Subject)
 	case !slices.Contains(a.Roles, body.Role):
 		return refuse("not-asked", "this operator has not asked for a %s of %s", body.Role, a.Zone)
-	case len(p.Members) != h.n.groups.mpc().N():
+	case len(p.Members) != group.N():
 		return refuse("members", "key generation needs all operators")
-	case p.Proposer != leader(body.Ask, h.n.groups.mpc()):
-		return refuse("leader", "this key is for operator %s to propose", leader(body.Ask, h.n.groups.mpc()))
+	case p.Proposer != leader(body.Ask, group):
+		return refuse("leader", "this key is for operator %s to propose", leader(body.Ask, group))
 	case k.running[body.Ask] != "":
 		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "a key of this request is being generated"}
-	case k.pending(body.Ask, body.Role) >= mostPending:
-		return refuse("pending", "%d keys were generated for this and never confirmed by all operators", mostPending)
-	}
-	if r, ok := k.keyFor(body.Ask, body.Role); ok {
-		return refuse("made", "key %s was made for this already", r.ID)
+	case k.stuck(body.Ask, body.Role):
+		return refuse("made", "a key was made for this already, and waits for all to confirm it")
 	}
 	return agree.Answer{Verdict: agree.Accept}
 }

@@ -49,6 +49,9 @@ type Options struct {
 	// reviveAll is a test hook: tuples of all signer sets are revived by what
 	// the others say.
 	reviveAll bool
+	// hasty is a test hook: a key is taken into use when all say that they
+	// hold it, without hearing that all have heard so.
+	hasty bool
 }
 
 // Node is one operator's daemon.
