@@ -318,7 +318,11 @@ func (t *tuples) run(ctx context.Context, a *agree.Agreed, body tuplesWanted) er
 		return err
 	}
 	took := t.n.opt.Now().Sub(start)
-	t.n.log.Info("pool filled", "key", body.Key, "set", body.Set, "stripe", a.Proposal.Proposer, "tuples", body.Count, "took", took.Round(time.Millisecond))
+	level := slog.LevelInfo
+	if pool.Stripe != t.n.self {
+		level = slog.LevelDebug // its owner says it
+	}
+	t.n.log.Log(ctx, level, "pool filled", "key", body.Key, "set", body.Set, "stripe", a.Proposal.Proposer, "tuples", body.Count, "took", took.Round(time.Millisecond))
 	return nil
 }
 
