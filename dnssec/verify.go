@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -22,6 +23,12 @@ type VerifyOptions struct {
 	Anchors []Anchor
 	// At is the time at which the signatures must be valid, UNIX seconds.
 	At uint32
+	// Canonical makes a signature of algorithm 13 whose s is above half the
+	// group's order a fault. To (r, s) there is (r, -s), which is as valid and
+	// which anybody can make: our signers give the smaller s, so that nobody
+	// else can make a second form of a zone that they signed. Other signers
+	// give either.
+	Canonical bool
 	// Threads bounds how many CPUs verify; 0: all.
 	Threads int
 	// Proven, when set, is asked before each signature is verified; true says
@@ -246,8 +253,17 @@ func (v *verification) checkCoverage() {
 				v.fault(s.Owner, s.Type, "signed with key %d, which does not sign this", g.KeyTag)
 			}
 			v.checkTimes(s, g)
+			if v.o.Canonical && g.Algorithm == ECDSAP256SHA256 && bytes.Compare(g.Sig[32:], halfOrder[:]) > 0 {
+				v.fault(s.Owner, s.Type, "signature with key %d is not in its canonical form: s is above half the order", g.KeyTag)
+			}
 		}
 	}
+}
+
+// halfOrder is (n-1)/2 for the order n of P-256 (SEC 2, section 2.4.2).
+var halfOrder = [32]byte{
+	0x7f, 0xff, 0xff, 0xff, 0x80, 0x00, 0x00, 0x00, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xde, 0x73, 0x7d, 0x56, 0xd3, 0x8b, 0xcf, 0x42, 0x79, 0xdc, 0xe5, 0x61, 0x7e, 0x31, 0x92, 0xa8,
 }
 
 func (v *verification) checkTimes(s RRset, g Signature) {

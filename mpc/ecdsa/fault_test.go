@@ -56,7 +56,11 @@ func phases(set mpc.SignerSet) []phase {
 			},
 			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
 				req := w.request(set, message)
-				req.Tuples = []mpc.TupleRange{{Chunk: req.Tuples[0].Chunk, From: w.stores["b"].next[req.Tuples[0].Chunk], Count: 1}}
+				from := 0 // what one of them has spent is not proposed again
+				for _, p := range set {
+					from = max(from, w.stores[p].next[req.Tuples[0].Chunk])
+				}
+				req.Tuples = []mpc.TupleRange{{Chunk: req.Tuples[0].Chunk, From: from, Count: 1}}
 				sigs, errs := w.sign(req, nil)
 				return errs, func(p mpc.PartyID) bool { return sigs[p] != nil && w.verify(message, sigs[p][0]) }
 			},

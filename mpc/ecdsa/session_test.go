@@ -118,7 +118,7 @@ func TestNothingLeavesWithoutEvidence(t *testing.T) {
 				w.hub.SetFault(func(m memnet.Message) []memnet.Message {
 					mu.Lock()
 					defer mu.Unlock()
-					if m.From == "b" && !strings.HasSuffix(m.Round, "/statement") {
+					if m.From == "b" && m.Round != "request" && !strings.HasSuffix(m.Round, "/statement") {
 						t.Errorf("b sends %s", m.Round)
 					}
 					return []memnet.Message{m}
@@ -318,4 +318,83 @@ func TestEngineWithoutFusedStep(t *testing.T) {
 			t.Errorf("b: %v", errs["b"])
 		}
 	})
+}
+
+// Members that came for different things spend nothing for it; without the
+// comparison both have, by the time that they see it.
+func TestUnequalRequestsSpendNothing(t *testing.T) {
+	for name, change := range map[string]func(r *mpc.SignRequest){
+		"session":  func(r *mpc.SignRequest) { r.Session[0] ^= 1 },
+		"manifest": func(r *mpc.SignRequest) { r.Manifest[0] ^= 1 },
+		"ranges": func(r *mpc.SignRequest) {
+			r.Tuples = []mpc.TupleRange{{Chunk: r.Tuples[0].Chunk, From: 1, Count: 1}}
+		},
+		"messages": func(r *mpc.SignRequest) { r.Messages = [][]byte{[]byte("x")} },
+		"stripe":   func(r *mpc.SignRequest) { r.Stripe = "b" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+				w.mustPrepare(allABC, 4)
+				odd := func(p mpc.PartyID, r *mpc.SignRequest) {
+					if p == "c" {
+						change(r)
+					}
+				}
+				_, errs := w.sign(w.request(allABC, message), odd)
+				for _, p := range []mpc.PartyID{"a", "b"} {
+					if cheat, ok := mpc.AsCheat(errs[p]); !ok || cheat.Disputed || cheat.Parties[0] != "c" {
+						t.Errorf("%s says %v, expected c to be named", p, errs[p])
+					}
+				}
+				if cheat, ok := mpc.AsCheat(errs["c"]); !ok || !cheat.Disputed {
+					t.Errorf("c says %v, expected a dispute", errs["c"])
+				}
+				for _, p := range allABC {
+					if w.stores[p].mark != 0 {
+						t.Errorf("%s has spent tuples", p)
+					}
+				}
+				w.setHoles(holes{noRequest: true})
+				w.sign(w.request(allABC, message), odd)
+				if w.stores["a"].mark == 0 {
+					t.Error("without the comparison nothing is spent either: the test shows nothing")
+				}
+			})
+		})
+	}
+}
+
+// Signatures have the smaller s. Without that half of them have not, and
+// whoever turns one around has another digest of the same zone.
+func TestCanonicalSignatures(t *testing.T) {
+	for _, anyForm := range []bool{false, true} {
+		inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+			w.mustPrepare(pairAB, 32)
+			w.setHoles(holes{anyForm: anyForm})
+			var messages []string
+			for i := range 30 {
+				messages = append(messages, fmt.Sprint(i))
+			}
+			sigs, errs := w.sign(w.request(pairAB, messages...), nil)
+			if errs["a"] != nil {
+				t.Fatal(errs["a"])
+			}
+			high := 0
+			for i, sig := range sigs["a"] {
+				s, err := p256.ScalarFromBytes(sig[32:])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if s.IsHigh() {
+					high++
+				}
+				if !w.verify(messages[i], sig) {
+					t.Errorf("signature %d does not verify", i)
+				}
+			}
+			if anyForm == (high == 0) { // by chance, once in 2^30
+				t.Errorf("%d signatures of 30 have the larger s; as they come: %v", high, anyForm)
+			}
+		})
+	}
 }

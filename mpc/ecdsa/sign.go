@@ -1,10 +1,12 @@
 package ecdsa
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
@@ -42,13 +44,18 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest,
 	for i, m := range req.Messages {
 		digests[i] = sha256.Sum256(m)
 	}
+	if len(runs) > 0 {
+		if err := session.compareRequests(ctx, requestDigest(req, ks, runs, digests)); err != nil {
+			return nil, err
+		}
+	}
 	signatures := make([]mpc.Signature, len(req.Messages))
 	var mu sync.Mutex
 	done := 0
 	states := make([]*runState, len(runs))
 	err = pipeline(ctx, len(runs), s.cfg.Window, func(i int) (err error) {
 		r := runs[i]
-		if states[i], err = session.begin(i, r, digests[r.first:r.first+r.tuples.Count]); err != nil {
+		if states[i], err = session.begin(i, r, digests); err != nil {
 			return fmt.Errorf("ecdsa: sign run %d: %w", i, err)
 		}
 		return nil
@@ -73,6 +80,39 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest,
 		return nil, err
 	}
 	return signatures, nil
+}
+
+// requestDigest is the hash of all that the members' statements will say: what
+// session, key, set, manifest and pool, and every run with its messages.
+func requestDigest(req mpc.SignRequest, ks *KeyShare, runs []messageRun, digests [][32]byte) [32]byte {
+	b := binary.BigEndian.AppendUint32(nil, uint32(len(runs)))
+	for i, r := range runs {
+		st := newStatement(req, ks, i, r, digests)
+		d := st.Digest()
+		b = append(b, d[:]...)
+	}
+	return mpc.Digest("zonesigner sign request v1", append(b, req.Stripe...))
+}
+
+// compareRequests returns when every member wants the same, before anything is
+// spent for it: members that came for different things burn nothing, and the
+// odd one is seen. It is no proof to others; the statements are.
+func (s *signing) compareRequests(ctx context.Context, own [32]byte) error {
+	got, err := mpc.Exchange(ctx, s.net, "request", own[:])
+	if err != nil || s.signer.holes.noRequest {
+		return err
+	}
+	var other []mpc.PartyID
+	for _, p := range s.req.Set {
+		if !bytes.Equal(got[p], own[:]) {
+			other = append(other, p)
+		}
+	}
+	if other == nil {
+		return nil
+	}
+	// Alone against several, the odd one may be this party itself.
+	return &mpc.CheatError{Parties: other, Disputed: len(other) > 1, What: "asked to sign something else than this operator, nothing is spent"}
 }
 
 // opening opens sharings of degree t among the members of set.
@@ -130,21 +170,27 @@ type runState struct {
 	signed    []byte // by this party
 }
 
+// newStatement is that of run i, still without a mark; digests are those of
+// all messages.
+func newStatement(req mpc.SignRequest, ks *KeyShare, i int, r messageRun, digests [][32]byte) *Statement {
+	return &Statement{
+		Session:  req.Session,
+		Group:    ks.Group.Digest,
+		Engine:   ks.Engine,
+		Key:      req.Key,
+		Epoch:    ks.Epoch,
+		Set:      req.Set,
+		Manifest: req.Manifest,
+		Run:      uint32(i),
+		Tuples:   r.tuples,
+		Messages: MessagesDigest(digests[r.first : r.first+r.tuples.Count]),
+	}
+}
+
 // begin spends the tuples durably and only then signs the statement that names
 // them (section 6, step 1).
 func (s *signing) begin(i int, r messageRun, digests [][32]byte) (*runState, error) {
-	st := &Statement{
-		Session:  s.req.Session,
-		Group:    s.key.Group.Digest,
-		Engine:   s.key.Engine,
-		Key:      s.req.Key,
-		Epoch:    s.key.Epoch,
-		Set:      s.req.Set,
-		Manifest: s.req.Manifest,
-		Run:      uint32(i),
-		Tuples:   r.tuples,
-		Messages: MessagesDigest(digests),
-	}
+	st := newStatement(s.req, s.key, i, r, digests)
 	pool := mpc.PoolID{Key: s.req.Key, Set: s.req.Set.String(), Stripe: s.req.Stripe}
 	blob, mark, err := s.signer.cfg.Store.Spend(pool, r.tuples, st.Digest())
 	if err != nil {
@@ -158,7 +204,7 @@ func (s *signing) begin(i int, r messageRun, digests [][32]byte) (*runState, err
 	}
 	return &runState{
 		round:     "run" + strconv.Itoa(i),
-		digests:   digests,
+		digests:   digests[r.first : r.first+r.tuples.Count],
 		shares:    shares,
 		statement: st,
 		signed:    st.sign(s.signer.cfg.Identity),
@@ -306,8 +352,13 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 	if len(bad) > 0 && !s.holes.noFinalCheck {
 		return nil, dispute(sp.suspects, fmt.Sprintf("%d of %d signatures do not verify, the first for tuple %d", len(bad), n, own.from+bad[0]))
 	}
+	// Of (r, s) and (r, -s), which both verify, the one with the smaller s: a
+	// signed zone has one digest, whoever passes it on.
 	out := make([]mpc.Signature, n)
 	for i := range out {
+		if sig[i].IsHigh() && !s.holes.anyForm {
+			sig[i] = sig[i].Neg()
+		}
 		rb, sb := r[i].Bytes(), sig[i].Bytes()
 		copy(out[i][:32], rb[:])
 		copy(out[i][32:], sb[:])

@@ -46,8 +46,10 @@ var _ mpc.Signer = (*Signer)(nil)
 type holes struct {
 	noCommitments bool // to shares of R
 	noStatements  bool // need to be the same for all
+	noRequest     bool // needs to be the same for all, before spending
 	noDegree      bool // check of openings
 	noFinalCheck  bool // of signatures
+	anyForm       bool // of s
 	noView        bool // need to be the same for all: a chunk is a label, not a hash
 	noKeyCommit   bool // to shares of the public key
 	noTestSign    bool // after key generation

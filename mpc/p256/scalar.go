@@ -1,6 +1,7 @@
 package p256
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -92,6 +93,14 @@ func (x Scalar) Inverse() Scalar {
 		z = z.Mul(pow[exponent.bits(uint(at), 4)])
 	}
 	return z
+}
+
+// IsHigh reports whether x > (n-1)/2, that is, whether -x is the smaller
+// number. It takes variable time: it is for public values, such as the s of a
+// signature.
+func (x Scalar) IsHigh() bool {
+	b, neg := x.Bytes(), x.Neg().Bytes()
+	return bytes.Compare(b[:], neg[:]) > 0
 }
 
 // InvertBatch replaces each of xs by its inverse, at three multiplications an

@@ -273,3 +273,15 @@ func TestSecretsPrintNothing(t *testing.T) {
 		t.Error("the placeholder was read as a number")
 	}
 }
+
+func TestIsHigh(t *testing.T) {
+	half, _ := ScalarFromBytes(new(big.Int).Rsh(elliptic.P256().Params().N, 1).FillBytes(make([]byte, 32)))
+	for _, c := range []struct {
+		x    Scalar
+		want bool
+	}{{Scalar{}, false}, {One(), false}, {One().Neg(), true}, {half, false}, {half.Add(One()), true}} {
+		if got := c.x.IsHigh(); got != c.want {
+			t.Errorf("%x is high: %v, expected %v", c.x.Bytes(), got, c.want)
+		}
+	}
+}
