@@ -143,3 +143,48 @@ func TestOneOldRecord(t *testing.T) {
 	_, _, err = s.Spend(testPool, id, 0, 2, [32]byte{2})
 	wantErr(t, err, ErrDamaged)
 }
+
+// Tuples of a restored disk wait for the marks that others hold. Discarding
+// some of them meanwhile, which a peer can bring about, does not carry the
+// generation to those marks.
+func TestDiscardingWhileTuplesWait(t *testing.T) {
+	for _, defended := range []bool{true, false} {
+		e := surround(t)
+		s := e.create(t)
+		ids := []ChunkID{chunkID("a"), chunkID("b"), chunkID("c"), chunkID("d")}
+		for _, id := range ids {
+			must(t, s.AddChunk(testPool, id, 4, []byte("blob")))
+		}
+		must(t, s.Close())
+		old, err := os.ReadFile(e.path())
+		must(t, err)
+		s = e.open(t)
+		_, _, err = s.Spend(testPool, ids[0], 0, 1, [32]byte{1})
+		must(t, err)
+		_, seen, err := s.Spend(testPool, ids[0], 1, 1, [32]byte{2})
+		must(t, err)
+		must(t, s.Close())
+
+		must(t, os.WriteFile(e.path(), old, 0o600))
+		e.opt.BootID = "boot-2"
+		s = e.open(t)
+		s.raiseWaiting = !defended
+		if _, yes := s.Suspended(); !yes {
+			t.Fatal("not suspended")
+		}
+		for _, id := range ids[1:] {
+			must(t, s.DiscardChunk(testPool, id, "a peer says so"))
+		}
+		err = s.Confirm(1, []PeerMark{{Operator: "b", Generation: seen}})
+		if !defended {
+			if _, _, spend := s.Spend(testPool, ids[0], 0, 1, [32]byte{3}); err != nil || spend != nil {
+				t.Fatalf("without the defence the attack should succeed: %v, %v", err, spend)
+			}
+			continue
+		}
+		wantErr(t, err, ErrRestored)
+		if len(s.Pools()) != 0 || s.Generation() <= seen {
+			t.Fatalf("not discarded: %v, generation %d, seen %d", s.Pools(), s.Generation(), seen)
+		}
+	}
+}

@@ -88,12 +88,13 @@ type Store struct {
 	db      *bolt.DB
 	file    *os.File // the database's own descriptor
 
-	mu         sync.RWMutex // guards what is below, never held over I/O
-	failed     error        // why nothing is served any more
-	suspended  string       // why tuples wait for Confirm; empty when they do not
-	mixed      bool         // the chunks are not those of the generation
-	generation uint64
-	pools      map[PoolID]*pool
+	mu           sync.RWMutex // guards what is below, never held over I/O
+	failed       error        // why nothing is served any more
+	suspended    string       // why tuples wait for Confirm; empty when they do not
+	raiseWaiting bool         // test hook: discarding raises the generation while tuples wait
+	mixed        bool         // the chunks are not those of the generation
+	generation   uint64
+	pools        map[PoolID]*pool
 }
 
 // Top-level buckets. Values in bucketMeta are plain, all others are sealed.

@@ -403,7 +403,7 @@ func (s *Store) discardLocked(reason string, floor uint64, which func(PoolID, Ch
 	var generation uint64
 	left := map[PoolID]*pool{}
 	s.mu.RLock()
-	pools := maps.Clone(s.pools)
+	pools, waiting := maps.Clone(s.pools), s.suspended != "" && !s.raiseWaiting
 	s.mu.RUnlock()
 	chunks := 0
 	err = s.update(func(tx *bolt.Tx) error {
@@ -428,6 +428,10 @@ func (s *Store) discardLocked(reason string, floor uint64, which func(PoolID, Ch
 		st, err := s.changeState(tx, func(st *state) error {
 			if which == nil {
 				st.live = [32]byte{} // also where it did not fit
+			} else if waiting && len(left) > 0 {
+				// What waits for Confirm is compared by this generation:
+				// discarding must not carry it to the marks that others hold.
+				return nil
 			}
 			return st.raise(floor)
 		})
