@@ -82,12 +82,20 @@ func (z *Zone) missed(now time.Time) (cert *Certificate, from []mpc.PartyID) {
 		if !enough && !z.busy.IsZero() {
 			continue
 		}
-		var holders []mpc.PartyID
-		for id := range by {
-			if id != self && z.d.Ready(id) && !now.Before(z.fetches[id].until) {
+		// Who says that it has it comes before who certified it: that one's
+		// state may have been put back since.
+		var holders, others []mpc.PartyID
+		for _, id := range z.d.Group().Parties {
+			if id == self || !z.d.Ready(id) || now.Before(z.fetches[id].until) {
+				continue
+			}
+			if h := z.heads[id]; h != nil && h.Digest == c.Digest {
 				holders = append(holders, id)
+			} else if by[id] != nil {
+				others = append(others, id)
 			}
 		}
+		holders = append(holders, others...)
 		if !z.before(&c) || len(holders) == 0 {
 			continue
 		}
