@@ -212,6 +212,9 @@ func (m *marks) receive(msg *agree.Message) error {
 		if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 			return err
 		}
+		if m.n.opt.held != nil {
+			held.Signed = m.n.opt.held(msg.From, held.Signed)
+		}
 		_, err = m.n.say(typeMarkHeld, markOf{Statement: held.Signed}, msg.From)
 		return err
 	}
@@ -247,7 +250,11 @@ func (m *marks) confirm(msg *agree.Message) error {
 		list = append(list, keystore.PeerMark{Operator: string(id), Generation: g})
 	}
 	m.mu.Unlock()
-	err := m.n.store.Confirm(m.n.groups.mpc().T+1, list)
+	needed := m.n.groups.mpc().T + 1
+	if c := m.n.opt.confirmations; c > 0 {
+		needed = c
+	}
+	err := m.n.store.Confirm(needed, list)
 	switch {
 	case err == nil:
 		m.n.log.Info("tuples are usable again: other operators confirmed our mark", "operators", len(list))

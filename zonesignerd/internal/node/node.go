@@ -52,6 +52,10 @@ type Options struct {
 	// hasty is a test hook: a key is taken into use when all say that they
 	// hold it, without hearing that all have heard so.
 	hasty bool
+	// Test hooks: what is said of another's mark, and how many operators
+	// confirm our own; 0: t+1.
+	held          func(asker mpc.PartyID, held []byte) []byte
+	confirmations int
 }
 
 // Node is one operator's daemon.

@@ -76,6 +76,9 @@ func poolID(p mpc.PoolID) keystore.PoolID {
 
 // Choose implements pipeline.Pools.
 func (t *tuples) Choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()) ([]mpc.TupleRange, error) {
+	if why, yes := t.n.store.Suspended(); yes {
+		return nil, fmt.Errorf("%w: those from before the start are suspended: %s", pipeline.ErrTuples, why)
+	}
 	pool := mpc.PoolID{Key: key, Set: set.String(), Stripe: t.n.self}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -100,9 +103,7 @@ func (t *tuples) Choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()
 	t.waiters[pool] = wake
 	t.wake()
 	why := ""
-	if s, yes := t.n.store.Suspended(); yes {
-		why = "; tuples from before the start are suspended: " + s
-	} else if p, ok := t.problems[pool]; ok && p.text != "" {
+	if p, ok := t.problems[pool]; ok && p.text != "" {
 		why = "; the last filling failed: " + p.text
 	}
 	return nil, fmt.Errorf("%w: %d of %d for signer set %s%s", pipeline.ErrTuples, count-left, count, set, why)
@@ -189,6 +190,10 @@ func (t *tuples) fill() {
 	}
 }
 
+// busyPause is how long to wait before a pool is asked for again that others
+// were too busy for.
+const busyPause = 100 * time.Millisecond
+
 // fillOne fills the neediest pool and reports whether to go on at once.
 func (t *tuples) fillOne() bool {
 	if t.n.ctx.Err() != nil {
@@ -205,13 +210,21 @@ func (t *tuples) fillOne() bool {
 	t.mu.Lock()
 	p := t.problems[pool]
 	if err != nil {
-		p.pause = max(time.Second, min(2*p.pause, time.Minute))
-		p.retryAt = t.n.opt.Now().Add(p.pause)
 		var refused *agree.RefusedError
+		errors.As(err, &refused)
 		level := slog.LevelWarn
-		if errors.As(err, &refused) && refused.All("key") {
+		switch {
+		case refused != nil && refused.All("busy"):
+			// The last session ends there a moment later than here.
+			level, p.pause = slog.LevelDebug, busyPause
+			time.AfterFunc(busyPause, t.wake)
+		case refused != nil && refused.All("key"):
 			level = slog.LevelDebug // they take the key into use a moment later
+			fallthrough
+		default:
+			p.pause = max(time.Second, min(2*p.pause, time.Minute))
 		}
+		p.retryAt = t.n.opt.Now().Add(p.pause)
 		if p.text != err.Error() && t.n.ctx.Err() == nil {
 			t.n.log.Log(t.n.ctx, level, "pool not filled", "key", pool.Key, "set", pool.Set, "err", err)
 		}
