@@ -154,8 +154,9 @@ func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
 		return nil, notFound(name)
 	}
 	s := z.Status()
-	d := &api.ZoneDetail{ZoneStatus: n.zoneStatus(zoneNow{z.policy, s, z.isEdited()}, n.keys.open()[z.Name()]), PolicyDigest: s.PolicyDigest, Policy: string(z.text),
-		Denial: denialWords(z.policy.Denial), SourceFrom: n.sourceWords(z.policy), PublishTo: n.publishWords(z.policy),
+	now := z.given.Load()
+	d := &api.ZoneDetail{ZoneStatus: n.zoneStatus(zoneNow{now.policy, s, z.isEdited()}, n.keys.open()[z.Name()]), PolicyDigest: s.PolicyDigest, Policy: string(now.text),
+		Denial: denialWords(now.policy.Denial), SourceFrom: n.sourceWords(now.policy), PublishTo: n.publishWords(now.policy),
 		RRSIGs: s.RRSIGs, RRsets: s.RRsets}
 	d.Keys = n.keyViews(z.Name())
 	for _, st := range s.Stages.List() {
@@ -256,7 +257,7 @@ func (n *Node) added(name string) *api.Request {
 // into force at once; what operators agree on is staged, and comes into force
 // when all have staged it.
 func (n *Node) changePolicy(z *zone, p *config.Policy, text []byte) error {
-	if p.Digest() == z.policy.Digest() {
+	if p.Digest() == z.policy().Digest() {
 		if err := n.store.Put(bucketZones, p.Zone, text); err != nil {
 			return err
 		}
@@ -299,7 +300,7 @@ func (n *Node) switched(name string, digest agree.Digest) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if z := n.zones[name]; z != nil {
-			z.policy, z.text = p, text
+			z.given.Store(&given{p, text})
 		}
 		return nil
 	}()
@@ -438,7 +439,7 @@ func (n *Node) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request
 	roles := g.Roles
 	if len(roles) == 0 {
 		roles = []string{roleKSK, roleZSK}
-		if z.policy.SingleTypeSigning {
+		if z.policy().SingleTypeSigning {
 			roles = []string{roleCSK}
 		}
 	}
@@ -451,7 +452,7 @@ func (n *Node) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request
 	slices.Sort(roles)
 	engine := g.Engine
 	if engine == "" {
-		engine = n.engineOf(z.policy)
+		engine = n.engineOf(z.policy())
 	}
 	if n.engines[engine] == nil {
 		return nil, api.Errorf(api.CodeUsage, "unknown engine %q", engine)

@@ -57,10 +57,7 @@ func (l load) lasts(tuples int) time.Time {
 func (n *Node) statuses() map[string]zoneNow {
 	out := map[string]zoneNow{}
 	for _, z := range n.allZones() {
-		n.mu.Lock()
-		p := z.policy
-		n.mu.Unlock()
-		out[z.Name()] = zoneNow{p, z.Status(), z.isEdited()}
+		out[z.Name()] = zoneNow{z.policy(), z.Status(), z.isEdited()}
 	}
 	return out
 }

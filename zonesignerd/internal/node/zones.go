@@ -31,11 +31,19 @@ const (
 	bucketStaged = "zones-staged"
 )
 
+// given is a policy in force, and the file that it was given in.
+type given struct {
+	policy *config.Policy
+	text   []byte
+}
+
+// policy is the one in force; it may be replaced at any time.
+func (z *zone) policy() *config.Policy { return z.given.Load().policy }
+
 // zone is a pipeline and what feeds it.
 type zone struct {
 	*pipeline.Zone
-	text   []byte
-	policy *config.Policy
+	given  atomic.Pointer[given]
 	source knot.Source
 	reader *reader
 	cancel context.CancelFunc
@@ -84,7 +92,8 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 		publisher = &filePublisher{path: p.Publish.File}
 	}
 	engine := n.engineOf(p)
-	z := &zone{text: text, policy: p, source: source, reader: &reader{source: source, zone: p.Zone}}
+	z := &zone{source: source, reader: &reader{source: source, zone: p.Zone}}
+	z.given.Store(&given{p, text})
 	z.Zone, err = pipeline.New(p.Zone, policyOf(p), z.reader, publisher, pipeline.Deps{
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
 		Signer: n.signer, Pools: n.tuples, Store: zoneStore{n.store}, Dir: n.stateDir(),
@@ -262,10 +271,10 @@ func (n *Node) pollOnce() {
 	zones := n.allZones()
 	var hidden, public []*zone
 	for _, z := range zones {
-		if z.policy.Source.Type == "knot" {
+		if z.policy().Source.Type == "knot" {
 			hidden = append(hidden, z)
 		}
-		if z.policy.Publish.Type == "knot" {
+		if z.policy().Publish.Type == "knot" {
 			public = append(public, z)
 		}
 	}
@@ -281,7 +290,7 @@ func (n *Node) pollOnce() {
 		z.edited(st.TransactionOpen)
 	}
 	for _, z := range zones {
-		if z.policy.Source.Type != "knot" {
+		if z.policy().Source.Type != "knot" {
 			z.polled(z.source.Poll(n.ctx))
 		}
 	}
