@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -66,7 +65,7 @@ func newWorld(t testing.TB, names ...mpc.PartyID) *world {
 			Send:   func(_ context.Context, to mpc.PartyID, raw []byte) error { w.deliver(id, to, raw); return nil },
 			Ready:  func(p mpc.PartyID) bool { return w.ready(id) && w.ready(p) },
 			Stops:  func(*Proposal, mpc.PartyID, *Answer) bool { return true },
-			Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Logger: slog.New(slog.DiscardHandler),
 		})
 		o.Register("test", o)
 		w.ops[id] = o

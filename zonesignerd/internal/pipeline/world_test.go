@@ -11,7 +11,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math/big"
@@ -39,9 +38,6 @@ type world struct {
 	signer  *fakeSigner
 	members map[mpc.PartyID]*member
 	byHand  map[mpc.PartyID]*byHand
-
-	mu    sync.Mutex
-	ahead time.Duration
 }
 
 // member is an operator with a pipeline.
@@ -119,18 +115,7 @@ func check(t testing.TB, err error) {
 }
 
 func (w *world) now() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return time.Now().Add(w.ahead)
-}
-
-func (w *world) advance(d time.Duration) {
-	w.mu.Lock()
-	w.ahead += d
-	w.mu.Unlock()
-	for _, m := range w.members {
-		m.zone.Wake()
-	}
+	return time.Now()
 }
 
 type identity struct {
@@ -155,7 +140,7 @@ func (m *member) start() *Zone {
 	ready := func(id mpc.PartyID) bool {
 		return id == m.id || slices.ContainsFunc(transport.Peers(), func(p mpc.PeerState) bool { return p.ID == id && p.Ready })
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("ZONESIGNER_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("operator", m.id)
 	}
