@@ -55,6 +55,7 @@ func (o *operators) inEpoch(epoch int) {
 // A group comes into force when all have staged it and not before, and signing
 // goes on.
 func TestGroupComesIntoForce(t *testing.T) {
+	t.Parallel()
 	o := newOperators(t, 3, 1)
 	o.startAll()
 	const zone = "example.org."
@@ -86,6 +87,7 @@ func TestGroupComesIntoForce(t *testing.T) {
 // heard nothing of the last one's staging, follows: the others' greetings say
 // what they can no longer say in the old epoch.
 func TestGroupRestartInTheMiddle(t *testing.T) {
+	t.Parallel()
 	o := newOperators(t, 3, 1)
 	o.startAll()
 	const zone = "example.org."

@@ -98,6 +98,7 @@ func TestLeaderTellsEachAnother(t *testing.T) {
 
 // What one peer asks for and says takes little room, and none of another's.
 func TestRequestsOfAPeerAreBounded(t *testing.T) {
+	t.Parallel()
 	o := newOperators(t, 3, 1)
 	a := o.start("a")
 	var refused int

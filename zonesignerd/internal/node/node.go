@@ -70,6 +70,7 @@ type Node struct {
 	identity  mpc.Identity
 	transport mpc.Transport
 	nats      *natsnet.Transport // nil with Options.Transport
+	outboxes  map[mpc.PartyID]*outbox
 	agreement *agree.Agreement
 	signer    *ecdsa.Signer
 	engines   map[string]ecdsa.Protocol
@@ -214,8 +215,9 @@ func (n *Node) connect() error {
 		}
 		n.transport = n.nats
 	}
+	n.openOutboxes()
 	n.agreement = agree.New(agree.Config{
-		Identity: n.identity, Group: n.groups.mpc, Send: n.transport.Send, Ready: n.isReady,
+		Identity: n.identity, Group: n.groups.mpc, Send: n.send, Ready: n.isReady,
 		// Long enough for an answer after the settling time.
 		Timeout: time.Duration(max(4*n.cfg.Sessions.Timeout, 2*n.cfg.Sessions.Settle)), Stops: n.stops, Logger: n.log,
 	})
@@ -346,7 +348,7 @@ func (n *Node) tell(raw []byte, to ...mpc.PartyID) {
 		if id == n.self || !n.isReady(id) {
 			continue
 		}
-		if err := n.transport.Send(n.ctx, id, raw); err != nil {
+		if err := n.send(n.ctx, id, raw); err != nil {
 			n.log.Debug("message not sent", "peer", id, "err", err)
 		}
 	}
