@@ -360,7 +360,7 @@ func (z *Zone) Hello(peer mpc.PartyID) {
 // check verifies a signed zone in full: chain, coverage, keys, times, and
 // every signature, trusting nobody.
 func (z *Zone) check(s *dnssec.SignedZone, at uint32) error {
-	faults := dnssec.Verify(s, dnssec.VerifyOptions{Keys: z.d.Keys(z.name), At: at})
+	faults := dnssec.Verify(s, dnssec.VerifyOptions{Keys: z.d.Keys(z.name), At: at, Canonical: true})
 	if len(faults) > 0 {
 		return fmt.Errorf("%d faults, the first: %s", len(faults), faults[0])
 	}

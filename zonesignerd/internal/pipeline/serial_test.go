@@ -3,6 +3,8 @@ package pipeline
 import (
 	"bytes"
 	"errors"
+	"math/big"
+	"strings"
 	"testing"
 
 	"zonesigner/dnssec"
@@ -122,4 +124,36 @@ func TestStallingProposerRests(t *testing.T) {
 	if _, resting := z.resting("c"); resting {
 		t.Error("c rests after a proposal that came to something")
 	}
+}
+
+// Anyone can turn (r, s) into (r, n-s), which verifies too and would make
+// another digest of one zone. Only one form is taken from a peer.
+func TestOtherFormOfASignature(t *testing.T) {
+	w, c, serial := withHostile(t)
+	body(t, w)
+	crt := cert(w, serial+1, agree.Digest{})
+	crt.Source = 2
+	z := w.members["a"].zone
+	plan, err := z.plan(parse(t, 2, "www A 192.0.2.11"), &Proposal{Time: crt.Time, Serial: crt.Serial, Source: 2}, z.head, testPolicy, z.d.Keys("example."))
+	check(t, err)
+	sigs := make([][64]byte, plan.Len())
+	for i := range sigs {
+		sigs[i] = w.signer.sign(plan.Message(i))
+	}
+	s := new(big.Int).SetBytes(sigs[0][32:])
+	s.Sub(w.signer.key.Params().N, s).FillBytes(sigs[0][32:])
+	other, err := plan.Assemble(sigs)
+	check(t, err)
+	crt.Digest, crt.Manifest = agree.Digest(other.Digest()), agree.Digest(plan.Digest())
+	if faults := dnssec.Verify(other, dnssec.VerifyOptions{Keys: z.d.Keys("example."), At: crt.Time}); len(faults) > 0 {
+		t.Fatalf("the other form does not verify: %s", faults[0])
+	}
+	var b bytes.Buffer
+	check(t, other.Save(&b))
+	c.serve(func(net mpc.Session, to mpc.PartyID) { sendZone(net, to, b.Bytes(), b.Len()) })
+	c.say(TypeCertificate, crt, "a")
+	w.eventually("a says what is wrong with it", func() bool {
+		return strings.Contains(strings.Join(z.Status().Problems, "\n"), "faults")
+	})
+	still(t, w, serial)
 }
