@@ -2,6 +2,7 @@ package node
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -76,6 +77,51 @@ func (b *blame) out(set mpc.SignerSet, now time.Time) []mpc.PartyID {
 		}
 	}
 	return slices.Clip(out)
+}
+
+// why says for what a set rests, and until when; "": it does not.
+func (b *blame) why(set mpc.SignerSet, now time.Time) (string, time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o := b.sets[set.String()]; now.Before(o.until) {
+		return "somebody in it cheated, it is not known who", o.until
+	}
+	for _, id := range set {
+		switch o := b.parties[id]; {
+		case !now.Before(o.until):
+		case o.cheat:
+			return "operator " + string(id) + " cheated", o.until
+		default:
+			return "operator " + string(id) + " stopped answering in a session", o.until
+		}
+	}
+	return "", time.Time{}
+}
+
+// leftOut is a signer set that is not used though its members may all be up.
+type leftOut struct {
+	set   mpc.SignerSet
+	why   string
+	until time.Time // zero: not a matter of time
+}
+
+// leftOutError lists the sets that are left out. There is one at least, or no
+// set has this operator in it.
+type leftOutError []leftOut
+
+func (e leftOutError) Error() string {
+	if len(e) == 0 {
+		return "no signer set has this operator in it"
+	}
+	var parts []string
+	for _, l := range e {
+		s := "signer set " + l.set.String() + " is left out"
+		if !l.until.IsZero() {
+			s += " until " + l.until.UTC().Format(time.RFC3339)
+		}
+		parts = append(parts, s+": "+l.why)
+	}
+	return strings.Join(parts, "; ")
 }
 
 // forgive ends the rest of an operator that was away and is back. One that

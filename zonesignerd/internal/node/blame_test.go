@@ -63,3 +63,18 @@ func TestBlame(t *testing.T) {
 		t.Error("the set in dispute is to rest, and no other")
 	}
 }
+
+// What keeps a set from signing is said, with its end.
+func TestLeftOutSaysWhy(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	var b blame
+	b.note(mpc.NewSignerSet("a", "b", "c"), &mpc.CheatError{Parties: []mpc.PartyID{"b"}}, now)
+	why, until := b.why(mpc.NewSignerSet("a", "b"), now)
+	got := leftOutError{{mpc.NewSignerSet("a", "b"), why, until}}.Error()
+	if want := "signer set a+b is left out until 2001-09-09T01:56:40Z: operator b cheated"; got != want {
+		t.Errorf("%q, expected %q", got, want)
+	}
+	if why, _ := b.why(mpc.NewSignerSet("a", "c"), now); why != "" {
+		t.Errorf("a+c is left out: %s", why)
+	}
+}

@@ -58,6 +58,10 @@ type Options struct {
 	confirmations int
 }
 
+// typeHello asks a peer to say again what we may have missed. Whoever restarts
+// faster than the others notice is new to them without being so to itself.
+const typeHello agree.Type = "hello"
+
 // Node is one operator's daemon.
 type Node struct {
 	cfg     *config.Daemon
@@ -89,11 +93,13 @@ type Node struct {
 	marks    *marks
 	blame    blame
 	requests requests
+	servings servings
 
 	mu    sync.Mutex
 	zones map[string]*zone
 	knots map[string]*api.KnotState
 	ready map[mpc.PartyID]bool
+	asked map[mpc.PartyID]bool // peers that want to be told what they missed
 	// notifiers listen for NOTIFY, one for each address.
 	notifiers map[string]*knot.Notifier
 }
@@ -112,7 +118,7 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	}
 	n = &Node{
 		cfg: cfg, opt: opt, log: opt.Logger, self: mpc.PartyID(cfg.Operator), started: opt.Now(),
-		zones: map[string]*zone{}, knots: map[string]*api.KnotState{}, ready: map[mpc.PartyID]bool{}, notifiers: map[string]*knot.Notifier{},
+		zones: map[string]*zone{}, knots: map[string]*api.KnotState{}, ready: map[mpc.PartyID]bool{}, asked: map[mpc.PartyID]bool{}, notifiers: map[string]*knot.Notifier{},
 		heavy: make(chan struct{}, 2), opened: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -301,6 +307,11 @@ func (n *Node) dispatch(m *agree.Message) error {
 		return n.receiveStaged(m)
 	case typeHeard:
 		return n.receiveHeard(m)
+	case typeHello:
+		n.mu.Lock()
+		n.asked[m.From] = true
+		n.mu.Unlock()
+		return nil
 	}
 	z, err := n.zoneOf(m)
 	if err != nil || z == nil {
@@ -316,14 +327,9 @@ func (n *Node) dispatch(m *agree.Message) error {
 	case pipeline.TypeListed:
 		return z.Listed(m)
 	case pipeline.TypeListing:
-		return z.Listing(m)
+		return n.serve(m, func() error { return z.Listing(m) })
 	case pipeline.TypeFetch:
-		n.wg.Go(func() {
-			if err := z.Fetch(n.ctx, m); err != nil {
-				n.log.Warn("signed zone not given", "peer", m.From, "err", err)
-			}
-		})
-		return nil
+		return n.serve(m, func() error { return z.Fetch(n.ctx, m) })
 	}
 	return fmt.Errorf("message of unknown type %q", m.Type)
 }
@@ -377,19 +383,31 @@ func (n *Node) watchPeers() {
 			return
 		case <-tick.C:
 		}
-		var came []mpc.PartyID
+		var came, greet []mpc.PartyID
 		n.mu.Lock()
 		for _, p := range n.transport.Peers() {
 			if p.Ready && !n.ready[p.ID] {
 				came = append(came, p.ID)
+				greet = append(greet, p.ID)
 			}
 			if p.Ready != n.ready[p.ID] {
 				n.log.Info("peer", "peer", p.ID, "ready", p.Ready, "reason", p.Reason)
 			}
 			n.ready[p.ID] = p.Ready
 		}
+		for id := range n.asked {
+			if n.ready[id] && !slices.Contains(came, id) {
+				came = append(came, id)
+			}
+			delete(n.asked, id)
+		}
 		n.mu.Unlock()
 		n.switchGroup() // somebody may have greeted us from the next epoch
+		if len(greet) > 0 {
+			if _, err := n.say(typeHello, struct{}{}, greet...); err != nil {
+				n.log.Debug("peers not greeted", "err", err)
+			}
+		}
 		for _, id := range came {
 			n.blame.forgive(id)
 			n.keys.hello(id)
@@ -410,18 +428,20 @@ func (n *Node) chooser(engine string) func([]mpc.PartyID) (mpc.SignerSet, error)
 	return func(without []mpc.PartyID) (mpc.SignerSet, error) {
 		now := n.opt.Now()
 		var missing []mpc.PartyID
+		var left leftOutError
 		for _, set := range n.groups.file().Sets(engine) {
 			if !set.Contains(n.self) {
 				continue
 			}
-			if out := n.blame.out(set, now); out != nil {
-				missing = append(missing, out...)
+			if why, until := n.blame.why(set, now); why != "" {
+				left = append(left, leftOut{set, why, until})
 				continue
 			}
 			ok := true
 			for _, id := range set {
 				if slices.Contains(without, id) {
 					ok = false
+					left = append(left, leftOut{set, "operator " + string(id) + " does not take part in this version", time.Time{}})
 				} else if !n.isReady(id) {
 					ok = false
 					missing = append(missing, id)
@@ -432,7 +452,15 @@ func (n *Node) chooser(engine string) func([]mpc.PartyID) (mpc.SignerSet, error)
 			}
 		}
 		slices.Sort(missing)
-		return nil, fmt.Errorf("%w: %w", pipeline.ErrNoQuorum, &mpc.AbsentError{Parties: slices.Compact(missing)})
+		missing = slices.Compact(missing)
+		switch absent := (&mpc.AbsentError{Parties: missing}); {
+		case missing == nil:
+			return nil, fmt.Errorf("%w: %w", pipeline.ErrNoQuorum, left)
+		case left == nil:
+			return nil, fmt.Errorf("%w: %w", pipeline.ErrNoQuorum, absent)
+		default:
+			return nil, fmt.Errorf("%w: %w; %w", pipeline.ErrNoQuorum, absent, left)
+		}
 	}
 }
 
