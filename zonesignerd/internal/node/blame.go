@@ -1,7 +1,6 @@
 package node
 
 import (
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,22 +60,6 @@ func (b *blame) note(set mpc.SignerSet, err error, now time.Time) {
 			}
 		}
 	}
-}
-
-// out names the operators for whom a set rests; nil: it does not.
-func (b *blame) out(set mpc.SignerSet, now time.Time) []mpc.PartyID {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if now.Before(b.sets[set.String()].until) {
-		return set
-	}
-	var out []mpc.PartyID
-	for _, id := range set {
-		if now.Before(b.parties[id].until) {
-			out = append(out, id)
-		}
-	}
-	return slices.Clip(out)
 }
 
 // why says for what a set rests, and until when; "": it does not.
