@@ -273,6 +273,10 @@ func TestOperators(t *testing.T) {
 		tr.soon(name, `^example.org. +signed +1 +1 `, "zones", "list")
 	}
 	tr.says("a", `^example.org. +ZSK +\d+ +active`, "keys", "list", "example.org")
+	tr.soon("a", `^the parent zone org. +example.org. +signed: the DS of key`, "status")
+	for _, name := range trioNames {
+		tr.at(name, 0, "keys", "ds", "example.org", "--published")
+	}
 	ds, _ := tr.at("a", 0, "keys", "ds", "example.org")
 	tr.match(ds, `^example.org. IN DS \d+ 13 2 [0-9A-F]{64}\n$`)
 	tr.says("b", regexp.QuoteMeta(strings.TrimSpace(ds)), "keys", "show", strings.Fields(ds)[3])

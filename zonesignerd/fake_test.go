@@ -150,6 +150,10 @@ func (f *fakeDaemon) RemoveZone(_ context.Context, r api.RemoveZone) (*api.Reque
 	return f.ask(api.KindZoneRemove, r.Zone)
 }
 
+func (f *fakeDaemon) ConfirmDS(_ context.Context, c api.ConfirmDS) (*api.Request, error) {
+	return f.ask(api.KindDSPublished, c.Zone)
+}
+
 func (f *fakeDaemon) SignNow(_ context.Context, s api.SignNow) (*api.Request, error) {
 	return f.ask(api.KindSignNow, s.Zone)
 }

@@ -189,13 +189,30 @@ func (a *app) printKey(k *api.Key) {
 }
 
 func (a *app) keysDSCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:               "ds ZONE",
-		Short:             "Print the DS records to give to the parent zone",
-		Example:           "  zonesignerd keys ds example.org",
+	var published bool
+	cmd := &cobra.Command{
+		Use:   "ds ZONE",
+		Short: "Print the DS records to give to the parent zone",
+		Long: `Print the DS records to give to the parent zone. With --published, say that the
+parent has them: until then, status names it as the one who has to act. The
+daemon does not look for itself; ask a resolver that you trust first.`,
+		Example:           "  zonesignerd keys ds example.org\n  zonesignerd keys ds example.org --published",
 		Args:              between(1, 1),
 		ValidArgsFunction: a.completeZones,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if published {
+				zone, err := zoneName(args[0])
+				if err != nil {
+					return err
+				}
+				c, err := a.client()
+				if err != nil {
+					return err
+				}
+				if _, err := c.ConfirmDS(cmd.Context(), api.ConfirmDS{Zone: zone}); err != nil {
+					return err
+				}
+			}
 			keys, err := a.findKeys(cmd, args)
 			if err != nil {
 				return err
@@ -218,6 +235,8 @@ func (a *app) keysDSCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&published, "published", false, "the parent has them")
+	return cmd
 }
 
 func tag(n uint16) string { return strconv.Itoa(int(n)) }

@@ -58,6 +58,10 @@ func (e echo) AddZone(_ context.Context, a AddZone) (*Request, error) {
 func (e echo) RemoveZone(_ context.Context, r RemoveZone) (*Request, error) {
 	return &Request{Subject: e.got("remove %+v", r)}, e.err
 }
+func (e echo) ConfirmDS(_ context.Context, c ConfirmDS) (*Request, error) {
+	return &Request{Subject: e.got("ds %+v", c)}, e.err
+}
+
 func (e echo) SignNow(_ context.Context, s SignNow) (*Request, error) {
 	return &Request{Subject: e.got("sign %+v", s)}, e.err
 }
@@ -131,6 +135,7 @@ func methods(ctx context.Context, b Backend) (answers []any, errs []error) {
 	call(add)(b.AddZone(ctx, AddZone{Policy: "version: 1\n\x00é", File: "f"}))
 	call(add)(b.RemoveZone(ctx, RemoveZone{Zone: "."}))
 	call(add)(b.SignNow(ctx, SignNow{Zone: "z."}))
+	call(add)(b.ConfirmDS(ctx, ConfirmDS{Zone: "z."}))
 	call(add)(b.Keys(ctx, "a&b=c."))
 	call(add)(b.GenerateKeys(ctx, GenerateKeys{Zone: "z.", Roles: []string{"KSK", "ZSK"}, Engine: "e"}))
 	call(add)(b.Pools(ctx, ""))

@@ -75,6 +75,10 @@ func (c *Client) GenerateKeys(ctx context.Context, g GenerateKeys) (*Request, er
 	return post[*Request](ctx, c, "keys/generate", g)
 }
 
+func (c *Client) ConfirmDS(ctx context.Context, d ConfirmDS) (*Request, error) {
+	return post[*Request](ctx, c, "keys/ds", d)
+}
+
 func (c *Client) Pools(ctx context.Context, zone string) ([]Pool, error) {
 	return get[[]Pool](ctx, c, "pools", url.Values{"zone": {zone}})
 }

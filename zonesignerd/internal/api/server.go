@@ -141,6 +141,7 @@ func (s *Server) routes() http.Handler {
 	act("zones/add", withBody(b.AddZone))
 	act("zones/remove", withBody(b.RemoveZone))
 	act("zones/sign", withBody(b.SignNow))
+	act("keys/ds", withBody(b.ConfirmDS))
 	act("keys/generate", withBody(b.GenerateKeys))
 	act("group/stage", withBody(b.StageGroup))
 	act("keystore/backup", func(r *http.Request) (any, error) { return b.Backup(r.Context()) })

@@ -189,6 +189,8 @@ type Key struct {
 	Created   time.Time `json:"created,omitzero"`
 	DNSKEY    string    `json:"dnskey"`       // presentation form, with owner
 	DS        []string  `json:"ds,omitempty"` // presentation form, of keys with the SEP flag
+	// DSPublished is when this operator said that the parent has the DS.
+	DSPublished time.Time `json:"ds_published,omitzero"`
 	// Confirmed names the operators whose signed transcript of the
 	// generation equals ours.
 	Confirmed []string `json:"confirmed"`
@@ -233,6 +235,11 @@ type GenerateKeys struct {
 	Engine string   `json:"engine,omitempty"`
 }
 
+// ConfirmDS says that the parent zone has the DS of the zone's keys.
+type ConfirmDS struct {
+	Zone string `json:"zone"`
+}
+
 // SignNow asks for a signing without waiting for the next poll or refresh.
 type SignNow struct {
 	Zone string `json:"zone"`
@@ -251,6 +258,7 @@ const (
 	KindZoneRemove   = "zone-remove"
 	KindGroupStage   = "group-stage"
 	KindSignNow      = "sign-now"
+	KindDSPublished  = "ds-published"
 )
 
 // The states of a request.

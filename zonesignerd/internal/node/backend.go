@@ -120,6 +120,9 @@ func (n *Node) zoneStatus(z zoneNow, ask *api.Request) api.ZoneStatus {
 	if s.Next.Kind == api.ActorClock && s.State == api.ZoneSigned {
 		v.Next.At = s.NextRefresh
 	}
+	if next, waits := n.parentOf(s.Zone); waits && s.State == api.ZoneSigned {
+		v.Next = next
+	}
 	if s.State == api.ZoneNoKey && ask != nil {
 		v.Next = nextOf(ask, string(n.self))
 	}

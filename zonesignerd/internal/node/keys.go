@@ -833,6 +833,9 @@ func (k *keyring) view(r keystore.KeyRecord) api.Key {
 	out := api.Key{ID: r.ID, Zone: r.Zone, Role: r.Role, Engine: r.Engine, Algorithm: key.Algorithm, Tag: key.KeyTag(),
 		State: string(r.State), Created: r.Created, Confirmed: strings.Fields(r.Meta[metaConfirmed]),
 		DNSKEY: fmt.Sprintf("%s IN DNSKEY %d 3 %d %s", r.Zone, key.Flags, key.Algorithm, base64.StdEncoding.EncodeToString(key.PublicKey))}
+	if at, err := time.Parse(time.RFC3339, r.Meta[metaDS]); err == nil {
+		out.DSPublished = at
+	}
 	if key.Flags == 257 {
 		if apex, err := dnssec.ParseName(r.Zone); err == nil {
 			ds := key.DS(apex)
