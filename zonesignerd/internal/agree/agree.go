@@ -155,6 +155,7 @@ type round struct {
 	changed  chan struct{} // closed and replaced at each change
 	born     time.Time
 	done     bool
+	sealed   []byte      // our own proposal, to be said again
 	owner    mpc.PartyID // whose share it is in
 	bytes    int
 }
@@ -249,6 +250,7 @@ func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, memb
 		return nil, err
 	}
 	defer a.finish(r)
+	r.sealed = sealed
 	a.broadcast(ctx, sealed)
 	if err := a.answer(r.id, Answer{Verdict: Accept, Nonce: fresh()}); err != nil {
 		return nil, err
@@ -272,6 +274,7 @@ func (a *Agreement) abort(id Digest, why error) {
 func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
 	r, err := a.enter(id, p)
 	if errors.Is(err, errKnown) {
+		a.again(id)
 		return nil
 	}
 	if err != nil { // said to the proposer alone, and not remembered
@@ -346,13 +349,49 @@ func (a *Agreement) reachable(ctx context.Context, members mpc.SignerSet) (mpc.P
 	}
 }
 
+// again repeats our answer to a proposal that is said again: it was lost.
+func (a *Agreement) again(id Digest) {
+	a.mu.Lock()
+	var ans *Answer
+	if r := a.rounds[id]; r != nil {
+		ans = r.answers[a.cfg.Identity.Self()]
+	}
+	a.mu.Unlock()
+	if ans == nil {
+		return
+	}
+	if msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAnswer, ans); err == nil {
+		a.broadcast(a.ctx, msg)
+	}
+}
+
+// repeat says our own proposal again to those who have not answered. One that
+// restarted meanwhile, or whose link broke, never got it.
+func (a *Agreement) repeat(r *round) {
+	a.mu.Lock()
+	var silent []mpc.PartyID
+	for _, id := range a.cfg.Group().Parties {
+		if id != a.cfg.Identity.Self() && r.answers[id] == nil {
+			silent = append(silent, id)
+		}
+	}
+	a.mu.Unlock()
+	for _, id := range silent {
+		if a.cfg.Ready(id) {
+			if err := a.cfg.Send(a.ctx, id, r.sealed); err != nil {
+				a.cfg.Logger.Debug("proposal not sent", "peer", id, "err", err)
+			}
+		}
+	}
+}
+
 // await returns when every member has accepted, or says why that will not be.
 func (a *Agreement) await(ctx context.Context, r *round) (*Agreed, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for ticks := 0; ; {
 		a.mu.Lock()
 		changed := r.changed
 		state := a.weigh(r)
@@ -363,6 +402,9 @@ func (a *Agreement) await(ctx context.Context, r *round) (*Agreed, error) {
 		select {
 		case <-changed:
 		case <-tick.C:
+			if ticks++; r.sealed != nil && ticks%4 == 0 {
+				a.repeat(r)
+			}
 		case <-ctx.Done():
 			if len(state.refusals) > 0 {
 				return nil, &RefusedError{Subject: r.proposal.Subject, By: state.refusals}

@@ -320,9 +320,9 @@ func TestExpiryKeepsOrWithdraws(t *testing.T) {
 			} else if got := o.serves("a", "example."); got != serial {
 				t.Errorf("a serves %d, expected the last good zone %d", got, serial)
 			}
-			if st := o.status("a", "example."); st.Next.Kind != api.ActorPeer {
-				t.Errorf("status says that %+v has to act, expected a peer", st.Next)
-			}
+			o.eventually(10*time.Second, "status says that a peer has to act", func() bool {
+				return o.status("a", "example.").Next.Kind == api.ActorPeer
+			})
 			o.start("b")
 			o.start("c")
 			o.level("example.", serial)
