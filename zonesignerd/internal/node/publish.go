@@ -1,11 +1,14 @@
 package node
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 
 	"zonesigner/dnssec"
@@ -16,12 +19,16 @@ import (
 // knotPublisher serves a zone through the public Knot's control socket, one
 // transaction a version.
 type knotPublisher struct {
-	ctl  *knot.Control
-	zone string
+	ctl   *knot.Control
+	zone  string
+	store pipeline.Store // remembers what was pushed under which serial
+	log   *slog.Logger
 }
 
 // Publish implements pipeline.Publisher. The difference is sent when the
-// server still has what it was given last; all of it otherwise.
+// server still has what it was given last; all of it otherwise. A server that
+// holds something else under our serial or a later one is made to forget it
+// first: nobody but this daemon writes there.
 func (p *knotPublisher) Publish(ctx context.Context, s, previous *dnssec.SignedZone) error {
 	st, err := p.ctl.ZoneStatus(ctx, p.zone)
 	if err != nil {
@@ -30,17 +37,47 @@ func (p *knotPublisher) Publish(ctx context.Context, s, previous *dnssec.SignedZ
 	if !st.Exists {
 		return fmt.Errorf("zone %s is not configured in the public knot at %s", p.zone, p.ctl.Path())
 	}
-	if previous == nil || !st.HasSerial || st.Serial != previous.Serial() {
-		previous = nil
-		if st.HasSerial && st.Serial == s.Serial() {
+	digest := s.Digest()
+	pushed := binary.BigEndian.AppendUint32(nil, s.Serial())
+	pushed = append(pushed, digest[:]...)
+	if st.HasSerial && st.Serial == s.Serial() {
+		last, err := p.store.Get(p.key())
+		if err != nil {
+			return err
+		}
+		if bytes.Equal(last, pushed) {
 			return nil // a restart of ours: it serves this already
 		}
+		if err := p.forget(ctx, st); err != nil {
+			return err
+		}
+		st.HasSerial = false
+	}
+	if !st.HasSerial || previous != nil && st.Serial != previous.Serial() {
+		previous = nil
+	}
+	// Before the push: a server with that serial then has this content.
+	if err := p.store.Put(p.key(), pushed); err != nil {
+		return err
 	}
 	err = p.apply(ctx, s, previous)
-	if previous != nil && errors.Is(err, knot.ErrDiffers) {
+	switch {
+	case errors.Is(err, knot.ErrSerial):
+		if err := p.forget(ctx, st); err != nil {
+			return err
+		}
+		err = p.apply(ctx, s, nil)
+	case previous != nil && errors.Is(err, knot.ErrDiffers):
 		err = p.apply(ctx, s, nil) // the server does not have what we thought
 	}
 	return err
+}
+
+func (p *knotPublisher) key() string { return "pushed/" + p.zone }
+
+func (p *knotPublisher) forget(ctx context.Context, st knot.Status) error {
+	p.log.Warn("the public knot holds something that this daemon did not give it; it is replaced", "zone", p.zone, "serial", st.Serial)
+	return p.ctl.Purge(ctx, p.zone)
 }
 
 func (p *knotPublisher) apply(ctx context.Context, s, previous *dnssec.SignedZone) error {

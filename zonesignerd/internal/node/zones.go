@@ -87,7 +87,7 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	if err != nil {
 		return err
 	}
-	var publisher pipeline.Publisher = &knotPublisher{ctl: n.public, zone: p.Zone}
+	var publisher pipeline.Publisher = &knotPublisher{ctl: n.public, zone: p.Zone, store: zoneStore{n.store}, log: n.log}
 	if p.Publish.Type == "file" {
 		publisher = &filePublisher{path: p.Publish.File}
 	}
