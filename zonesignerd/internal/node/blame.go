@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -91,6 +92,11 @@ type leftOut struct {
 // leftOutError lists the sets that are left out. There is one at least, or no
 // set has this operator in it.
 type leftOutError []leftOut
+
+// within reports whether a set comes back by then.
+func (e leftOutError) within(by time.Time) bool {
+	return slices.ContainsFunc(e, func(l leftOut) bool { return !l.until.IsZero() && l.until.Before(by) })
+}
 
 func (e leftOutError) Error() string {
 	if len(e) == 0 {

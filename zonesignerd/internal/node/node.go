@@ -424,12 +424,12 @@ func (n *Node) watchPeers() {
 
 // chooser picks a signer set for an engine: the first of the group's sets in
 // which all are ready and none is left out for what it did lately.
-func (n *Node) chooser(engine string) func([]mpc.PartyID) (mpc.SignerSet, error) {
+func (n *Node) chooser(engine func() string) func([]mpc.PartyID) (mpc.SignerSet, error) {
 	return func(without []mpc.PartyID) (mpc.SignerSet, error) {
 		now := n.opt.Now()
 		var missing []mpc.PartyID
 		var left leftOutError
-		for _, set := range n.groups.file().Sets(engine) {
+		for _, set := range n.groups.file().Sets(engine()) {
 			if !set.Contains(n.self) {
 				continue
 			}
@@ -454,6 +454,8 @@ func (n *Node) chooser(engine string) func([]mpc.PartyID) (mpc.SignerSet, error)
 		slices.Sort(missing)
 		missing = slices.Compact(missing)
 		switch absent := (&mpc.AbsentError{Parties: missing}); {
+		case missing == nil && left.within(now.Add(time.Minute)):
+			return nil, fmt.Errorf("%w: %w", pipeline.ErrResting, left) // soon over
 		case missing == nil:
 			return nil, fmt.Errorf("%w: %w", pipeline.ErrNoQuorum, left)
 		case left == nil:

@@ -91,13 +91,12 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	if p.Publish.Type == "file" {
 		publisher = &filePublisher{path: p.Publish.File}
 	}
-	engine := n.engineOf(p)
 	z := &zone{source: source, reader: &reader{source: source, zone: p.Zone}}
 	z.given.Store(&given{p, text})
 	z.Zone, err = pipeline.New(p.Zone, policyOf(p), z.reader, publisher, pipeline.Deps{
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
 		Signer: n.signer, Pools: n.tuples, Store: zoneStore{n.store}, Dir: n.stateDir(),
-		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(engine),
+		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(func() string { return n.engineFor(p) }),
 		Blame:    func(set mpc.SignerSet, err error) { n.blame.note(set, err, n.opt.Now()) },
 		Switched: func(d agree.Digest) { n.switched(p.Zone, d) },
 		Heavy:    n.heavy,
@@ -138,6 +137,17 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 		})
 	}
 	return nil
+}
+
+// engineFor is the engine that the zone's keys are shared by now; without keys,
+// that of those to come.
+func (n *Node) engineFor(p *config.Policy) string {
+	for _, k := range n.keys.all() {
+		if k.Zone == p.Zone {
+			return k.Engine
+		}
+	}
+	return n.engineOf(p)
 }
 
 func (n *Node) engineOf(p *config.Policy) string {

@@ -266,7 +266,7 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 			z.d.Blame(set, &mpc.AbsentError{Parties: refused.Peers(), Err: err})
 		}
 	default:
-		if _, absent := mpc.AsAbsent(err); absent {
+		if _, absent := mpc.AsAbsent(err); absent || errors.Is(err, ErrResting) {
 			backoff = min(backoff, 2*time.Second)
 		}
 		z.d.Blame(set, err)
@@ -314,7 +314,7 @@ func passing(err error) bool {
 	var taken *serialError
 	var refused *agree.RefusedError
 	switch _, absent := mpc.AsAbsent(err); {
-	case errors.Is(err, ErrTuples), errors.Is(err, errBusy), errors.As(err, &taken):
+	case errors.Is(err, ErrTuples), errors.Is(err, errBusy), errors.Is(err, ErrResting), errors.As(err, &taken):
 		return true
 	case absent:
 		return !errors.Is(err, ErrNoQuorum) // another signer set may be complete

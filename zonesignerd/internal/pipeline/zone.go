@@ -114,6 +114,7 @@ type Deps struct {
 var (
 	ErrTuples   = errors.New("not enough tuples are ready")
 	ErrNoQuorum = errors.New("no signer set is complete")
+	ErrResting  = errors.New("signer sets rest after a failed session")
 	ErrInvalid  = errors.New("the signed zone does not verify")
 )
 
