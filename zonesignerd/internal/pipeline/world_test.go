@@ -283,6 +283,9 @@ func (w *world) level(after uint32, ids ...mpc.PartyID) (serial uint32) {
 	}
 	w.eventually(fmt.Sprintf("%v publish a serial above %d", ids, after), func() bool {
 		first := w.members[ids[0]].public.now()
+		if first == nil {
+			return false
+		}
 		for _, id := range ids {
 			s := w.members[id].public.now()
 			if s == nil || !serialLess(after, s.Serial()) && after != 0 || s.Digest() != first.Digest() {
