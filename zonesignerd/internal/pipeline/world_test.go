@@ -144,8 +144,11 @@ func (m *member) start() *Zone {
 	if os.Getenv("ZONESIGNER_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("operator", m.id)
 	}
-	m.agreement = agree.New(agree.Config{Identity: w.identity(m.id), Group: func() mpc.Group { return w.group }, Send: transport.Send,
+	agreement := agree.New(agree.Config{Identity: w.identity(m.id), Group: func() mpc.Group { return w.group }, Send: transport.Send,
 		Ready: ready, Timeout: 2 * time.Second, Logger: log})
+	m.mu.Lock()
+	m.agreement = agreement
+	m.mu.Unlock()
 	say := func(typ agree.Type, v any, to ...mpc.PartyID) ([]byte, error) {
 		raw, err := agree.Seal(w.identity(m.id), w.group.Digest, typ, v)
 		if len(to) == 0 {
@@ -187,7 +190,9 @@ func (m *member) start() *Zone {
 		Settle: 300 * time.Millisecond, Timeout: time.Second, ClockBound: time.Minute, Turn: 200 * time.Millisecond, Logger: log,
 	})
 	check(w.t, err)
+	m.mu.Lock()
 	m.zone = z
+	m.mu.Unlock()
 	m.agreement.Register(KindZone, handler{z})
 	transport.Handle(func(from mpc.PartyID, raw []byte) { _ = m.receive(from, raw) })
 	return z
@@ -222,22 +227,25 @@ func (m *member) receive(from mpc.PartyID, raw []byte) error {
 	if msg.From != from {
 		return fmt.Errorf("message of %s came from %s", msg.From, from)
 	}
+	m.mu.Lock()
+	z, agreement := m.zone, m.agreement
+	m.mu.Unlock()
 	switch msg.Type {
 	case TypeCertificate:
-		return m.zone.Certificate(msg)
+		return z.Certificate(msg)
 	case TypeHead:
-		return m.zone.Head(msg)
+		return z.Head(msg)
 	case TypeTurn:
-		return m.zone.Turn(msg)
+		return z.Turn(msg)
 	case TypeListing:
-		return m.zone.Listing(msg)
+		return z.Listing(msg)
 	case TypeListed:
-		return m.zone.Listed(msg)
+		return z.Listed(msg)
 	case TypeFetch:
-		go func() { _ = m.zone.Fetch(context.Background(), msg) }()
+		go func() { _ = z.Fetch(context.Background(), msg) }()
 		return nil
 	}
-	return m.agreement.Receive(msg)
+	return agreement.Receive(msg)
 }
 
 type handler struct{ *Zone }
