@@ -239,15 +239,24 @@ func (k *keyring) find(id string) (keystore.KeyRecord, bool) {
 	return r, ok && r.Meta[metaPending] == ""
 }
 
-// zone returns the zone's key set for planning, sorted by id.
-func (k *keyring) zone(name string) []dnssec.Key {
+// of lists those of one zone, sorted by id.
+func (k *keyring) of(zone string) []keystore.KeyRecord {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var out []dnssec.Key
-	for _, id := range k.byZone[name] {
+	var out []keystore.KeyRecord
+	for _, id := range k.byZone[zone] {
 		if r := k.records[id]; inUse(r) {
-			out = append(out, dnssecKey(r))
+			out = append(out, r)
 		}
+	}
+	return out
+}
+
+// zone returns the zone's key set for planning, sorted by id.
+func (k *keyring) zone(name string) []dnssec.Key {
+	var out []dnssec.Key
+	for _, r := range k.of(name) {
+		out = append(out, dnssecKey(r))
 	}
 	return out
 }

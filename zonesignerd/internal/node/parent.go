@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"zonesigner/dnssec"
@@ -21,22 +23,15 @@ func (n *Node) ConfirmDS(_ context.Context, c api.ConfirmDS) (*api.Request, erro
 		return nil, notFound(c.Zone)
 	}
 	at := n.opt.Now().UTC().Format(time.RFC3339)
-	var done []keystore.KeyRecord
+	waiting := n.keys.withoutDS(zone)
 	err := n.store.Update(func(t *keystore.Tx) error {
-		for _, r := range n.keys.all() {
-			if r.Zone != zone || r.Role == roleZSK || r.Meta[metaDS] != "" {
-				continue
-			}
-			full, err := t.Key(r.ID)
-			if err != nil {
+		for i, r := range waiting {
+			r.Meta = maps.Clone(r.Meta)
+			r.Meta[metaDS] = at
+			if err := putMeta(t, r); err != nil {
 				return err
 			}
-			full.Meta[metaDS] = at
-			if err := t.PutKey(full); err != nil {
-				return err
-			}
-			full.Secret = nil
-			done = append(done, full)
+			waiting[i] = r
 		}
 		return nil
 	})
@@ -44,20 +39,23 @@ func (n *Node) ConfirmDS(_ context.Context, c api.ConfirmDS) (*api.Request, erro
 		return nil, err
 	}
 	n.keys.mu.Lock()
-	for _, r := range done {
-		n.keys.records[r.ID] = r
+	for _, r := range waiting {
+		n.keys.put(r)
 	}
 	n.keys.mu.Unlock()
 	return n.done(api.KindDSPublished, zone), nil
 }
 
+// withoutDS lists the zone's keys that sign keys and whose DS nobody here has
+// confirmed.
+func (k *keyring) withoutDS(zone string) []keystore.KeyRecord {
+	return slices.DeleteFunc(k.of(zone), func(r keystore.KeyRecord) bool { return r.Role == roleZSK || r.Meta[metaDS] != "" })
+}
+
 // parentOf says what the parent of a zone that is signed has yet to do: without
 // the DS of a key that signs keys, resolvers take the zone for unsigned.
 func (n *Node) parentOf(zone string) (api.Next, bool) {
-	for _, r := range n.keys.all() {
-		if r.Zone != zone || r.Role == roleZSK || r.Meta[metaDS] != "" {
-			continue
-		}
+	for _, r := range n.keys.withoutDS(zone) {
 		apex, err := dnssec.ParseName(zone)
 		if err != nil {
 			return api.Next{}, false

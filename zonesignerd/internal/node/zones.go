@@ -142,10 +142,8 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 // engineFor is the engine that the zone's keys are shared by now; without keys,
 // that of those to come.
 func (n *Node) engineFor(p *config.Policy) string {
-	for _, k := range n.keys.all() {
-		if k.Zone == p.Zone {
-			return k.Engine
-		}
+	if keys := n.keys.of(p.Zone); len(keys) > 0 {
+		return keys[0].Engine
 	}
 	return n.engineOf(p)
 }

@@ -433,7 +433,7 @@ func (z *Zone) promise(body *Proposal) (fresh bool, err error) {
 			return false, err
 		}
 		fresh = true
-	} else if string(old) != string(body.Manifest[:]) && !z.holes.noPromise {
+	} else if string(old) != string(body.Manifest[:]) {
 		z.mu.Lock()
 		free := body.Serial + 1
 		if z.serial != 0 && serialLess(free, z.serial) {

@@ -250,7 +250,6 @@ type want struct {
 type holes struct {
 	noDerivation bool // believe a single certificate
 	noUnpromise  bool // keep the promises of sessions that never were
-	noPromise    bool // stand by several manifests for one serial
 }
 
 // New makes a zone and loads its last certified state. Run it afterwards.
