@@ -83,55 +83,84 @@ func (p *pool) find(id ChunkID) int {
 // maxBlob is what the database takes in one value, with some room.
 const maxBlob = 1 << 30
 
-// AddChunk stores count tuples in one blob. It is durable when AddChunk
-// returns. An id that was ever added before, to whatever pool, is refused with
-// ErrKnownChunk, even when its chunk is spent or discarded.
+// NewChunk is a chunk to be stored: Count tuples in one blob.
+type NewChunk struct {
+	Pool  PoolID
+	ID    ChunkID
+	Count int
+	Blob  []byte
+}
+
+// AddChunk stores one chunk: it is AddChunks for one.
 func (s *Store) AddChunk(id PoolID, chunkID ChunkID, count int, blob []byte) error {
-	if count < 1 || count > math.MaxInt32 {
-		return fmt.Errorf("add chunk %s: %w: count %d, expected 1 or more", chunkID, ErrRange, count)
-	}
-	if len(blob) == 0 || len(blob) > maxBlob {
-		return fmt.Errorf("add chunk %s: blob of %d bytes, expected 1 to %d", chunkID, len(blob), maxBlob)
+	return s.AddChunks([]NewChunk{{Pool: id, ID: chunkID, Count: count, Blob: blob}})
+}
+
+// AddChunks stores all chunks or none, in one transaction. They are durable
+// when it returns. An id that was ever added before, to whatever pool, is
+// refused with ErrKnownChunk, even when its chunk is spent or discarded.
+func (s *Store) AddChunks(list []NewChunk) error {
+	for _, c := range list {
+		if c.Count < 1 || c.Count > math.MaxInt32 {
+			return fmt.Errorf("add chunk %s: %w: count %d, expected 1 or more", c.ID, ErrRange, c.Count)
+		}
+		if len(c.Blob) == 0 || len(c.Blob) > maxBlob {
+			return fmt.Errorf("add chunk %s: blob of %d bytes, expected 1 to %d", c.ID, len(c.Blob), maxBlob)
+		}
 	}
 	s.write.Lock()
 	defer s.write.Unlock()
-	c := &chunk{Chunk: Chunk{ID: chunkID, Count: count}}
+	added := make([]*chunk, len(list))
 	err := s.update(func(tx *bolt.Tx) error {
-		ids := tx.Bucket(bucketIDs)
-		if ids.Get(chunkID[:]) != nil {
-			return fmt.Errorf("add chunk %s: %w", chunkID, ErrKnownChunk)
+		for i, n := range list {
+			added[i] = &chunk{Chunk: Chunk{ID: n.ID, Count: n.Count}}
+			if err := s.add(tx, n, added[i]); err != nil {
+				return fmt.Errorf("add chunk %s: %w", n.ID, err)
+			}
 		}
-		if err := ids.Put(chunkID[:], s.box.seal(s.timestamp(), chunkID[:], bucketIDs)); err != nil {
-			return err
-		}
-		var err error
-		if c.seq, err = tx.Bucket(bucketChunks).NextSequence(); err != nil {
-			return err
-		}
-		if err := s.setChunk(tx, id, nil, c); err != nil {
-			return err
-		}
-		// A bucket for each blob: otherwise two blobs share a page of the
-		// tree, and deleting one writes the other again.
-		b, err := tx.Bucket(bucketBlobs).CreateBucket(chunkID[:])
-		if err != nil {
-			return err
-		}
-		return b.Put(chunkID[:], s.box.seal(blob, chunkID[:], bucketBlobs))
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.pools[id]
-	if p == nil {
-		p = &pool{}
-		s.pools[id] = p
+	for i, c := range added {
+		p := s.pools[list[i].Pool]
+		if p == nil {
+			p = &pool{}
+			s.pools[list[i].Pool] = p
+		}
+		p.chunks = append(p.chunks, c)
+		p.tuples += c.Count
 	}
-	p.chunks = append(p.chunks, c)
-	p.tuples += count
 	return nil
+}
+
+// add is AddChunks' work on one chunk, inside its transaction.
+func (s *Store) add(tx *bolt.Tx, n NewChunk, c *chunk) error {
+	id := n.ID
+	ids := tx.Bucket(bucketIDs)
+	if ids.Get(id[:]) != nil {
+		return ErrKnownChunk
+	}
+	if err := ids.Put(id[:], s.box.seal(s.timestamp(), id[:], bucketIDs)); err != nil {
+		return err
+	}
+	var err error
+	if c.seq, err = tx.Bucket(bucketChunks).NextSequence(); err != nil {
+		return err
+	}
+	if err := s.setChunk(tx, n.Pool, nil, c); err != nil {
+		return err
+	}
+	// A bucket for each blob: otherwise two blobs share a page of the tree,
+	// and deleting one writes the other again.
+	b, err := tx.Bucket(bucketBlobs).CreateBucket(id[:])
+	if err != nil {
+		return err
+	}
+	return b.Put(id[:], s.box.seal(n.Blob, id[:], bucketBlobs))
 }
 
 // Spend spends count tuples of a chunk, from index from on, by statement: it

@@ -90,6 +90,28 @@ func TestSpendManyIsOne(t *testing.T) {
 	}
 }
 
+func TestAddChunksIsOne(t *testing.T) {
+	e := surround(t)
+	s := e.create(t)
+	other := PoolID{Key: "other", Set: "a+b", Stripe: "b"}
+	c := func(p PoolID, name string, count int) NewChunk {
+		return NewChunk{Pool: p, ID: chunkID(name), Count: count, Blob: []byte(name)}
+	}
+	must(t, s.AddChunk(testPool, chunkID("c1"), 4, []byte("c1")))
+	wantErr(t, s.AddChunks([]NewChunk{c(testPool, "c2", 3), c(other, "c1", 3)}), ErrKnownChunk)
+	wantErr(t, s.AddChunks([]NewChunk{c(testPool, "c2", 3), c(other, "c2", 3)}), ErrKnownChunk)
+	wantErr(t, s.AddChunks([]NewChunk{c(testPool, "c2", 3), c(other, "c3", 0)}), ErrRange)
+	if s.Depth(testPool) != 4 || s.Depth(other) != 0 {
+		t.Fatal("a failed batch adds")
+	}
+	must(t, s.AddChunks([]NewChunk{c(testPool, "c2", 3), c(other, "c3", 5)}))
+	must(t, s.Close())
+	s = e.open(t)
+	if s.Depth(testPool) != 7 || s.Depth(other) != 5 {
+		t.Fatal(s.Pools())
+	}
+}
+
 func TestDiscard(t *testing.T) {
 	e := surround(t)
 	s := e.create(t)

@@ -50,8 +50,16 @@ type Box[S any] interface {
 	Close()
 }
 
-// MulOpener is the fused step that an engine may offer where it saves a
-// round: opened[i] = xs[i]·ys[i], and a sharing of xs[i]·z for each i.
+// MulOpener is the fused step that an engine may offer where it saves rounds:
+// everything that Figure 4 multiplies, in one. opened[i] = xs[i]·ys[i], and
+// scaled[j][i] is a sharing of scale[j].Xs[i]·scale[j].By. Either part may be
+// empty.
 type MulOpener[S any] interface {
-	MulOpen(ctx context.Context, xs, ys []S, z S) (opened []p256.Scalar, scaled []S, err error)
+	MulOpen(ctx context.Context, xs, ys []S, scale []Scaling[S]) (opened []p256.Scalar, scaled [][]S, err error)
+}
+
+// Scaling is many values to be multiplied by one.
+type Scaling[S any] struct {
+	Xs []S
+	By S
 }

@@ -37,14 +37,18 @@ type ABB[S any] interface {
 // form of RFC 6605, section 4.
 type Signature [64]byte
 
-// PoolID names a pool of tuples that are bound to one key and belong to one
-// signer set. Stripe is the party that may propose to spend them, so that
-// sessions side by side never choose the same.
+// PoolID names a pool of tuples, which belong to one signer set. They are
+// bound to one key, or, with Unbound in its place, good for every key of an
+// engine once they are bound to it. Stripe is the party that may propose to
+// spend them, so that sessions side by side never choose the same.
 type PoolID struct {
 	Key    KeyID
 	Set    string // SignerSet.String()
 	Stripe PartyID
 }
+
+// Unbound stands in a PoolID for the keys of an engine: no key has this id.
+func Unbound(engine string) KeyID { return KeyID("unbound/" + engine) }
 
 // ChunkID is the SHA-256 of the preprocessing transcript of a chunk as it was
 // received: every product, commitment and masked opening (the view digest).
@@ -66,16 +70,28 @@ type TupleRange struct {
 	Count int     `json:"count"`
 }
 
+// PoolChunk is a chunk and the pool that it belongs to.
+type PoolChunk struct {
+	Pool PoolID
+	Chunk
+}
+
+// PoolRange is a range of tuples and the pool that they are in.
+type PoolRange struct {
+	Pool PoolID
+	TupleRange
+}
+
 // TupleStore keeps tuples durably. It is implemented over the keystore.
 type TupleStore interface {
-	// Add stores a chunk. It is durable when Add returns.
-	Add(pool PoolID, c Chunk) error
-	// Spend durably marks the range as spent by statement, erases it, and
-	// returns the chunk's blob (all of it; the caller uses the range alone)
-	// and this operator's generation mark after the spending. A range that
-	// is spent, even in part, or a chunk that is not there, is an error and
-	// spends nothing. Tuples before the range are burned with it.
-	Spend(pool PoolID, r TupleRange, statement [32]byte) (blob []byte, mark Mark, err error)
+	// Add stores all chunks or none. They are durable when Add returns.
+	Add(chunks []PoolChunk) error
+	// Spend durably marks all ranges as spent by statement, or none of them,
+	// and returns the blob of each range's chunk (all of it; the caller uses
+	// the range alone) and this operator's generation mark after the
+	// spending. A range that is spent, even in part, or a chunk that is not
+	// there, is an error. Tuples before a range are burned with it.
+	Spend(ranges []PoolRange, statement [32]byte) (blobs [][]byte, mark Mark, err error)
 }
 
 // Mark is an operator's generation mark: a number that grows with every
@@ -94,27 +110,33 @@ type Identity interface {
 	Verify(from PartyID, msg, sig []byte) bool
 }
 
-// SignRequest is one batch to be signed by the members of Set, who have all
-// agreed on Manifest and on Tuples beforehand.
-type SignRequest struct {
-	Session  SessionID
-	Key      KeyID
+// SignSession is what the members of Set have agreed to sign together: for one
+// or many keys, all of one engine, in one session.
+type SignSession struct {
+	ID       SessionID
 	Set      SignerSet
+	Stripe   PartyID // whose tuples are spent
+	Requests []SignRequest
+}
+
+// SignRequest is what is signed with one key for one manifest, all agreed on
+// beforehand.
+type SignRequest struct {
+	Key      KeyID
 	Manifest [32]byte     // SHA-256 of the agreed manifest
 	Tuples   []TupleRange // in order; their counts add up to len(Messages) or more
-	Stripe   PartyID
-	Messages [][]byte // hashed inside, with the key's hash
+	Messages [][]byte     // hashed inside, with the key's hash
 }
 
 // Signer is what the pipeline uses: threshold signing by whatever protocol
-// the key was made for.
+// the keys were made for.
 type Signer interface {
-	// Prepare makes n tuples or more for key and signer set and stores them
-	// in stripe's pools. All parties of the group take part. progress, which
-	// may be nil, is told how many are stored.
+	// Prepare makes n tuples bound to key for set and stores them in
+	// stripe's pool. All parties of the group take part. progress, which may
+	// be nil, is told how many are stored.
 	Prepare(ctx context.Context, net Network, key KeyID, set SignerSet, stripe PartyID, n int, progress func(done int)) error
-	// Sign returns one verified signature for each message, in order, each a
-	// valid signature under the key; nothing that fails leaves. Members of
-	// req.Set alone take part.
-	Sign(ctx context.Context, net Network, req SignRequest, progress func(done int)) ([]Signature, error)
+	// Sign returns one verified signature for each message of each request,
+	// in order, each a valid signature under its key; nothing that fails
+	// leaves. Members of s.Set alone take part.
+	Sign(ctx context.Context, net Network, s SignSession, progress func(done int)) ([][]Signature, error)
 }

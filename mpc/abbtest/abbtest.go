@@ -267,25 +267,36 @@ func (s *suite[S]) fused(t *testing.T) {
 		if !ok {
 			return nil
 		}
-		r, err := p.box.Random(ctx, 9)
+		r, err := p.box.Random(ctx, 10)
 		if err != nil {
 			return err
 		}
-		xs, ys, z := r[:4], r[4:8], r[8]
-		opened, scaled, err := fused.MulOpen(ctx, xs, ys, z)
+		opened, scaled, err := fused.MulOpen(ctx, r[:4], r[4:8], []mpc.Scaling[S]{{Xs: r[:4], By: r[8]}, {Xs: r[2:4], By: r[9]}})
+		if err != nil {
+			return err
+		}
+		nothing, alone, err := fused.MulOpen(ctx, nil, nil, []mpc.Scaling[S]{{Xs: r[:1], By: r[9]}})
 		if err != nil {
 			return err
 		}
 		if err := p.box.Check(ctx); err != nil {
 			return err
 		}
-		v, err := p.box.Open(ctx, append(slices.Clone(r), scaled...))
+		v, err := p.box.Open(ctx, slices.Concat(r, scaled[0], scaled[1], alone[0]))
 		if err != nil {
 			return err
 		}
-		for i := range xs {
-			if opened[i] != v[i].Mul(v[4+i]) || v[9+i] != v[i].Mul(v[8]) {
+		if len(nothing) != 0 || v[16] != v[0].Mul(v[9]) {
+			return errors.New("scaling alone is wrong")
+		}
+		for i := range 4 {
+			if opened[i] != v[i].Mul(v[4+i]) || v[10+i] != v[i].Mul(v[8]) {
 				return fmt.Errorf("product %d is wrong", i)
+			}
+		}
+		for i := range 2 {
+			if v[14+i] != v[2+i].Mul(v[9]) {
+				return fmt.Errorf("scaling %d of the second value is wrong", i)
 			}
 		}
 		return nil

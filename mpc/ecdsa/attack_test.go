@@ -232,9 +232,9 @@ func TestDifferentMessagesForOneTuple(t *testing.T) {
 		w.mustPrepare(allABC, 1)
 		own := w.ownRun(t, allABC)
 		puppet := w.corrupt(nil)
-		_, errs = w.sign(w.request(allABC, message), func(p mpc.PartyID, r *mpc.SignRequest) {
+		_, errs = w.sign(w.request(allABC, message), func(p mpc.PartyID, r *mpc.SignSession) {
 			if p == "c" {
-				r.Messages = [][]byte{[]byte(other)}
+				r.Requests[0].Messages = [][]byte{[]byte(other)}
 			}
 		})
 		sb, sc := puppet.got["b run0/s"], puppet.got["c run0/s"]
@@ -266,19 +266,21 @@ func TestDifferentMessagesForOneTuple(t *testing.T) {
 
 // Rule 3: whatever a statement names must be the same for all.
 func TestStatementsDiffer(t *testing.T) {
-	for name, change := range map[string]func(r *mpc.SignRequest){
-		"manifest": func(r *mpc.SignRequest) { r.Manifest[0] ^= 1 },
-		"session":  func(r *mpc.SignRequest) { r.Session[0] ^= 1 },
-		"tuples":   func(r *mpc.SignRequest) { r.Tuples = []mpc.TupleRange{{Chunk: r.Tuples[0].Chunk, From: 1, Count: 1}} },
-		"messages": func(r *mpc.SignRequest) { r.Messages = [][]byte{[]byte("x")} },
-		"chunk":    func(r *mpc.SignRequest) { r.Tuples = r.Tuples[1:] },
+	for name, change := range map[string]func(r *mpc.SignSession){
+		"manifest": func(r *mpc.SignSession) { r.Requests[0].Manifest[0] ^= 1 },
+		"session":  func(r *mpc.SignSession) { r.ID[0] ^= 1 },
+		"tuples": func(r *mpc.SignSession) {
+			r.Requests[0].Tuples = []mpc.TupleRange{{Chunk: r.Requests[0].Tuples[0].Chunk, From: 1, Count: 1}}
+		},
+		"messages": func(r *mpc.SignSession) { r.Requests[0].Messages = [][]byte{[]byte("x")} },
+		"chunk":    func(r *mpc.SignSession) { r.Requests[0].Tuples = r.Requests[0].Tuples[1:] },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
 				w.mustPrepare(pairAB, 3)
 				w.mustPrepare(pairAB, 3)
 				w.setHoles(holes{noRequest: true}) // the requests are compared before
-				_, errs := w.sign(w.request(pairAB, message), func(p mpc.PartyID, r *mpc.SignRequest) {
+				_, errs := w.sign(w.request(pairAB, message), func(p mpc.PartyID, r *mpc.SignSession) {
 					if p == "a" {
 						change(r)
 					}
@@ -302,7 +304,7 @@ func TestOneTupleTwice(t *testing.T) {
 		w.mustPrepare(allABC, 1)
 		own := w.ownRun(t, allABC)
 		first := w.request(allABC, message)
-		first.Tuples[0].Count = 1
+		first.Requests[0].Tuples[0].Count = 1
 		// In both sessions a sends a share of s that is not right, so that the
 		// others abort; it has all that it needs.
 		spoil := func(p *puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte {
@@ -321,7 +323,7 @@ func TestOneTupleTwice(t *testing.T) {
 		r, _ := ra.MultSmall(3).Sub(rb.MultSmall(3)).Add(rc).X()
 
 		second := first
-		second.Messages = [][]byte{[]byte(other)}
+		second.Requests[0].Messages = [][]byte{[]byte(other)}
 		puppet = w.corrupt(spoil)
 		_, errs = w.sign(second, nil)
 		spoke = puppet.got["b run0/statement"] != nil
@@ -480,11 +482,14 @@ func TestKeyCancellation(t *testing.T) {
 			keys := map[mpc.PartyID]*KeyShare{}
 			var mu sync.Mutex
 			errs = w.all(func(ctx context.Context, net mpc.Network) error {
-				k, err := generateKey(ctx, net, w.ids[net.Self()], w.group, w.protocol, []byte("zsk"), h)
+				made, err := generateKeys(ctx, net, w.ids[net.Self()], w.group, w.protocol, [][]byte{[]byte("zsk")}, h)
+				if err != nil {
+					return err
+				}
 				mu.Lock()
 				defer mu.Unlock()
-				keys[net.Self()] = k
-				return err
+				keys[net.Self()] = made[0]
+				return nil
 			})
 			stolen = keys["b"] != nil && keys["c"] != nil && keys["b"].Public.Equal(p256.BaseMult(mine))
 		})
@@ -526,8 +531,8 @@ type tappedShop struct {
 	view *[32]byte
 }
 
-func (s tappedShop) tuples(ctx context.Context, label string, key []p256.Scalar, n int) (*tuples, error) {
-	t, err := s.workshop.tuples(ctx, label, key, n)
+func (s tappedShop) nonces(ctx context.Context, label string, n int, binds []binding) (*tuples, error) {
+	t, err := s.workshop.nonces(ctx, label, n, binds)
 	if err == nil {
 		*s.view = t.view
 	}

@@ -59,7 +59,7 @@ func benchWorld(b *testing.B, engine string) (*world, mpc.SignerSet) {
 	return w, set
 }
 
-func benchRequest(w *world, set mpc.SignerSet, n int) mpc.SignRequest {
+func benchRequest(w *world, set mpc.SignerSet, n int) mpc.SignSession {
 	var messages []string
 	for i := range n {
 		messages = append(messages, fmt.Sprintf("an RRset of about two hundred bytes, number %d %0150d", i, 0))
@@ -67,7 +67,7 @@ func benchRequest(w *world, set mpc.SignerSet, n int) mpc.SignRequest {
 	return w.request(set, messages...)
 }
 
-func (w *world) mustSign(req mpc.SignRequest) {
+func (w *world) mustSign(req mpc.SignSession) {
 	w.t.Helper()
 	_, errs := w.sign(req, nil)
 	for p, err := range errs {

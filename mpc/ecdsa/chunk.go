@@ -9,66 +9,165 @@ import (
 	"zonesigner/mpc/p256"
 )
 
-// A chunk's blob is flat, big-endian:
+// A chunk's blob is flat, big-endian. Of tuples that are bound to a key:
 //
-//	magic "ZST1", count uint32, members uint32, view 32
+//	magic "ZST2", count uint32, members uint32, first uint32, view 32
 //	count times: kInv 32, kInvSK 32, own R-share 64, commitments 32·members
 //
 // The R-share is ⟨k⟩ of Figure 4, scaled as Opening.Points wants it; commitments
 // are those of all members of the signer set, in its order, own included; view
-// is the digest of the openings, under which they were made.
+// is the digest of the openings under which they were made, first the index
+// that the first tuple had then. "ZST1" is the same without first, which is 0.
+//
+// Of unbound tuples, which every operator of the group keeps a part of:
+//
+//	magic "ZSU1", count uint32, members uint32, words uint32, view 32
+//	count times: kInv 32·words, own R-share 64, commitments 32·members
+//
+// kInv is in the engine's form. Who is no member of the signer set keeps that
+// alone: members is 0, and there is no R-share.
 const (
-	chunkMagic  = "ZST1"
-	chunkHeader = 44
+	chunkMagic    = "ZST2"
+	chunkMagicV1  = "ZST1"
+	unboundMagic  = "ZSU1"
+	chunkHeader   = 48
+	chunkHeaderV1 = 44
 )
 
 func tupleSize(members int) int { return 128 + 32*members }
 
-// encodeChunk writes the blob. rShares is flat, 64 bytes each; commitments are
-// flat, one slice for each member, 32 bytes each.
-func encodeChunk(t *tuples, rShares []byte, commitments [][]byte) []byte {
-	n := len(t.kInv)
-	b := make([]byte, 0, chunkHeader+n*tupleSize(len(commitments)))
-	b = append(b, chunkMagic...)
-	b = binary.BigEndian.AppendUint32(b, uint32(n))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(commitments)))
-	b = append(b, t.view[:]...)
+func unboundSize(words, members int) int {
+	if members == 0 {
+		return 32 * words
+	}
+	return 32*words + 64 + 32*members
+}
+
+func appendHeader(b []byte, magic string, numbers [3]int, view [32]byte) []byte {
+	b = append(b, magic...)
+	for _, n := range numbers {
+		b = binary.BigEndian.AppendUint32(b, uint32(n))
+	}
+	return append(b, view[:]...)
+}
+
+// committed is what was made of nonces for all to see, and this party's own part
+// of it that it will open: R-shares flat, 64 bytes each, commitments one slice
+// for each member, 32 bytes for each tuple.
+type committed struct {
+	view        [32]byte
+	first       int    // index of the first tuple when it was made
+	rShares     []byte // nil: no member
+	commitments [][]byte
+}
+
+// part is what belongs to count of the tuples from index from on.
+func (p committed) part(from, count int) committed {
+	out := committed{view: p.view, first: p.first + from, rShares: p.rShares[64*from : 64*(from+count)]}
+	for _, c := range p.commitments {
+		out.commitments = append(out.commitments, c[32*from:32*(from+count)])
+	}
+	return out
+}
+
+func (p committed) appendTuple(b []byte, i int) []byte {
+	b = append(b, p.rShares[64*i:64*i+64]...)
+	for _, c := range p.commitments {
+		b = append(b, c[32*i:32*i+32]...)
+	}
+	return b
+}
+
+// encodeChunk writes the blob of bound tuples.
+func encodeChunk(kInv, kInvSK []p256.Scalar, p committed) []byte {
+	n, members := len(kInv), len(p.commitments)
+	b := make([]byte, 0, chunkHeader+n*tupleSize(members))
+	b = appendHeader(b, chunkMagic, [3]int{n, members, p.first}, p.view)
 	for i := range n {
-		b = t.kInv[i].AppendBytes(b)
-		b = t.kInvSK[i].AppendBytes(b)
-		b = append(b, rShares[64*i:64*i+64]...)
-		for _, c := range commitments {
-			b = append(b, c[32*i:32*i+32]...)
+		b = kInv[i].AppendBytes(b)
+		b = kInvSK[i].AppendBytes(b)
+		b = p.appendTuple(b, i)
+	}
+	return b
+}
+
+// encodeUnbound writes the blob of n unbound tuples.
+func encodeUnbound(words []p256.Scalar, n int, p committed) []byte {
+	width, members := len(words)/n, len(p.commitments)
+	if p.rShares == nil {
+		members = 0
+	}
+	b := make([]byte, 0, chunkHeader+n*unboundSize(width, members))
+	b = appendHeader(b, unboundMagic, [3]int{n, members, width}, p.view)
+	for i := range n {
+		b = p256.AppendScalars(b, words[width*i:width*(i+1)])
+		if members > 0 {
+			b = p.appendTuple(b, i)
 		}
 	}
 	return b
 }
 
+// decodeUnbound takes tuples from to from+count-1 out of a blob; members is 0
+// for a party that is none.
+func decodeUnbound(blob []byte, members, from, count int) (words []p256.Scalar, p committed, err error) {
+	if len(blob) < chunkHeader || string(blob[:4]) != unboundMagic {
+		return nil, p, fmt.Errorf("unbound tuples: blob of %d bytes does not begin with %q", len(blob), unboundMagic)
+	}
+	n, m, width := uint64(binary.BigEndian.Uint32(blob[4:])), uint64(binary.BigEndian.Uint32(blob[8:])), uint64(binary.BigEndian.Uint32(blob[12:]))
+	if m != uint64(members) || n > MaxChunkSize || width < 1 || width > 255 || uint64(len(blob)) != chunkHeader+n*uint64(unboundSize(int(width), members)) {
+		return nil, p, fmt.Errorf("unbound tuples: blob of %d bytes holds %d tuples of %d words and %d members, want %d members", len(blob), n, width, m, members)
+	}
+	if from < 0 || count < 1 || uint64(from)+uint64(count) > n {
+		return nil, p, fmt.Errorf("unbound tuples: range %d+%d is outside the chunk's %d", from, count, n)
+	}
+	p = committed{view: [32]byte(blob[16:48]), first: from, commitments: make([][]byte, members)}
+	for i := from; i < from+count; i++ {
+		b := blob[chunkHeader+i*unboundSize(int(width), members):]
+		scalars, err := p256.DecodeScalars(b[:32*width], int(width))
+		if err != nil {
+			return nil, p, fmt.Errorf("unbound tuples: tuple %d: %w", i, err)
+		}
+		words = append(words, scalars...)
+		if members > 0 {
+			b = b[32*width:]
+			p.rShares = append(p.rShares, b[:64]...)
+			for j := range members {
+				p.commitments[j] = append(p.commitments[j], b[64+32*j:96+32*j]...)
+			}
+		}
+	}
+	return words, p, nil
+}
+
 // run is the part of a chunk that one run of signing spends.
 type run struct {
-	view         [32]byte
-	from         int           // index of the first tuple in its chunk
+	committed
 	kInv, kInvSK []p256.Scalar // secret
-	rShares      []byte        // own, 64 bytes each
-	commitments  [][]byte      // of each member, 32 bytes for each tuple
 }
 
 // decodeRun takes tuples from to from+count-1 out of a blob.
 func decodeRun(blob []byte, members, from, count int) (*run, error) {
-	if len(blob) < chunkHeader || string(blob[:4]) != chunkMagic {
+	header, first := chunkHeader, 0
+	switch {
+	case len(blob) >= chunkHeader && string(blob[:4]) == chunkMagic:
+		first = int(binary.BigEndian.Uint32(blob[12:]))
+	case len(blob) >= chunkHeaderV1 && string(blob[:4]) == chunkMagicV1:
+		header = chunkHeaderV1
+	default:
 		return nil, fmt.Errorf("tuples: blob of %d bytes does not begin with %q", len(blob), chunkMagic)
 	}
 	n, m := uint64(binary.BigEndian.Uint32(blob[4:])), uint64(binary.BigEndian.Uint32(blob[8:]))
-	if m != uint64(members) || n > MaxChunkSize || uint64(len(blob)) != chunkHeader+n*uint64(tupleSize(members)) {
+	if m != uint64(members) || n > MaxChunkSize || first > MaxChunkSize || uint64(len(blob)) != uint64(header)+n*uint64(tupleSize(members)) {
 		return nil, fmt.Errorf("tuples: blob of %d bytes holds %d tuples of %d members, want %d members", len(blob), n, m, members)
 	}
 	if from < 0 || count < 1 || uint64(from)+uint64(count) > n {
 		return nil, fmt.Errorf("tuples: range %d+%d is outside the chunk's %d", from, count, n)
 	}
-	r := &run{view: [32]byte(blob[12:44]), from: from, commitments: make([][]byte, members)}
+	r := &run{committed: committed{view: [32]byte(blob[header-32 : header]), first: first + from, commitments: make([][]byte, members)}}
 	var err error
 	for i := from; i < from+count; i++ {
-		b := blob[chunkHeader+i*tupleSize(members):]
+		b := blob[header+i*tupleSize(members):]
 		var pair [2]p256.Scalar
 		for j := range pair {
 			if pair[j], err = p256.ScalarFromBytes(b[32*j : 32*j+32]); err != nil {

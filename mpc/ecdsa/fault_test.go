@@ -58,9 +58,9 @@ func phases(set mpc.SignerSet) []phase {
 				req := w.request(set, message)
 				from := 0 // what one of them has spent is not proposed again
 				for _, p := range set {
-					from = max(from, w.stores[p].next[req.Tuples[0].Chunk])
+					from = max(from, w.stores[p].next[req.Requests[0].Tuples[0].Chunk])
 				}
-				req.Tuples = []mpc.TupleRange{{Chunk: req.Tuples[0].Chunk, From: from, Count: 1}}
+				req.Requests[0].Tuples = []mpc.TupleRange{{Chunk: req.Requests[0].Tuples[0].Chunk, From: from, Count: 1}}
 				sigs, errs := w.sign(req, nil)
 				return errs, func(p mpc.PartyID) bool { return sigs[p] != nil && w.verify(message, sigs[p][0]) }
 			},

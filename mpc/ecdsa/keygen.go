@@ -7,157 +7,191 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
 )
 
-// maxLabel bounds the label of a key generation.
-const maxLabel = 64 << 10
+// Bounds of one generation.
+const (
+	maxLabel = 64 << 10 // bytes
+	maxKeys  = 1024
+)
 
-// GenerateKey makes a new key together with all parties of group, who call it
-// with the same arguments (section 7). label says what for (zone, role, the
-// request that people approved) and is bound into the session and the
-// transcript. Either all checks pass, and every operator's signature on the
-// transcript is here, or there is no key.
+// GenerateKey is GenerateKeys for one key.
 func GenerateKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, engine Protocol, label []byte) (*KeyShare, error) {
-	return generateKey(ctx, net, id, group, engine, label, holes{})
+	keys, err := GenerateKeys(ctx, net, id, group, engine, [][]byte{label})
+	if err != nil {
+		return nil, err
+	}
+	return keys[0], nil
 }
 
-func generateKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, engine Protocol, label []byte, holes holes) (*KeyShare, error) {
+// GenerateKeys makes a new key for each label together with all parties of
+// group, who call it with the same arguments (section 7). A label says what for
+// (zone, role, the request that people approved) and is bound into the session
+// and the key's transcript. Either all checks pass, and every operator's
+// signature on the transcripts is here, or there is no key.
+func GenerateKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, engine Protocol, labels [][]byte) ([]*KeyShare, error) {
+	return generateKeys(ctx, net, id, group, engine, labels, holes{})
+}
+
+func generateKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, engine Protocol, labels [][]byte, holes holes) ([]*KeyShare, error) {
 	all := mpc.NewSignerSet(group.Parties...)
 	if err := engine.Supports(group); err != nil {
 		return nil, err
 	}
-	if !all.Equal(mpc.NewSignerSet(net.Parties()...)) || len(label) > maxLabel {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key generation takes all of %s, the session is among %v; label of %d bytes, at most %d", all, net.Parties(), len(label), maxLabel)}
+	if !all.Equal(mpc.NewSignerSet(net.Parties()...)) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key generation takes all of %s, the session is among %v", all, net.Parties())}
 	}
-	shop, err := engine.start(ctx, net, group, mpc.Digest("zonesigner key generation v1", label))
+	if len(labels) < 1 || len(labels) > maxKeys || slices.ContainsFunc(labels, func(l []byte) bool { return len(l) > maxLabel }) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: generate %d keys, at most %d are made at once, with labels of at most %d bytes", len(labels), maxKeys, maxLabel)}
+	}
+	shop, err := engine.start(ctx, net, group, mpc.Digest("zonesigner key generation v1", labels...))
 	if err != nil {
-		return nil, fmt.Errorf("ecdsa: generate key: %w", err)
+		return nil, fmt.Errorf("ecdsa: generate keys: %w", err)
 	}
 	defer shop.close()
-	k, err := makeKey(ctx, net, id, group, shop, engine.Name(), label, holes)
-	if err != nil {
-		return nil, fmt.Errorf("ecdsa: generate key: %w", err)
+	g := &generation{net: net, group: group, labels: labels, holes: holes}
+	if err := g.run(ctx, shop, id, engine.Name()); err != nil {
+		return nil, fmt.Errorf("ecdsa: generate keys: %w", err)
 	}
-	return k, nil
+	return g.keys, nil
 }
 
-func makeKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, shop workshop, engine string, label []byte, holes holes) (*KeyShare, error) {
-	words, share, err := shop.randomKey(ctx)
-	if err != nil {
-		return nil, err
-	}
-	k := &KeyShare{Engine: engine, Group: group, Self: net.Self(), Share: words}
-	if err := k.openPublic(ctx, net, share, holes); err != nil {
-		return nil, err
-	}
-	view, test, err := k.testSignature(ctx, net, shop, holes)
-	if err != nil {
-		return nil, fmt.Errorf("test signature: %w", err)
-	}
-	transcript, err := k.transcript(label, view, test)
-	if err != nil {
-		return nil, err
-	}
-	k.ID = mpc.KeyID(hex.EncodeToString(transcript[:16]))
-	if err := k.validate(); err != nil {
-		return nil, err
-	}
-	if err := endorse(ctx, net, id, transcript, holes); err != nil {
-		return nil, err
-	}
-	return k, nil
+// generation is one session of GenerateKeys.
+type generation struct {
+	net    mpc.Network
+	group  mpc.Group
+	labels [][]byte
+	keys   []*KeyShare
+	holes  holes
 }
 
-// openPublic is pk ← Open(Convert([sk])) of Figure 4, committed to first, with
-// the degree checked over all n.
-func (k *KeyShare) openPublic(ctx context.Context, net mpc.Network, share p256.Scalar, holes holes) error {
-	own, err := p256.BaseMult(share).Bytes()
+func (g *generation) run(ctx context.Context, shop workshop, id mpc.Identity, engine string) error {
+	words, shares, err := shop.randomKeys(ctx, len(g.labels))
+	if err != nil {
+		return err
+	}
+	for _, w := range words {
+		g.keys = append(g.keys, &KeyShare{Engine: engine, Group: g.group, Self: g.net.Self(), Share: w})
+	}
+	if err := g.openPublic(ctx, shares); err != nil {
+		return err
+	}
+	view, tests, err := g.testSignatures(ctx, shop)
+	if err != nil {
+		return fmt.Errorf("test signature: %w", err)
+	}
+	var transcripts []byte
+	for i, k := range g.keys {
+		t, err := k.transcript(g.labels[i], view, tests[i])
+		if err != nil {
+			return err
+		}
+		k.ID = mpc.KeyID(hex.EncodeToString(t[:16]))
+		if err := k.validate(); err != nil {
+			return err
+		}
+		transcripts = append(transcripts, t[:]...)
+	}
+	return g.endorse(ctx, id, transcripts)
+}
+
+// openPublic is pk ← Open(Convert([sk])) of Figure 4 for each key, committed to
+// first, with the degree checked over all n.
+func (g *generation) openPublic(ctx context.Context, shares []p256.Scalar) error {
+	own, err := p256.AppendPoints(nil, p256.BaseMultBatch(shares))
 	if err != nil {
 		return fmt.Errorf("share of the public key: %w", err)
 	}
-	commit := func(p mpc.PartyID, point []byte) []byte {
-		d := mpc.Digest("zonesigner public share v1", k.Group.Digest[:], []byte(p), point)
+	commit := func(p mpc.PartyID, points []byte) []byte {
+		d := mpc.Digest("zonesigner public share v1", g.group.Digest[:], []byte(p), points)
 		return d[:]
 	}
-	commitments, err := mpc.Exchange(ctx, net, "key/commit", commit(net.Self(), own[:]))
+	commitments, err := mpc.Exchange(ctx, g.net, "key/commit", commit(g.net.Self(), own))
 	if err != nil {
 		return err
 	}
-	opened, err := mpc.Exchange(ctx, net, "key/open", own[:])
+	opened, err := mpc.Exchange(ctx, g.net, "key/open", own)
 	if err != nil {
 		return err
 	}
-	shares := make([][]p256.Point, k.Group.N())
-	for i, p := range k.Group.Parties {
-		point, err := p256.PointFromBytes(opened[p])
-		if err != nil {
+	points := make([][]p256.Point, g.group.N())
+	for i, p := range g.group.Parties {
+		if points[i], err = p256.DecodePoints(opened[p], len(g.keys)); err != nil {
 			return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "share of the public key: " + err.Error()}
 		}
-		if !bytes.Equal(commitments[p], commit(p, opened[p])) && !holes.noKeyCommit {
+		if !bytes.Equal(commitments[p], commit(p, opened[p])) && !g.holes.noKeyCommit {
 			return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "its share of the public key is not the one it committed to"}
 		}
-		shares[i] = []p256.Point{point}
-		k.PublicShares = append(k.PublicShares, point)
+		for j, k := range g.keys {
+			k.PublicShares = append(k.PublicShares, points[i][j])
+		}
 	}
-	opening, err := holes.opening(k.Group, k.Group.Parties, net.Self())
+	opening, err := g.holes.opening(g.group, g.group.Parties, g.net.Self())
 	if err != nil {
 		return err
 	}
-	public, err := opening.Points("opening of the public key", shares)
+	publics, err := opening.Points("opening of the public key", points)
 	if err != nil {
 		return err
 	}
-	k.Public = public[0].Mult(opening.Scale())
-	if k.Public.IsIdentity() {
-		return errors.New("the public key is the identity")
+	for j, k := range g.keys {
+		k.Public = publics[j].Mult(opening.Scale())
+		if k.Public.IsIdentity() {
+			return errors.New("the public key is the identity")
+		}
 	}
 	return nil
 }
 
-// testSignature makes one tuple for all n operators and signs a string that
-// no zone contains, through the code that signs zones. view binds the session.
-func (k *KeyShare) testSignature(ctx context.Context, net mpc.Network, shop workshop, holes holes) (view [32]byte, sig mpc.Signature, err error) {
-	all := mpc.NewSignerSet(k.Group.Parties...)
-	t, err := shop.tuples(ctx, "test", k.Share, 1)
+// testSignatures makes one tuple of each key for all n operators and signs a
+// string that no zone contains, through the code that signs zones. view binds
+// the session.
+func (g *generation) testSignatures(ctx context.Context, shop workshop) (view [32]byte, sigs []mpc.Signature, err error) {
+	all, n := mpc.NewSignerSet(g.group.Parties...), len(g.keys)
+	binds := make([]binding, n)
+	for i, k := range g.keys {
+		binds[i] = binding{key: k.Share, from: i, count: 1}
+	}
+	t, err := shop.nonces(ctx, "test", n, binds)
 	if err != nil {
-		return view, sig, err
+		return view, nil, err
 	}
 	defer t.erase()
-	if holes.noTestSign {
-		return t.view, sig, nil
+	if g.holes.noTestSign {
+		return t.view, make([]mpc.Signature, n), nil
 	}
-	rShares, commitments, err := commitToR(ctx, net, k.Group, all, "test", t)
+	own, err := commitToR(ctx, g.net, g.group, all, "test", t)
 	if err != nil {
-		return view, sig, err
+		return view, nil, err
 	}
-	if err := confirmView(ctx, net, "test", mpc.Digest("zonesigner test chunk v1", append([][]byte{t.view[:]}, commitments...)...)); err != nil {
-		return view, sig, err
+	if err := confirmView(ctx, g.net, "test", mpc.Digest("zonesigner test chunk v1", append([][]byte{t.view[:]}, own.commitments...)...)); err != nil {
+		return view, nil, err
 	}
-	own, err := decodeRun(encodeChunk(t, rShares, commitments), len(all), 0, 1)
+	opening, err := g.holes.opening(g.group, all, g.net.Self())
 	if err != nil {
-		return view, sig, err
+		return view, nil, err
 	}
-	defer own.erase()
-	public, err := k.Public.Bytes()
-	if err != nil {
-		return view, sig, err
+	test := spending{round: "test", set: all, opening: opening, suspects: without(all, g.net.Self())}
+	for i, k := range g.keys {
+		message := k.testMessage()
+		test.parts = append(test.parts, spent{
+			public:  k.Public,
+			own:     &run{committed: own.part(i, 1), kInv: t.kInv[i : i+1], kInvSK: t.kInvSK[i : i+1]},
+			digests: [][32]byte{sha256.Sum256(message[:])},
+		})
 	}
-	message := mpc.Digest("zonesigner test signature v1", public[:])
-	opening, err := holes.opening(k.Group, all, net.Self())
-	if err != nil {
-		return view, sig, err
-	}
-	sigs, err := (&Signer{holes: holes}).openRun(ctx, net, spending{
-		round: "test", set: all, opening: opening, public: k.Public, suspects: without(all, net.Self()),
-		own: own, digests: [][32]byte{sha256.Sum256(message[:])},
-	})
-	if err != nil {
-		return view, sig, err
-	}
-	return t.view, sigs[0], nil
+	sigs, err = (&Signer{holes: g.holes}).openRun(ctx, g.net, test)
+	return t.view, sigs, err
+}
+
+// testMessage is what a key signs before it exists, and no zone contains.
+func (k *KeyShare) testMessage() [32]byte {
+	public := k.PublicKey()
+	return mpc.Digest("zonesigner test signature v1", public[:])
 }
 
 // transcript is the digest of all that is public about the key and its making.
@@ -173,21 +207,25 @@ func (k *KeyShare) transcript(label []byte, view [32]byte, test mpc.Signature) (
 	return mpc.Digest("zonesigner key transcript v1", append(fields, points, view[:], test[:])...), nil
 }
 
-// endorse exchanges signatures over the transcript; all n must be there.
-func endorse(ctx context.Context, net mpc.Network, id mpc.Identity, transcript [32]byte, holes holes) error {
-	message := append([]byte("zonesigner key endorsement v1\n"), transcript[:]...)
-	got, err := mpc.Exchange(ctx, net, "key/endorse", append(transcript[:], id.Sign(message)...))
+// endorse exchanges signatures over the transcripts, 32 bytes each; all n must
+// be there.
+func (g *generation) endorse(ctx context.Context, id mpc.Identity, transcripts []byte) error {
+	message := func(transcripts []byte) []byte {
+		return append([]byte("zonesigner key endorsement v1\n"), transcripts...)
+	}
+	got, err := mpc.Exchange(ctx, g.net, "key/endorse", slices.Concat(transcripts, id.Sign(message(transcripts))))
 	if err != nil {
 		return err
 	}
-	for _, p := range net.Parties() {
+	size := len(transcripts)
+	for _, p := range g.net.Parties() {
 		b := got[p]
 		switch {
-		case holes.noTranscript:
-		case len(b) < 32 || !id.Verify(p, append([]byte("zonesigner key endorsement v1\n"), b[:32]...), b[32:]):
+		case g.holes.noTranscript:
+		case len(b) < size || !id.Verify(p, message(b[:size]), b[size:]):
 			return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "its signature on the transcript of the key is wrong"}
-		case !bytes.Equal(b[:32], transcript[:]):
-			return dispute(without(net.Parties(), net.Self()), "operators hold different transcripts of the key")
+		case !bytes.Equal(b[:size], transcripts):
+			return dispute(without(g.net.Parties(), g.net.Self()), "operators hold different transcripts of the key")
 		}
 	}
 	return nil

@@ -7,19 +7,21 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
 )
 
-// Prepare makes n tuples bound to key for set, in chunks, and stores this
-// party's part where it is a member. All parties of net (2t+1 or more of the
-// group, with all of set among them) call it with the same arguments. Chunks
-// that were stored before a failure stay stored.
+// Prepare makes n tuples for set, in chunks, and stores this party's part:
+// bound to key, where it is a member; or, with mpc.Unbound(engine) for key,
+// unbound, everywhere. All parties of net (2t+1 or more of the group, with all
+// of set among them; for unbound tuples the whole group) call it with the same
+// arguments. Chunks that were stored before a failure stay stored.
 func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, set mpc.SignerSet, stripe mpc.PartyID, n int, progress func(done int)) error {
-	ks, protocol, err := s.key(key, set)
-	if err != nil {
+	m := &making{signer: s, net: net, pool: mpc.PoolID{Key: key, Set: set.String(), Stripe: stripe}, set: set}
+	if err := m.find(key); err != nil {
 		return err
 	}
 	if n < 1 {
@@ -30,65 +32,99 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 			return &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: signer %s is not in the session", p)}
 		}
 	}
-	pool := mpc.PoolID{Key: key, Set: set.String(), Stripe: stripe}
-	binding := mpc.Digest("zonesigner prepare v1", []byte(key), uint64Bytes(ks.Epoch), []byte(pool.Set), []byte(stripe),
+	if m.key == nil && len(net.Parties()) < m.group.N() {
+		return &mpc.ArgumentError{Msg: "ecdsa: unbound tuples are made by the whole group"}
+	}
+	binding := mpc.Digest("zonesigner prepare v1", []byte(key), uint64Bytes(m.epoch()), []byte(m.pool.Set), []byte(stripe),
 		uint64Bytes(uint64(n)), uint64Bytes(uint64(s.cfg.ChunkSize)))
-	shop, err := protocol.start(ctx, net, ks.Group, binding)
+	shop, err := m.protocol.start(ctx, net, m.group, binding)
 	if err != nil {
 		return fmt.Errorf("ecdsa: prepare: %w", err)
 	}
 	defer shop.close()
 
-	var mu sync.Mutex
-	done := 0
+	done := counter{report: progress}
 	chunks := (n + s.cfg.ChunkSize - 1) / s.cfg.ChunkSize
 	return pipeline(ctx, chunks, s.cfg.Window, nil, func(ctx context.Context, i int) error {
 		count := min(s.cfg.ChunkSize, n-i*s.cfg.ChunkSize)
-		chunk, err := s.prepareChunk(ctx, net, shop, ks, pool, set, i, count)
+		chunk, err := m.chunk(ctx, shop, i, count)
 		if err != nil {
 			return fmt.Errorf("ecdsa: prepare chunk %d: %w", i, err)
 		}
-		if set.Contains(net.Self()) {
-			if err := s.cfg.Store.Add(pool, *chunk); err != nil {
+		if chunk != nil {
+			defer clear(chunk.Blob)
+			if err := s.cfg.Store.Add([]mpc.PoolChunk{{Pool: m.pool, Chunk: *chunk}}); err != nil {
 				return fmt.Errorf("ecdsa: store chunk %d: %w", i, err)
 			}
-			clear(chunk.Blob)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		done += count
-		if progress != nil {
-			progress(done)
-		}
+		done.add(count)
 		return nil
 	})
 }
 
-// prepareChunk makes one chunk and returns when all parties hold the same view
-// of it (section 4).
-func (s *Signer) prepareChunk(ctx context.Context, net mpc.Network, shop workshop, ks *KeyShare, pool mpc.PoolID, set mpc.SignerSet, index, count int) (*mpc.Chunk, error) {
+// making is one session of Prepare.
+type making struct {
+	signer   *Signer
+	net      mpc.Network
+	pool     mpc.PoolID
+	set      mpc.SignerSet
+	protocol Protocol
+	group    mpc.Group
+	key      *KeyShare // nil: unbound
+}
+
+// find looks up what the pool is for.
+func (m *making) find(key mpc.KeyID) (err error) {
+	if engine, unbound := strings.CutPrefix(string(key), string(mpc.Unbound(""))); unbound {
+		m.group = m.signer.cfg.Group()
+		m.protocol, err = m.signer.protocol(engine, m.group, m.set)
+		return err
+	}
+	if m.key, m.protocol, err = m.signer.key(key, m.set); err == nil {
+		m.group = m.key.Group
+	}
+	return err
+}
+
+func (m *making) epoch() uint64 {
+	if m.key == nil {
+		return 0
+	}
+	return m.key.Epoch
+}
+
+// chunk makes one chunk and returns when all parties hold the same view of it
+// (section 4).
+func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*mpc.Chunk, error) {
 	label := "chunk" + strconv.Itoa(index)
-	t, err := shop.tuples(ctx, label, ks.Share, count)
+	var binds []binding
+	if m.key != nil {
+		binds = []binding{{key: m.key.Share, count: count}}
+	}
+	t, err := shop.nonces(ctx, label, count, binds)
 	if err != nil {
 		return nil, err
 	}
 	defer t.erase()
-	own, commitments, err := commitToR(ctx, net, ks.Group, set, label, t)
+	own, err := commitToR(ctx, m.net, m.group, m.set, label, t)
 	if err != nil {
 		return nil, err
 	}
-	id := mpc.Digest("zonesigner chunk v1", append([][]byte{t.view[:], []byte(ks.ID), uint64Bytes(ks.Epoch), []byte(pool.Set),
-		[]byte(pool.Stripe), uint64Bytes(uint64(index)), uint64Bytes(uint64(count))}, commitments...)...)
-	if s.holes.noView {
+	id := mpc.Digest("zonesigner chunk v1", append([][]byte{t.view[:], []byte(m.pool.Key), uint64Bytes(m.epoch()), []byte(m.pool.Set),
+		[]byte(m.pool.Stripe), uint64Bytes(uint64(index)), uint64Bytes(uint64(count))}, own.commitments...)...)
+	if m.signer.holes.noView {
 		id = mpc.Digest("label", []byte(label))
 	}
-	if err := confirmView(ctx, net, label, id); err != nil {
+	if err := confirmView(ctx, m.net, label, id); err != nil {
 		return nil, err
 	}
-	if !set.Contains(net.Self()) {
-		return nil, nil // its shares are erased here
+	switch {
+	case m.key == nil:
+		return &mpc.Chunk{ID: id, Count: count, Blob: encodeUnbound(t.words, count, own)}, nil
+	case m.set.Contains(m.net.Self()):
+		return &mpc.Chunk{ID: id, Count: count, Blob: encodeChunk(t.kInv, t.kInvSK, own)}, nil
 	}
-	return &mpc.Chunk{ID: id, Count: count, Blob: encodeChunk(t, own, commitments)}, nil
+	return nil, nil // its shares are erased here
 }
 
 // confirmView returns when all parties hold the same view of a chunk.
@@ -106,35 +142,35 @@ func confirmView(ctx context.Context, net mpc.Network, label string, view [32]by
 }
 
 // commitToR computes this party's shares of R and exchanges the commitments to
-// them. own is nil for a party that does not sign.
-func commitToR(ctx context.Context, net mpc.Network, g mpc.Group, set mpc.SignerSet, label string, t *tuples) (own []byte, commitments [][]byte, err error) {
+// them. A party that does not sign has no shares.
+func commitToR(ctx context.Context, net mpc.Network, g mpc.Group, set mpc.SignerSet, label string, t *tuples) (committed, error) {
 	n := len(t.k)
-	commitments = make([][]byte, len(set))
+	out := committed{view: t.view, commitments: make([][]byte, len(set))}
 	round := label + "/commit"
 	if j := slices.Index(set, net.Self()); j >= 0 {
 		opening, err := mpc.NewOpening(g, set, net.Self(), g.T)
 		if err != nil {
-			return nil, nil, err
+			return out, err
 		}
 		scale := opening.Scale()
 		for i := range t.k {
 			t.k[i] = t.k[i].Mul(scale)
 		}
-		if own, err = p256.AppendPoints(make([]byte, 0, 64*n), p256.BaseMultBatch(t.k)); err != nil {
-			return nil, nil, fmt.Errorf("share of R: %w", err)
+		if out.rShares, err = p256.AppendPoints(make([]byte, 0, 64*n), p256.BaseMultBatch(t.k)); err != nil {
+			return out, fmt.Errorf("share of R: %w", err)
 		}
 		c := newCommitter(t.view, net.Self())
-		commitments[j] = make([]byte, 0, 32*n)
+		out.commitments[j] = make([]byte, 0, 32*n)
 		for i := range n {
-			h := c.commitment(i, own[64*i:64*i+64])
-			commitments[j] = append(commitments[j], h[:]...)
+			h := c.commitment(i, out.rShares[64*i:64*i+64])
+			out.commitments[j] = append(out.commitments[j], h[:]...)
 		}
 		for _, p := range net.Parties() {
 			if p == net.Self() {
 				continue
 			}
-			if err := net.Send(ctx, p, round, commitments[j]); err != nil {
-				return nil, nil, err
+			if err := net.Send(ctx, p, round, out.commitments[j]); err != nil {
+				return out, err
 			}
 		}
 	}
@@ -142,14 +178,15 @@ func commitToR(ctx context.Context, net mpc.Network, g mpc.Group, set mpc.Signer
 		if p == net.Self() {
 			continue
 		}
-		if commitments[j], err = net.Recv(ctx, p, round); err != nil {
-			return nil, nil, err
+		var err error
+		if out.commitments[j], err = net.Recv(ctx, p, round); err != nil {
+			return out, err
 		}
-		if len(commitments[j]) != 32*n {
-			return nil, nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("commitments of %d bytes, want %d", len(commitments[j]), 32*n)}
+		if len(out.commitments[j]) != 32*n {
+			return out, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("commitments of %d bytes, want %d", len(out.commitments[j]), 32*n)}
 		}
 	}
-	return own, commitments, nil
+	return out, nil
 }
 
 // dispute blames suspects: at least one of them cheated.
@@ -162,3 +199,19 @@ func without(parties []mpc.PartyID, self mpc.PartyID) []mpc.PartyID {
 }
 
 func uint64Bytes(u uint64) []byte { return binary.BigEndian.AppendUint64(nil, u) }
+
+// counter adds up what several goroutines did; report may be nil.
+type counter struct {
+	mu     sync.Mutex
+	done   int
+	report func(done int)
+}
+
+func (c *counter) add(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done += n
+	if c.report != nil {
+		c.report(c.done)
+	}
+}

@@ -3,6 +3,7 @@ package ecdsa
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
@@ -22,21 +23,33 @@ type Protocol interface {
 }
 
 // workshop is a session of some engine in which keys and tuples are made.
+// Every party calls a method with the same label, and with each label once.
 type workshop interface {
-	// randomKey returns this party's share of a new key: in the engine's
+	// randomKeys returns this party's shares of n new keys: in the engine's
 	// form, and in the one that signing opens.
-	randomKey(ctx context.Context) (words []p256.Scalar, share p256.Scalar, err error)
-	// tuples makes n tuples of the key whose share is given. Every party
-	// calls it with the same label, and with each label once.
-	tuples(ctx context.Context, label string, key []p256.Scalar, n int) (*tuples, error)
+	randomKeys(ctx context.Context, n int) (words [][]p256.Scalar, shares []p256.Scalar, err error)
+	// nonces is the user-independent phase of Figure 4 for n tuples, together
+	// with the user-dependent one for those that binds name: all or none.
+	nonces(ctx context.Context, label string, n int, binds []binding) (*tuples, error)
+	// bind is the user-dependent phase for n nonces that were made before:
+	// their [k⁻¹] are given, flat, as the engine keeps them.
+	bind(ctx context.Context, label string, kInv []p256.Scalar, n int, binds []binding) (*tuples, error)
 	close()
+}
+
+// binding says which tuples become those of a key: count of them from index
+// from on.
+type binding struct {
+	key         []p256.Scalar // secret; a share, as the engine keeps it
+	from, count int
 }
 
 // tuples is this party's part of n tuples of Figure 4: (⟨k⟩, [k⁻¹], [sk·k⁻¹]).
 type tuples struct {
-	k      []p256.Scalar // secret; becomes ⟨k⟩ by one base multiplication
-	kInv   []p256.Scalar // secret
-	kInvSK []p256.Scalar // secret
+	k      []p256.Scalar // secret; becomes ⟨k⟩ by one base multiplication; only from nonces
+	kInv   []p256.Scalar // secret; in the form that signing opens, where it is bound
+	kInvSK []p256.Scalar // secret; likewise
+	words  []p256.Scalar // secret; [k⁻¹] as the engine keeps it, flat, where it is not bound
 	view   [32]byte      // of everything that was opened
 }
 
@@ -44,6 +57,7 @@ func (t *tuples) erase() {
 	clear(t.k)
 	clear(t.kInv)
 	clear(t.kInvSK)
+	clear(t.words)
 }
 
 // Over makes a Protocol of an engine.
@@ -66,21 +80,21 @@ type bench[S any] struct {
 
 func (b *bench[S]) close() { b.box.Close() }
 
-// randomKey is "Key Generation" of Figure 4: [sk] ← Rand().
-func (b *bench[S]) randomKey(ctx context.Context) ([]p256.Scalar, p256.Scalar, error) {
-	sk, err := b.box.Random(ctx, 1)
+// randomKeys is "Key Generation" of Figure 4: [sk] ← Rand().
+func (b *bench[S]) randomKeys(ctx context.Context, n int) (words [][]p256.Scalar, shares []p256.Scalar, err error) {
+	keys, err := b.box.Random(ctx, n)
 	if err != nil {
-		return nil, p256.Scalar{}, err
+		return nil, nil, err
 	}
-	return b.engine.Words(sk[0]), b.box.Signing(sk[0]), nil
+	for _, sk := range keys {
+		words = append(words, b.engine.Words(sk))
+		shares = append(shares, b.box.Signing(sk))
+	}
+	clear(keys)
+	return words, shares, nil
 }
 
-// tuples is both preprocessing phases of Figure 4.
-func (b *bench[S]) tuples(ctx context.Context, label string, key []p256.Scalar, n int) (*tuples, error) {
-	sk, err := b.engine.FromWords(key)
-	if err != nil {
-		return nil, err
-	}
+func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []binding) (*tuples, error) {
 	box := b.box.Fork(label)
 	// User independent, step 1: ([a], [b], [c]) ← RandMul(), and step 3: [k⁻¹] = [a].
 	random, err := box.Random(ctx, 2*n)
@@ -89,38 +103,98 @@ func (b *bench[S]) tuples(ctx context.Context, label string, key []p256.Scalar, 
 	}
 	defer clear(random)
 	kInv, blind := random[:n], random[n:]
+	scale, err := b.scalings(kInv, binds)
+	if err != nil {
+		return nil, err
+	}
 	// Step 2: c ← Open([c]); user dependent, step 2: [sk'] ← Mul([k⁻¹], [sk]).
-	c, kInvSK, err := mulOpen(ctx, box, kInv, blind, sk)
+	c, scaled, err := mulOpen(ctx, box, kInv, blind, scale)
 	if err != nil {
 		return nil, err
 	}
 	if err := p256.InvertBatch(c); err != nil { // refuses c = 0
 		return nil, fmt.Errorf("masked nonce: %w", err)
 	}
+	t := b.collect(box, kInv, binds, scaled)
 	// Step 4: ⟨k⟩ ← Convert([b])·c⁻¹, here still as scalars.
-	t := &tuples{k: make([]p256.Scalar, n), kInv: make([]p256.Scalar, n), kInvSK: make([]p256.Scalar, n), view: box.View()}
+	t.k = make([]p256.Scalar, n)
 	for i := range n {
 		t.k[i] = box.Signing(blind[i]).Mul(c[i])
-		t.kInv[i] = box.Signing(kInv[i])
-		t.kInvSK[i] = box.Signing(kInvSK[i])
+		if binds == nil {
+			t.words = append(t.words, b.engine.Words(kInv[i])...)
+		}
 	}
-	clear(kInvSK)
 	return t, nil
 }
 
-// mulOpen returns the values xsᵢ·ysᵢ and sharings of xsᵢ·z, verified: in one
-// round where the engine can.
-func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, z S) (opened []p256.Scalar, scaled []S, err error) {
+func (b *bench[S]) bind(ctx context.Context, label string, words []p256.Scalar, n int, binds []binding) (*tuples, error) {
+	box := b.box.Fork(label)
+	kInv, width := make([]S, n), len(words)/n
+	defer clear(kInv)
+	for i := range kInv {
+		var err error
+		if kInv[i], err = b.engine.FromWords(words[width*i : width*(i+1)]); err != nil {
+			return nil, err
+		}
+	}
+	scale, err := b.scalings(kInv, binds)
+	if err != nil {
+		return nil, err
+	}
+	// User dependent, step 2: [sk'] ← Mul([k⁻¹], [sk]).
+	_, scaled, err := mulOpen(ctx, box, nil, nil, scale)
+	if err != nil {
+		return nil, err
+	}
+	return b.collect(box, kInv, binds, scaled), nil
+}
+
+// scalings is what the user-dependent phase multiplies.
+func (b *bench[S]) scalings(kInv []S, binds []binding) ([]mpc.Scaling[S], error) {
+	var scale []mpc.Scaling[S]
+	for _, k := range binds {
+		sk, err := b.engine.FromWords(k.key)
+		if err != nil {
+			return nil, err
+		}
+		scale = append(scale, mpc.Scaling[S]{Xs: kInv[k.from : k.from+k.count], By: sk})
+	}
+	return scale, nil
+}
+
+// collect brings shares into the form that signing opens.
+func (b *bench[S]) collect(box mpc.Box[S], kInv []S, binds []binding, scaled [][]S) *tuples {
+	t := &tuples{view: box.View()}
+	if binds == nil {
+		return t
+	}
+	t.kInv, t.kInvSK = make([]p256.Scalar, len(kInv)), make([]p256.Scalar, len(kInv))
+	for i, x := range kInv {
+		t.kInv[i] = box.Signing(x)
+	}
+	for j, k := range binds {
+		for i, x := range scaled[j] {
+			t.kInvSK[k.from+i] = box.Signing(x)
+		}
+		clear(scaled[j])
+	}
+	return t
+}
+
+// mulOpen returns the values xsᵢ·ysᵢ and the scalings, verified: in one round
+// where the engine can.
+func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc.Scaling[S]) (opened []p256.Scalar, scaled [][]S, err error) {
 	if fused, ok := box.(mpc.MulOpener[S]); ok {
-		if opened, scaled, err = fused.MulOpen(ctx, xs, ys, z); err != nil {
+		if opened, scaled, err = fused.MulOpen(ctx, xs, ys, scale); err != nil {
 			return nil, nil, err
 		}
 		return opened, scaled, box.Check(ctx)
 	}
 	n := len(xs)
-	left, right := append(xs[:n:n], xs...), append(ys[:n:n], ys...)
-	for i := range n {
-		right[n+i] = z
+	left, right := slices.Clone(xs), slices.Clone(ys)
+	for _, s := range scale {
+		left = append(left, s.Xs...)
+		right = append(right, slices.Repeat([]S{s.By}, len(s.Xs))...)
 	}
 	products, err := box.Mul(ctx, left, right)
 	if err != nil {
@@ -129,6 +203,15 @@ func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, z S) (opene
 	if err := box.Check(ctx); err != nil {
 		return nil, nil, err
 	}
-	opened, err = box.Open(ctx, products[:n])
-	return opened, products[n:], err
+	if n > 0 {
+		if opened, err = box.Open(ctx, products[:n]); err != nil {
+			return nil, nil, err
+		}
+	}
+	rest := products[n:]
+	for _, s := range scale {
+		scaled = append(scaled, rest[:len(s.Xs):len(s.Xs)])
+		rest = rest[len(s.Xs):]
+	}
+	return opened, scaled, nil
 }

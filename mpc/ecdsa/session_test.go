@@ -33,8 +33,8 @@ type notingStore struct {
 	j *journal
 }
 
-func (s notingStore) Spend(p mpc.PoolID, r mpc.TupleRange, d [32]byte) ([]byte, mpc.Mark, error) {
-	b, m, err := s.TupleStore.Spend(p, r, d)
+func (s notingStore) Spend(r []mpc.PoolRange, d [32]byte) ([][]byte, mpc.Mark, error) {
+	b, m, err := s.TupleStore.Spend(r, d)
 	s.j.note("spent")
 	return b, m, err
 }
@@ -61,7 +61,7 @@ func TestOrderOfSpending(t *testing.T) {
 		req := w.request(allABC, message)
 		s.cfg.Signed = func(session mpc.SessionID, statements [][]byte) error {
 			j.note("kept")
-			if session != req.Session || len(statements) != 3 {
+			if session != req.ID || len(statements) != 3 {
 				t.Errorf("%d statements of session %s", len(statements), session)
 			}
 			var from []mpc.PartyID
@@ -71,8 +71,8 @@ func TestOrderOfSpending(t *testing.T) {
 					t.Error(err)
 					continue
 				}
-				if from = append(from, p); st.Mark.Generation != 1 || st.Tuples.Count != 1 {
-					t.Errorf("statement of %s has mark %d and %d tuples", p, st.Mark.Generation, st.Tuples.Count)
+				if from = append(from, p); st.Mark.Generation != 1 || st.Parts[0].Tuples.Count != 1 {
+					t.Errorf("statement of %s has mark %d and %d tuples", p, st.Mark.Generation, st.Parts[0].Tuples.Count)
 				}
 			}
 			if !slices.Equal(from, allABC) {
@@ -140,7 +140,7 @@ type failingStore struct {
 	err error
 }
 
-func (s failingStore) Spend(mpc.PoolID, mpc.TupleRange, [32]byte) ([]byte, mpc.Mark, error) {
+func (s failingStore) Spend([]mpc.PoolRange, [32]byte) ([][]byte, mpc.Mark, error) {
 	return nil, mpc.Mark{}, s.err
 }
 
@@ -181,10 +181,10 @@ func TestManyRuns(t *testing.T) {
 		}
 		req := w.request(pairAB, messages...)
 		var ranges []mpc.TupleRange
-		for _, r := range req.Tuples { // each chunk in two runs
+		for _, r := range req.Requests[0].Tuples { // each chunk in two runs
 			ranges = append(ranges, mpc.TupleRange{Chunk: r.Chunk, Count: 2}, mpc.TupleRange{Chunk: r.Chunk, From: 2, Count: r.Count - 2})
 		}
-		req.Tuples = ranges
+		req.Requests[0].Tuples = ranges
 		sigs, errs := w.sign(req, nil)
 		for _, p := range pairAB {
 			if errs[p] != nil {
@@ -217,7 +217,7 @@ func TestOneRunFails(t *testing.T) {
 		req := w.request(pairAB, messages...)
 		_, errs := w.sign(req, nil)
 		blames(t, "b", errs["b"], true)
-		if _, _, err := w.stores["b"].Spend(mpc.PoolID{}, req.Tuples[2], [32]byte{}); !errors.Is(err, errSpent) {
+		if _, _, err := w.stores["b"].Spend([]mpc.PoolRange{{Pool: mpc.PoolID{Key: w.key().ID, Set: pairAB.String(), Stripe: "a"}, TupleRange: req.Requests[0].Tuples[2]}}, [32]byte{}); !errors.Is(err, errSpent) {
 			t.Errorf("the failed run is not spent: %v", err)
 		}
 	})
@@ -227,15 +227,21 @@ func TestArguments(t *testing.T) {
 	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
 		w.mustPrepare(pairAB, 2)
 		var bad *mpc.ArgumentError
-		for name, change := range map[string]func(r *mpc.SignRequest){
-			"too few tuples":  func(r *mpc.SignRequest) { r.Messages = append(r.Messages, r.Messages[0], r.Messages[0]) },
-			"negative range":  func(r *mpc.SignRequest) { r.Tuples = []mpc.TupleRange{{Chunk: r.Tuples[0].Chunk, From: -1, Count: 1}} },
-			"empty range":     func(r *mpc.SignRequest) { r.Tuples = []mpc.TupleRange{{Chunk: r.Tuples[0].Chunk}} },
-			"other set":       func(r *mpc.SignRequest) { r.Set = allABC },
-			"set of one":      func(r *mpc.SignRequest) { r.Set = mpc.SignerSet{"a"} },
-			"set of stranger": func(r *mpc.SignRequest) { r.Set = mpc.SignerSet{"a", "z"} },
+		for name, change := range map[string]func(r *mpc.SignSession){
+			"too few tuples": func(r *mpc.SignSession) {
+				r.Requests[0].Messages = append(r.Requests[0].Messages, r.Requests[0].Messages[0], r.Requests[0].Messages[0])
+			},
+			"negative range": func(r *mpc.SignSession) {
+				r.Requests[0].Tuples = []mpc.TupleRange{{Chunk: r.Requests[0].Tuples[0].Chunk, From: -1, Count: 1}}
+			},
+			"empty range": func(r *mpc.SignSession) {
+				r.Requests[0].Tuples = []mpc.TupleRange{{Chunk: r.Requests[0].Tuples[0].Chunk}}
+			},
+			"other set":       func(r *mpc.SignSession) { r.Set = allABC },
+			"set of one":      func(r *mpc.SignSession) { r.Set = mpc.SignerSet{"a"} },
+			"set of stranger": func(r *mpc.SignSession) { r.Set = mpc.SignerSet{"a", "z"} },
 		} {
-			_, errs := w.sign(w.request(pairAB, message), func(_ mpc.PartyID, r *mpc.SignRequest) { change(r) })
+			_, errs := w.sign(w.request(pairAB, message), func(_ mpc.PartyID, r *mpc.SignSession) { change(r) })
 			for p, err := range errs {
 				if !errors.As(err, &bad) {
 					t.Errorf("%s: %s says %v", name, p, err)
@@ -245,7 +251,7 @@ func TestArguments(t *testing.T) {
 		if w.stores["a"].mark != 0 {
 			t.Error("bad arguments spent tuples")
 		}
-		_, errs := w.sign(w.request(pairAB, message), func(_ mpc.PartyID, r *mpc.SignRequest) { r.Key = "another" })
+		_, errs := w.sign(w.request(pairAB, message), func(_ mpc.PartyID, r *mpc.SignSession) { r.Requests[0].Key = "another" })
 		if errs["a"] == nil {
 			t.Error("an unknown key signs")
 		}
@@ -323,19 +329,19 @@ func TestEngineWithoutFusedStep(t *testing.T) {
 // Members that came for different things spend nothing for it; without the
 // comparison both have, by the time that they see it.
 func TestUnequalRequestsSpendNothing(t *testing.T) {
-	for name, change := range map[string]func(r *mpc.SignRequest){
-		"session":  func(r *mpc.SignRequest) { r.Session[0] ^= 1 },
-		"manifest": func(r *mpc.SignRequest) { r.Manifest[0] ^= 1 },
-		"ranges": func(r *mpc.SignRequest) {
-			r.Tuples = []mpc.TupleRange{{Chunk: r.Tuples[0].Chunk, From: 1, Count: 1}}
+	for name, change := range map[string]func(r *mpc.SignSession){
+		"session":  func(r *mpc.SignSession) { r.ID[0] ^= 1 },
+		"manifest": func(r *mpc.SignSession) { r.Requests[0].Manifest[0] ^= 1 },
+		"ranges": func(r *mpc.SignSession) {
+			r.Requests[0].Tuples = []mpc.TupleRange{{Chunk: r.Requests[0].Tuples[0].Chunk, From: 1, Count: 1}}
 		},
-		"messages": func(r *mpc.SignRequest) { r.Messages = [][]byte{[]byte("x")} },
-		"stripe":   func(r *mpc.SignRequest) { r.Stripe = "b" },
+		"messages": func(r *mpc.SignSession) { r.Requests[0].Messages = [][]byte{[]byte("x")} },
+		"stripe":   func(r *mpc.SignSession) { r.Stripe = "b" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
 				w.mustPrepare(allABC, 4)
-				odd := func(p mpc.PartyID, r *mpc.SignRequest) {
+				odd := func(p mpc.PartyID, r *mpc.SignSession) {
 					if p == "c" {
 						change(r)
 					}

@@ -21,7 +21,8 @@ type Config struct {
 	Store     mpc.TupleStore
 	Protocols []Protocol                         // the engines of the keys that may be used
 	Keys      func(mpc.KeyID) (*KeyShare, error) // this party's share of a key
-	ChunkSize int                                // tuples a chunk; 0: DefaultChunkSize. All parties must agree
+	Group     func() mpc.Group                   // the one in force, for tuples that no key is bound to
+	ChunkSize int                                // tuples a chunk, signatures a run; 0: DefaultChunkSize. All parties must agree
 	Window    int                                // chunks in flight; 0: DefaultWindow
 	// Signed, which may be nil, is given the signed statements of every run,
 	// one of each member of the signer set, before this party releases any
@@ -58,8 +59,8 @@ type holes struct {
 
 // NewSigner checks cfg and fills in its defaults.
 func NewSigner(cfg Config) (*Signer, error) {
-	if cfg.Identity == nil || cfg.Store == nil || cfg.Keys == nil || len(cfg.Protocols) == 0 {
-		return nil, &mpc.ArgumentError{Msg: "ecdsa: a signer needs an identity, a store, keys and protocols"}
+	if cfg.Identity == nil || cfg.Store == nil || cfg.Keys == nil || cfg.Group == nil || len(cfg.Protocols) == 0 {
+		return nil, &mpc.ArgumentError{Msg: "ecdsa: a signer needs an identity, a store, keys, a group and protocols"}
 	}
 	if cfg.ChunkSize == 0 {
 		cfg.ChunkSize = DefaultChunkSize
@@ -83,14 +84,20 @@ func (s *Signer) key(id mpc.KeyID, set mpc.SignerSet) (*KeyShare, Protocol, erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("ecdsa: key %s: %w", id, err)
 	}
-	p := s.protocols[ks.Engine]
-	if p == nil {
-		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key %s needs engine %q, which this signer does not have", id, ks.Engine)}
-	}
-	if err := p.Signers(ks.Group, set); err != nil {
-		return nil, nil, err
+	p, err := s.protocol(ks.Engine, ks.Group, set)
+	if err != nil {
+		return nil, nil, fmt.Errorf("ecdsa: key %s: %w", id, err)
 	}
 	return ks, p, nil
+}
+
+// protocol finds an engine and checks that set may sign with it.
+func (s *Signer) protocol(engine string, g mpc.Group, set mpc.SignerSet) (Protocol, error) {
+	p := s.protocols[engine]
+	if p == nil {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("engine %q is none that this signer has", engine)}
+	}
+	return p, p.Signers(g, set)
 }
 
 // pipeline runs step for 0 to n-1 with at most window of them in flight. begin,

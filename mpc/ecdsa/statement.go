@@ -11,20 +11,26 @@ import (
 )
 
 // Statement is what every member of a signer set signs with its identity
-// before it releases a share: one run of consecutive tuples of one chunk, and
+// before it releases a share: one run of a session, which is some tuples and
 // the messages that they are for (section 6).
 type Statement struct {
-	Session  mpc.SessionID
-	Group    [32]byte // digest of the group file
-	Engine   string
+	Session mpc.SessionID
+	Group   [32]byte // digest of the group file
+	Engine  string
+	Set     mpc.SignerSet
+	Run     uint32 // index of this run in the session
+	Parts   []Part
+	Mark    mpc.Mark // the sender's own, after spending; not part of Digest
+}
+
+// Part is consecutive tuples of one chunk, what key they are of, and what they
+// sign.
+type Part struct {
 	Key      mpc.KeyID
 	Epoch    uint64 // of the key's shares
-	Set      mpc.SignerSet
 	Manifest [32]byte
-	Run      uint32         // index of this run in the session
 	Tuples   mpc.TupleRange // the chunk's id is the view digest
-	Messages [32]byte       // MessagesDigest of the run's messages
-	Mark     mpc.Mark       // the sender's own, after spending; not part of Digest
+	Messages [32]byte       // MessagesDigest of the part's messages
 }
 
 // statementMagic begins every signed statement and carries its version.
@@ -34,10 +40,11 @@ const statementMagic = "zonesigner statement v1\n"
 const (
 	maxMembers = 64
 	maxName    = 255
+	maxParts   = MaxChunkSize
 )
 
 // MessagesDigest is the hash of the SHA-256 of each message, in order: tuple
-// From+i of the range is for message i.
+// From+i of a part is for its message i.
 func MessagesDigest(digests [][32]byte) [32]byte {
 	flat := make([]byte, 0, 32*len(digests))
 	for _, d := range digests {
@@ -55,18 +62,22 @@ func (s *Statement) body() []byte {
 	b = append(b, s.Session[:]...)
 	b = append(b, s.Group[:]...)
 	b = appendText(b, s.Engine)
-	b = appendText(b, string(s.Key))
-	b = binary.BigEndian.AppendUint64(b, s.Epoch)
 	b = append(b, byte(len(s.Set)))
 	for _, p := range s.Set {
 		b = appendText(b, string(p))
 	}
-	b = append(b, s.Manifest[:]...)
 	b = binary.BigEndian.AppendUint32(b, s.Run)
-	b = append(b, s.Tuples.Chunk[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(s.Tuples.From))
-	b = binary.BigEndian.AppendUint32(b, uint32(s.Tuples.Count))
-	return append(b, s.Messages[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(s.Parts)))
+	for _, p := range s.Parts {
+		b = appendText(b, string(p.Key))
+		b = binary.BigEndian.AppendUint64(b, p.Epoch)
+		b = append(b, p.Manifest[:]...)
+		b = append(b, p.Tuples.Chunk[:]...)
+		b = binary.BigEndian.AppendUint32(b, uint32(p.Tuples.From))
+		b = binary.BigEndian.AppendUint32(b, uint32(p.Tuples.Count))
+		b = append(b, p.Messages[:]...)
+	}
+	return b
 }
 
 // sign returns the statement with its sender, mark and signature.
@@ -106,8 +117,6 @@ func decodeStatement(b []byte) (s *Statement, from mpc.PartyID, signed int, err 
 	copy(s.Session[:], r.take(32))
 	copy(s.Group[:], r.take(32))
 	s.Engine = r.text()
-	s.Key = mpc.KeyID(r.text())
-	s.Epoch = r.uint64()
 	n := int(r.byte())
 	if n > maxMembers {
 		return nil, "", 0, fmt.Errorf("%w: %d members", errStatement, n)
@@ -115,12 +124,22 @@ func decodeStatement(b []byte) (s *Statement, from mpc.PartyID, signed int, err 
 	for range n {
 		s.Set = append(s.Set, mpc.PartyID(r.text()))
 	}
-	copy(s.Manifest[:], r.take(32))
 	s.Run = r.uint32()
-	copy(s.Tuples.Chunk[:], r.take(32))
-	s.Tuples.From = int(r.uint32())
-	s.Tuples.Count = int(r.uint32())
-	copy(s.Messages[:], r.take(32))
+	parts := r.uint32()
+	if parts < 1 || parts > maxParts {
+		return nil, "", 0, fmt.Errorf("%w: %d parts", errStatement, parts)
+	}
+	for range parts {
+		var p Part
+		p.Key = mpc.KeyID(r.text())
+		p.Epoch = r.uint64()
+		copy(p.Manifest[:], r.take(32))
+		copy(p.Tuples.Chunk[:], r.take(32))
+		p.Tuples.From = int(r.uint32())
+		p.Tuples.Count = int(r.uint32())
+		copy(p.Messages[:], r.take(32))
+		s.Parts = append(s.Parts, p)
+	}
 	from = mpc.PartyID(r.text())
 	s.Mark.Generation = r.uint64()
 	switch {

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -38,7 +40,7 @@ func (i *identity) Verify(from mpc.PartyID, msg, sig []byte) bool {
 // store is mpc.TupleStore in memory.
 type store struct {
 	mu     sync.Mutex
-	chunks map[mpc.ChunkID]mpc.Chunk
+	chunks map[mpc.ChunkID]mpc.PoolChunk
 	next   map[mpc.ChunkID]int
 	order  []mpc.ChunkID
 	mark   uint64
@@ -48,27 +50,34 @@ type store struct {
 
 var errSpent = errors.New("spent")
 
-func (s *store) Add(_ mpc.PoolID, c mpc.Chunk) error {
+func (s *store) Add(chunks []mpc.PoolChunk) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.Blob = append([]byte(nil), c.Blob...)
-	s.chunks[c.ID] = c
-	s.order = append(s.order, c.ID)
+	for _, c := range chunks {
+		c.Blob = slices.Clone(c.Blob)
+		s.chunks[c.ID] = c
+		s.order = append(s.order, c.ID)
+	}
 	return nil
 }
 
-func (s *store) Spend(_ mpc.PoolID, r mpc.TupleRange, _ [32]byte) ([]byte, mpc.Mark, error) {
+func (s *store) Spend(ranges []mpc.PoolRange, _ [32]byte) (blobs [][]byte, mark mpc.Mark, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, ok := s.chunks[r.Chunk]
-	if !ok || r.From < s.next[r.Chunk] || r.From+r.Count > c.Count {
-		return nil, mpc.Mark{}, errSpent
+	next := maps.Clone(s.next)
+	for _, r := range ranges {
+		c, ok := s.chunks[r.Chunk]
+		if !ok || c.Pool != r.Pool || r.From < next[r.Chunk] || r.From+r.Count > c.Count {
+			return nil, mpc.Mark{}, errSpent
+		}
+		next[r.Chunk] = r.From + r.Count
+		blobs = append(blobs, slices.Clone(c.Blob))
 	}
 	if !s.forgets {
-		s.next[r.Chunk] = r.From + r.Count
+		s.next = next
 	}
 	s.mark++
-	return append([]byte(nil), c.Blob...), mpc.Mark{Generation: s.mark}, nil
+	return blobs, mpc.Mark{Generation: s.mark}, nil
 }
 
 // world is a group with a key, and everyone's signer over a memory network.
@@ -80,6 +89,7 @@ type world struct {
 	ids      map[mpc.PartyID]*identity
 	stores   map[mpc.PartyID]*store
 	keys     map[mpc.PartyID]*KeyShare
+	more     map[mpc.PartyID][]*KeyShare // other keys
 	signers  map[mpc.PartyID]*Signer
 	sessions byte
 	// wrap, which may be nil, stands between a party and its network.
@@ -89,7 +99,7 @@ type world struct {
 func newWorld(t testing.TB, n, threshold int, engine mpc.Engine[p256.Scalar], chunk int) *world {
 	t.Helper()
 	w := &world{t: t, protocol: Over(engine), ids: map[mpc.PartyID]*identity{}, stores: map[mpc.PartyID]*store{},
-		keys: map[mpc.PartyID]*KeyShare{}, signers: map[mpc.PartyID]*Signer{}}
+		keys: map[mpc.PartyID]*KeyShare{}, more: map[mpc.PartyID][]*KeyShare{}, signers: map[mpc.PartyID]*Signer{}}
 	w.group = mpc.Group{T: threshold, Digest: sha256.Sum256([]byte("a test's group"))}
 	public := map[mpc.PartyID]ed25519.PublicKey{}
 	for i := range n {
@@ -101,7 +111,7 @@ func newWorld(t testing.TB, n, threshold int, engine mpc.Engine[p256.Scalar], ch
 		}
 		public[p] = pk
 		w.ids[p] = &identity{p, sk, public}
-		w.stores[p] = &store{chunks: map[mpc.ChunkID]mpc.Chunk{}, next: map[mpc.ChunkID]int{}}
+		w.stores[p] = &store{chunks: map[mpc.ChunkID]mpc.PoolChunk{}, next: map[mpc.ChunkID]int{}}
 	}
 	w.hub = memnet.New(w.group.Parties...)
 	t.Cleanup(w.hub.Close)
@@ -111,11 +121,14 @@ func newWorld(t testing.TB, n, threshold int, engine mpc.Engine[p256.Scalar], ch
 			Store:     w.stores[p],
 			Protocols: []Protocol{w.protocol},
 			Keys: func(id mpc.KeyID) (*KeyShare, error) {
-				if k := w.keys[p]; k != nil && k.ID == id {
-					return k, nil
+				for _, k := range append(w.more[p], w.keys[p]) {
+					if k != nil && k.ID == id {
+						return k, nil
+					}
 				}
 				return nil, fmt.Errorf("no key %s", id)
 			},
+			Group:     func() mpc.Group { return w.group },
 			ChunkSize: chunk,
 		})
 		if err != nil {
@@ -214,38 +227,48 @@ func (w *world) mustPrepare(set mpc.SignerSet, n int) {
 	}
 }
 
-// ranges names the chunks that a member holds.
-func (w *world) ranges(set mpc.SignerSet) []mpc.TupleRange {
+// ranges names what a member has in the pool.
+func (w *world) ranges(key mpc.KeyID, set mpc.SignerSet) []mpc.TupleRange {
 	var out []mpc.TupleRange
 	s := w.stores[set[0]]
 	for _, id := range s.order {
-		out = append(out, mpc.TupleRange{Chunk: id, From: s.next[id], Count: s.chunks[id].Count - s.next[id]})
+		if c := s.chunks[id]; c.Pool == (mpc.PoolID{Key: key, Set: set.String(), Stripe: "a"}) && s.next[id] < c.Count {
+			out = append(out, mpc.TupleRange{Chunk: id, From: s.next[id], Count: c.Count - s.next[id]})
+		}
 	}
 	return out
 }
 
-func (w *world) request(set mpc.SignerSet, messages ...string) mpc.SignRequest {
-	req := mpc.SignRequest{
-		Session:  mpc.SessionID{w.sessions + 1},
-		Key:      w.key().ID,
-		Set:      set,
-		Manifest: sha256.Sum256([]byte("a manifest")),
-		Tuples:   w.ranges(set),
-		Stripe:   "a",
-	}
+// request is for one key, the world's.
+func (w *world) request(set mpc.SignerSet, messages ...string) mpc.SignSession {
+	req := mpc.SignRequest{Key: w.key().ID, Manifest: sha256.Sum256([]byte("a manifest")), Tuples: w.ranges(w.key().ID, set)}
 	for _, m := range messages {
 		req.Messages = append(req.Messages, []byte(m))
 	}
-	return req
+	return mpc.SignSession{ID: mpc.SessionID{w.sessions + 1}, Set: set, Stripe: "a", Requests: []mpc.SignRequest{req}}
 }
 
-// sign lets every member sign what change makes of the request.
-func (w *world) sign(req mpc.SignRequest, change func(p mpc.PartyID, r *mpc.SignRequest)) (map[mpc.PartyID][]mpc.Signature, map[mpc.PartyID]error) {
+// sign lets every member sign what change makes of the session's one request.
+func (w *world) sign(session mpc.SignSession, change func(p mpc.PartyID, s *mpc.SignSession)) (map[mpc.PartyID][]mpc.Signature, map[mpc.PartyID]error) {
+	w.t.Helper()
+	sigs := map[mpc.PartyID][]mpc.Signature{}
+	all, errs := w.signAll(session, change)
+	for p, s := range all {
+		if s != nil {
+			sigs[p] = s[0]
+		}
+	}
+	return sigs, errs
+}
+
+// signAll lets every member sign what change makes of the session.
+func (w *world) signAll(session mpc.SignSession, change func(p mpc.PartyID, s *mpc.SignSession)) (map[mpc.PartyID][][]mpc.Signature, map[mpc.PartyID]error) {
 	w.t.Helper()
 	var mu sync.Mutex
-	sigs := map[mpc.PartyID][]mpc.Signature{}
-	errs := w.among(req.Set, func(ctx context.Context, net mpc.Network) error {
-		mine := req
+	sigs := map[mpc.PartyID][][]mpc.Signature{}
+	errs := w.among(session.Set, func(ctx context.Context, net mpc.Network) error {
+		mine := session
+		mine.Requests = slices.Clone(session.Requests)
 		if change != nil {
 			change(net.Self(), &mine)
 		}
@@ -256,6 +279,31 @@ func (w *world) sign(req mpc.SignRequest, change func(p mpc.PartyID, r *mpc.Sign
 		return err
 	})
 	return sigs, errs
+}
+
+// generateMore makes n keys in one session and returns their ids.
+func (w *world) generateMore(n int) []mpc.KeyID {
+	w.t.Helper()
+	var labels [][]byte
+	for i := range n {
+		labels = append(labels, fmt.Appendf(nil, "zone%d. zsk", i))
+	}
+	for p, err := range w.all(func(ctx context.Context, net mpc.Network) error {
+		made, err := GenerateKeys(ctx, net, w.ids[net.Self()], w.group, w.protocol, labels)
+		keysMu.Lock()
+		defer keysMu.Unlock()
+		w.more[net.Self()] = made
+		return err
+	}) {
+		if err != nil {
+			w.t.Fatalf("generate %d keys at %s: %v", n, p, err)
+		}
+	}
+	var ids []mpc.KeyID
+	for _, k := range w.more["a"] {
+		ids = append(ids, k.ID)
+	}
+	return ids
 }
 
 func (w *world) verify(message string, sig mpc.Signature) bool {

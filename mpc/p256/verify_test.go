@@ -75,7 +75,7 @@ func TestRFC6979(t *testing.T) {
 		if !VerifySignature(pk, digest, sig) {
 			t.Errorf("%s: the signature is refused", v.message)
 		}
-		bad, err := VerifyBatch(pk, [][32]byte{digest}, []Scalar{r}, []Scalar{s}, []Point{R}, rand.Reader)
+		bad, err := VerifyBatch([]Point{pk}, [][32]byte{digest}, []Scalar{r}, []Scalar{s}, []Point{R}, rand.Reader)
 		if bad != nil || err != nil {
 			t.Errorf("%s: batch of one: bad %v, %v", v.message, bad, err)
 		}
@@ -124,6 +124,7 @@ func TestVerifySignatureRefuses(t *testing.T) {
 type batch struct {
 	key     Scalar
 	pk      Point
+	pks     []Point // pk for each; others in some tests
 	digests [][32]byte
 	rs, ss  []Scalar
 	Rs      []Point
@@ -133,6 +134,7 @@ func newBatch(t testing.TB, n int) *batch {
 	t.Helper()
 	b := &batch{key: randomScalars(t, 1)[0], digests: make([][32]byte, n), rs: make([]Scalar, n), ss: make([]Scalar, n)}
 	b.pk = BaseMult(b.key)
+	b.pks = slices.Repeat([]Point{b.pk}, n)
 	ks := randomScalars(t, n)
 	b.Rs = BaseMultBatch(ks)
 	for i, k := range ks {
@@ -153,7 +155,7 @@ func (b *batch) signature(i int) (sig [64]byte) {
 }
 
 func (b *batch) verify(coins io.Reader) ([]int, error) {
-	return VerifyBatch(b.pk, b.digests, b.rs, b.ss, b.Rs, coins)
+	return VerifyBatch(b.pks, b.digests, b.rs, b.ss, b.Rs, coins)
 }
 
 func TestVerifyBatch(t *testing.T) {
@@ -168,6 +170,28 @@ func TestVerifyBatch(t *testing.T) {
 		if bad, err := b.verify(rand.Reader); bad != nil || err != nil {
 			t.Errorf("%d good signatures, not normalized: bad %v, %v", n, bad, err)
 		}
+	}
+}
+
+func TestVerifyBatchOfManyKeys(t *testing.T) {
+	var all batch
+	var starts []int
+	for _, n := range []int{3, 1, 20, 1, 7} {
+		b := newBatch(t, n)
+		starts = append(starts, len(all.pks))
+		all.pks, all.digests, all.Rs = append(all.pks, b.pks...), append(all.digests, b.digests...), append(all.Rs, b.Rs...)
+		all.rs, all.ss = append(all.rs, b.rs...), append(all.ss, b.ss...)
+	}
+	if bad, err := all.verify(rand.Reader); bad != nil || err != nil {
+		t.Fatalf("good signatures of five keys: bad %v, %v", bad, err)
+	}
+	for _, i := range starts[1:] { // a signature counted to the key before
+		pk := all.pks[i]
+		all.pks[i] = all.pks[i-1]
+		if bad, err := all.verify(rand.Reader); !slices.Equal(bad, []int{i}) || err != nil {
+			t.Errorf("signature %d under its neighbour's key: bad %v, %v", i, bad, err)
+		}
+		all.pks[i] = pk
 	}
 }
 
@@ -192,7 +216,8 @@ func TestVerifyBatchFindsBad(t *testing.T) {
 		"R the identity":    {func(b *batch) { b.Rs[4] = Point{} }, []int{4}},
 		"of both kinds":     {func(b *batch) { b.ss[20] = Scalar{}; b.ss[10] = One(); b.Rs[30] = Point{} }, []int{10, 20, 30}},
 		"malformed only":    {func(b *batch) { b.ss[20] = Scalar{} }, []int{20}},
-		"under another key": {func(b *batch) { b.pk = b.pk.Double() }, sequence(n)},
+		"under another key": {func(b *batch) { b.pks[6] = b.pk.Double() }, []int{6}},
+		"all under another": {func(b *batch) { b.pks = slices.Repeat([]Point{b.pk.Double()}, n) }, sequence(n)},
 	} {
 		b := newBatch(t, n)
 		c.spoil(b)
@@ -214,11 +239,12 @@ func sequence(n int) []int {
 func TestVerifyBatchArguments(t *testing.T) {
 	b := newBatch(t, 2)
 	for name, err := range map[string]error{
-		"digests": second(VerifyBatch(b.pk, b.digests[:1], b.rs, b.ss, b.Rs, rand.Reader)),
-		"rs":      second(VerifyBatch(b.pk, b.digests, b.rs[:1], b.ss, b.Rs, rand.Reader)),
-		"ss":      second(VerifyBatch(b.pk, b.digests, b.rs, b.ss[:1], b.Rs, rand.Reader)),
-		"Rs":      second(VerifyBatch(b.pk, b.digests, b.rs, b.ss, b.Rs[:1], rand.Reader)),
-		"pk":      second(VerifyBatch(Point{}, b.digests, b.rs, b.ss, b.Rs, rand.Reader)),
+		"digests": second(VerifyBatch(b.pks, b.digests[:1], b.rs, b.ss, b.Rs, rand.Reader)),
+		"rs":      second(VerifyBatch(b.pks, b.digests, b.rs[:1], b.ss, b.Rs, rand.Reader)),
+		"ss":      second(VerifyBatch(b.pks, b.digests, b.rs, b.ss[:1], b.Rs, rand.Reader)),
+		"Rs":      second(VerifyBatch(b.pks, b.digests, b.rs, b.ss, b.Rs[:1], rand.Reader)),
+		"pks":     second(VerifyBatch(b.pks[:1], b.digests, b.rs, b.ss, b.Rs, rand.Reader)),
+		"pk":      second(VerifyBatch([]Point{b.pk, {}}, b.digests, b.rs, b.ss, b.Rs, rand.Reader)),
 	} {
 		if err == nil {
 			t.Errorf("a batch with a bad %s was verified", name)
@@ -277,10 +303,10 @@ func TestAttackRThatFollowsFromS(t *testing.T) {
 	b := newBatch(t, 20)
 	b.digests[6] = sha256.Sum256([]byte("evil"))
 	b.rs[6], b.ss[6] = NewScalar(3), NewScalar(5)
-	e := equation{m: ScalarFromDigest(b.digests[6][:]), r: b.rs[6], sInv: b.ss[6].Inverse(), rho: One()}
+	e := equation{pk: b.pk, m: ScalarFromDigest(b.digests[6][:]), r: b.rs[6], sInv: b.ss[6].Inverse(), rho: One()}
 	e.R = BaseMult(e.m.Mul(e.sInv)).Add(b.pk.Mult(e.r.Mul(e.sInv)))
 	b.Rs[6] = e.R
-	if !sumHolds(b.pk, []equation{e}) {
+	if !sumHolds([]equation{e}) {
 		t.Fatal("the attack is no attack: the equation does not hold")
 	}
 	if bad, err := b.verify(rand.Reader); err != nil || !slices.Equal(bad, []int{6}) {

@@ -195,7 +195,7 @@ func TestSplitViewBeforeCoins(t *testing.T) {
 			return b
 		}, func(ctx context.Context, b *box, a *puppet) error {
 			r := b.random(3)
-			if _, _, err := b.MulOpen(ctx, r[:1], r[1:2], r[2]); err != nil {
+			if _, _, err := b.MulOpen(ctx, r[:1], r[1:2], scaling(r[:1], r[2])); err != nil {
 				return err
 			}
 			mu.Lock()
@@ -248,7 +248,7 @@ func TestAdditiveErrorInProduct(t *testing.T) {
 				b.engine.holes.skew = func(shares []Share) { shares[at] = shares[at].Add(p256.One()) }
 			}
 			r := b.random(5)
-			if _, _, err := b.MulOpen(ctx, r[:2], r[2:4], r[4]); err != nil {
+			if _, _, err := b.MulOpen(ctx, r[:2], r[2:4], scaling(r[:2], r[4])); err != nil {
 				return err
 			}
 			return b.Check(ctx)
@@ -315,7 +315,7 @@ func TestUnmaskedProduct(t *testing.T) {
 				tap, xa, ya = a, r[0], r[1]
 			}
 			mu.Unlock()
-			_, _, err := b.MulOpen(ctx, r[:1], r[1:2], r[2])
+			_, _, err := b.MulOpen(ctx, r[:1], r[1:2], scaling(r[:1], r[2]))
 			return err
 		})
 		for p, err := range errs {
@@ -379,7 +379,7 @@ func FuzzMessage(f *testing.F) {
 			return b
 		}, func(ctx context.Context, b *box, _ *puppet) error {
 			r := b.random(5)
-			if _, _, err := b.MulOpen(ctx, r[:2], r[2:4], r[4]); err != nil {
+			if _, _, err := b.MulOpen(ctx, r[:2], r[2:4], scaling(r[:2], r[4])); err != nil {
 				return err
 			}
 			if err := b.Check(ctx); err != nil {
@@ -397,4 +397,8 @@ func FuzzMessage(f *testing.F) {
 			t.Fatal("b and c open different values")
 		}
 	})
+}
+
+func scaling(xs []Share, by Share) []mpc.Scaling[Share] {
+	return []mpc.Scaling[Share]{{Xs: xs, By: by}}
 }

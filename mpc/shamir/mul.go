@@ -81,23 +81,30 @@ func (b *box) openProducts(ctx context.Context, shares []Share) ([]p256.Scalar, 
 	return b.open(ctx, "products", b.open2T, shares)
 }
 
-// MulOpen opens xsᵢ·ysᵢ and multiplies xsᵢ by z, in one round (section 4).
-func (b *box) MulOpen(ctx context.Context, xs, ys []Share, z Share) (opened []p256.Scalar, scaled []Share, err error) {
+// MulOpen opens xsᵢ·ysᵢ and scales, in one round (section 4).
+func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (opened []p256.Scalar, scaled [][]Share, err error) {
 	if len(xs) != len(ys) {
 		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: multiply %d values by %d", b.engine.Name(), len(xs), len(ys))}
 	}
-	n := len(xs)
-	// Shares of degree 2t: n products to open, n to scale and, in the active
-	// form, n sacrifices of the former and one of the latter.
-	shares := append(make([]Share, 0, 3*n+1), products(xs, ys)...)
-	for _, x := range xs {
-		shares = append(shares, x.Mul(z))
+	n, m := len(xs), 0
+	for _, sc := range scale {
+		m += len(sc.Xs)
+	}
+	// Shares of degree 2t: n products to open, m to scale and, in the active
+	// form, n sacrifices of the former and one of each scaling.
+	shares := append(make([]Share, 0, 2*n+m+len(scale)), products(xs, ys)...)
+	for _, sc := range scale {
+		for _, x := range sc.Xs {
+			shares = append(shares, x.Mul(sc.By))
+		}
 	}
 	var x2 []Share
 	if b.engine.active {
-		x2 = b.random(n + 1)
+		x2 = b.random(n + len(scale))
 		shares = append(shares, products(x2[:n], ys)...)
-		shares = append(shares, x2[n].Mul(z))
+		for j, sc := range scale {
+			shares = append(shares, x2[n+j].Mul(sc.By))
+		}
 	}
 	rho := b.random(len(shares) - n)
 	for i := range rho {
@@ -113,13 +120,20 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, z Share) (opened []p2
 		rest[i] = rest[i].Sub(rho[i])
 	}
 	clear(rho)
-	scaled = slices.Clone(rest[:n])
+	ws, sacrifices := rest[:m], rest[m:]
+	p := &b.pending
 	if b.engine.active {
-		p := &b.pending
 		// An opened value is a sharing of itself by the constant polynomial.
 		p.x, p.y, p.c = append(p.x, xs...), append(p.y, ys...), append(p.c, opened...)
-		p.x2, p.c2 = append(p.x2, x2[:n]...), append(p.c2, rest[n:2*n]...)
-		p.batches = append(p.batches, batch{xs: slices.Clone(xs), ws: rest[:n], z: z, x2: x2[n], w2: rest[2*n]})
+		p.x2, p.c2 = append(p.x2, x2[:n]...), append(p.c2, sacrifices[:n]...)
+	}
+	for j, sc := range scale {
+		mine := ws[:len(sc.Xs):len(sc.Xs)]
+		ws = ws[len(sc.Xs):]
+		scaled = append(scaled, slices.Clone(mine))
+		if b.engine.active {
+			p.batches = append(p.batches, batch{xs: slices.Clone(sc.Xs), ws: mine, z: sc.By, x2: x2[n+j], w2: sacrifices[n+j]})
+		}
 	}
 	return opened, scaled, nil
 }

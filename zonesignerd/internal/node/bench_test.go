@@ -73,8 +73,8 @@ func (o *operators) sign(key mpc.KeyID, msgs [][]byte) {
 	must(o.t, err)
 	id := freshSession()
 	o.together(id, func(node *Node, net mpc.Network) error {
-		_, err := node.signer.Sign(context.Background(), net, mpc.SignRequest{
-			Session: id, Key: key, Set: set, Tuples: ranges, Stripe: "a", Messages: msgs,
+		_, err := node.signer.Sign(context.Background(), net, mpc.SignSession{
+			ID: id, Set: set, Stripe: "a", Requests: []mpc.SignRequest{{Key: key, Tuples: ranges, Messages: msgs}},
 		}, nil)
 		return err
 	})

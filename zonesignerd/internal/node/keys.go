@@ -177,7 +177,7 @@ func (n *Node) openKeys() error {
 	n.marks = newMarks(n)
 	n.signer, err = ecdsa.NewSigner(ecdsa.Config{
 		Identity: n.identity, Store: tupleStore{n.store, n.opt.spent}, Protocols: protocols,
-		Keys: k.share, ChunkSize: n.cfg.Pools.Chunk, Signed: n.marks.signed,
+		Keys: k.share, Group: n.groups.mpc, ChunkSize: n.cfg.Pools.Chunk, Signed: n.marks.signed,
 	})
 	return err
 }

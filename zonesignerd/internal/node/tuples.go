@@ -478,14 +478,24 @@ type tupleStore struct {
 	spent func(mpc.TupleRange, [32]byte)
 }
 
-func (t tupleStore) Add(pool mpc.PoolID, c mpc.Chunk) error {
-	return t.s.AddChunk(poolID(pool), keystore.ChunkID(c.ID), c.Count, c.Blob)
+func (t tupleStore) Add(chunks []mpc.PoolChunk) error {
+	list := make([]keystore.NewChunk, len(chunks))
+	for i, c := range chunks {
+		list[i] = keystore.NewChunk{Pool: poolID(c.Pool), ID: keystore.ChunkID(c.ID), Count: c.Count, Blob: c.Blob}
+	}
+	return t.s.AddChunks(list)
 }
 
-func (t tupleStore) Spend(pool mpc.PoolID, r mpc.TupleRange, statement [32]byte) ([]byte, mpc.Mark, error) {
-	blob, generation, err := t.s.Spend(poolID(pool), keystore.ChunkID(r.Chunk), r.From, r.Count, statement)
-	if err == nil && t.spent != nil {
-		t.spent(r, statement)
+func (t tupleStore) Spend(ranges []mpc.PoolRange, statement [32]byte) ([][]byte, mpc.Mark, error) {
+	list := make([]keystore.Range, len(ranges))
+	for i, r := range ranges {
+		list[i] = keystore.Range{Pool: poolID(r.Pool), Chunk: keystore.ChunkID(r.Chunk), From: r.From, Count: r.Count}
 	}
-	return blob, mpc.Mark{Generation: generation}, err
+	blobs, generation, err := t.s.SpendMany(list, statement)
+	if err == nil && t.spent != nil {
+		for _, r := range ranges {
+			t.spent(r.TupleRange, statement)
+		}
+	}
+	return blobs, mpc.Mark{Generation: generation}, err
 }

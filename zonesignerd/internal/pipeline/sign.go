@@ -18,11 +18,9 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 		return err
 	}
 	start := z.d.Now()
-	sigs := make([][64]byte, p.plan.Len())
-	for _, b := range p.body.Batches {
-		if err := z.signBatch(ctx, a, p, b, sigs); err != nil {
-			return err
-		}
+	sigs, err := z.signAll(ctx, a, p)
+	if err != nil {
+		return err
 	}
 	signed := z.d.Now()
 	s, err := p.plan.Assemble(sigs)
@@ -56,33 +54,39 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 	})
 }
 
-// signBatch makes one key's signatures in a session of its own, whose id
-// follows from the agreed one.
-func (z *Zone) signBatch(ctx context.Context, a *agree.Agreed, p *planned, b Batch, sigs [][64]byte) error {
-	items := p.plan.ItemsOf(string(b.Key))
-	msgs := make([][]byte, len(items))
-	for i, item := range items {
-		msgs[i] = p.plan.Message(item)
+// signAll makes the signatures of all keys, in the plan's order.
+func (z *Zone) signAll(ctx context.Context, a *agree.Agreed, p *planned) ([][64]byte, error) {
+	sigs := make([][64]byte, p.plan.Len())
+	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer}
+	items := make([][]int, len(p.body.Batches))
+	for i, b := range p.body.Batches {
+		items[i] = p.plan.ItemsOf(string(b.Key))
+		req := mpc.SignRequest{Key: b.Key, Manifest: p.body.Manifest, Tuples: b.Tuples}
+		for _, item := range items[i] {
+			req.Messages = append(req.Messages, p.plan.Message(item))
+		}
+		session.Requests = append(session.Requests, req)
 	}
-	id := mpc.NewSessionID("sign", map[mpc.PartyID][]byte{"session": a.Session[:], "key": []byte(b.Key)})
-	net, err := z.d.Transport.Open(id, a.Proposal.Members)
+	if len(session.Requests) == 0 {
+		return sigs, nil // a plan that keeps every signature
+	}
+	net, err := z.d.Transport.Open(a.Session, a.Proposal.Members)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer net.Close()
 	ctx, alive, stop := Watchdog(ctx, z.d.Timeout)
 	defer stop()
-	out, err := z.d.Signer.Sign(ctx, net, mpc.SignRequest{
-		Session: id, Key: b.Key, Set: a.Proposal.Members, Manifest: p.body.Manifest,
-		Tuples: b.Tuples, Stripe: a.Proposal.Proposer, Messages: msgs,
-	}, func(int) { alive() })
+	out, err := z.d.Signer.Sign(ctx, net, session, func(int) { alive() })
 	if err != nil {
-		return fmt.Errorf("signing with key %s: %w", b.Key, err)
+		return nil, fmt.Errorf("signing: %w", err)
 	}
-	for i, item := range items {
-		sigs[item] = out[i]
+	for i := range items {
+		for j, item := range items[i] {
+			sigs[item] = out[i][j]
+		}
 	}
-	return nil
+	return sigs, nil
 }
 
 // Watchdog returns a context that ends when alive was not called for limit.

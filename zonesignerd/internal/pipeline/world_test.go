@@ -488,17 +488,21 @@ func (s *fakeSigner) Prepare(context.Context, mpc.Network, mpc.KeyID, mpc.Signer
 	return nil
 }
 
-func (s *fakeSigner) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequest, _ func(int)) ([]mpc.Signature, error) {
+func (s *fakeSigner) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, _ func(int)) ([][]mpc.Signature, error) {
 	s.mu.Lock()
 	s.runs++
 	release := s.release
-	for _, r := range req.Tuples {
-		for i := r.From; i < r.From+r.Count; i++ {
-			k := fmt.Sprintf("%s %x %d", net.Self(), r.Chunk, i)
-			if old := s.spent[k]; old != "" {
-				s.w.t.Errorf("tuple %s is spent by sessions %s and %s", k, old, req.Session)
+	var manifests []byte
+	for _, req := range session.Requests {
+		manifests = append(manifests, req.Manifest[:]...)
+		for _, r := range req.Tuples {
+			for i := r.From; i < r.From+r.Count; i++ {
+				k := fmt.Sprintf("%s %x %d", net.Self(), r.Chunk, i)
+				if old := s.spent[k]; old != "" {
+					s.w.t.Errorf("tuple %s is spent by sessions %s and %s", k, old, session.ID)
+				}
+				s.spent[k] = session.ID.String()
 			}
-			s.spent[k] = req.Session.String()
 		}
 	}
 	s.mu.Unlock()
@@ -508,18 +512,22 @@ func (s *fakeSigner) Sign(ctx context.Context, net mpc.Network, req mpc.SignRequ
 		case <-ctx.Done():
 		}
 	}
-	views, err := mpc.Exchange(ctx, net, "statement", req.Manifest[:])
+	views, err := mpc.Exchange(ctx, net, "statement", manifests)
 	if err != nil {
 		return nil, err
 	}
 	for id, v := range views {
-		if !bytes.Equal(v, req.Manifest[:]) {
+		if !bytes.Equal(v, manifests) {
 			return nil, &mpc.CheatError{Parties: []mpc.PartyID{id}, What: "another manifest"}
 		}
 	}
-	out := make([]mpc.Signature, len(req.Messages))
-	for i, msg := range req.Messages {
-		out[i] = s.sign(msg)
+	var out [][]mpc.Signature
+	for _, req := range session.Requests {
+		sigs := make([]mpc.Signature, len(req.Messages))
+		for i, msg := range req.Messages {
+			sigs[i] = s.sign(msg)
+		}
+		out = append(out, sigs)
 	}
 	return out, nil
 }
