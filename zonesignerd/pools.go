@@ -13,10 +13,12 @@ func (a *app) poolsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pools [ZONE]",
 		Short: "Show until when which operators can sign without which",
-		Long: `Show how many tuples (preprocessed signatures) are ready for each key and signer
-set, by the operator that proposes to spend them, and until when they last at
-the refreshes that fall due. Changes of the content use them up sooner. Making
-tuples needs all operators; signing needs those of one set.`,
+		Long: `Show how many tuples (preprocessed signatures) are ready for each signer set, by
+the operator that proposes to spend them: a stock that serves all keys of an
+engine, and for each key those that are bound to it, with the date until which
+they last at the refreshes that fall due. Changes of the content use them up
+sooner. Making tuples and binding them needs all operators; signing needs those
+of one set.`,
 		Example:           "  zonesignerd pools\n  zonesignerd pools example.org --json",
 		Args:              between(0, 1),
 		ValidArgsFunction: a.completeZones,
@@ -54,7 +56,7 @@ func (a *app) printPools(pools []api.Pool) {
 	t := newTable("ZONE", "KEY", "SIGNERS", "WITHOUT", "READY", "WANTED EACH", "LASTS UNTIL", "NEXT")
 	for first := 0; first < len(pools); {
 		p, end := pools[first], first+1
-		for end < len(pools) && pools[end].Key == p.Key && pools[end].SignerSet == p.SignerSet {
+		for end < len(pools) && pools[end].Key == p.Key && pools[end].Engine == p.Engine && pools[end].SignerSet == p.SignerSet {
 			end++
 		}
 		a.poolRow(t, pools[first:end])
@@ -83,7 +85,11 @@ func (a *app) poolRow(t *table, pools []api.Pool) {
 			colour = yellow
 		}
 	}
-	t.row(p.Zone, tag(p.Tag), p.SignerSet, strings.Join(p.Without, ", "), strings.Join(ready, ", "),
+	zone, key := p.Zone, tag(p.Tag)
+	if p.Key == "" {
+		zone, key = "(any)", p.Engine
+	}
+	t.row(zone, key, p.SignerSet, strings.Join(p.Without, ", "), strings.Join(ready, ", "),
 		strconv.Itoa(p.Wanted), when(p.LastsTill, a.now()), a.next(p.Next))
 	t.paint(4, colour)
 }

@@ -35,7 +35,7 @@ func (a *app) runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the daemon",
 		Long: `Run the daemon in the foreground, until SIGTERM or SIGINT. SIGHUP reads the
-configuration again: log.level and pools.depth come into force, other changes
+configuration again: log.level, pools.depth and pools.changes come into force, other changes
 are named in the log and need a restart; should a file be wrong, the one in
 force stays. Under systemd the daemon tells when it is ready, reloads and
 stops, and serves the watchdog.`,

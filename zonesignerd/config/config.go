@@ -51,10 +51,11 @@ type Knot struct {
 	Timeout Duration `yaml:"timeout"`
 }
 
-// Pools is how many tuples are kept ready for each key and signer set.
+// Pools is how many tuples are kept ready.
 type Pools struct {
-	Depth int `yaml:"depth"` // at least this many for each stripe's owner together
-	Chunk int `yaml:"chunk"` // tuples in one preprocessing chunk
+	Depth   int `yaml:"depth"`   // unbound, for each engine and signer set, by all proposers together
+	Changes int `yaml:"changes"` // bound to each key, for each signer set, on top of what falls due within max-outage
+	Chunk   int `yaml:"chunk"`   // tuples in one preprocessing chunk
 }
 
 // Sessions holds the bounds of waiting.

@@ -21,7 +21,7 @@ func defaultDaemon() Daemon {
 		Socket:       Socket{Path: DefaultSocket},
 		Knot:         Knot{Hidden: "/run/knot-hidden/knot.sock", Public: "/run/knot/knot.sock", Timeout: Duration(30 * time.Second)},
 		PollInterval: Duration(2 * time.Second),
-		Pools:        Pools{Depth: 4096, Chunk: 1024},
+		Pools:        Pools{Depth: 4096, Changes: 128, Chunk: 1024},
 		Sessions:     Sessions{Timeout: Duration(10 * time.Second), ClockBound: Duration(time.Minute), Settle: Duration(30 * time.Second)},
 		Log:          Log{Level: "info", Format: "text"},
 	}
@@ -78,6 +78,9 @@ func (c *Daemon) Validate() error {
 	bounded("sessions.settle", c.Sessions.Settle, 0, time.Hour)
 	if c.Pools.Depth < 0 || c.Pools.Depth > 16<<20 {
 		fs.add("pools.depth", "%d: want 0 to %d", c.Pools.Depth, 16<<20)
+	}
+	if c.Pools.Changes < 0 || c.Pools.Changes > 1<<20 {
+		fs.add("pools.changes", "%d: want 0 to %d", c.Pools.Changes, 1<<20)
 	}
 	if c.Pools.Chunk < 1 || c.Pools.Chunk > 8192 {
 		fs.add("pools.chunk", "%d: want 1 to 8192", c.Pools.Chunk)

@@ -198,7 +198,8 @@ type Key struct {
 
 // Pool is the tuples that are ready for one key, signer set and proposer.
 type Pool struct {
-	Key       string   `json:"key,omitempty"` // empty: unbound
+	Key       string   `json:"key,omitempty"`    // empty: unbound, for all keys of Engine
+	Engine    string   `json:"engine,omitempty"` // of unbound tuples
 	Zone      string   `json:"zone,omitempty"`
 	Tag       uint16   `json:"tag,omitempty"`
 	SignerSet string   `json:"signer_set"`

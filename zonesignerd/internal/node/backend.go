@@ -564,21 +564,28 @@ func (k *keyring) open() map[string]*api.Request {
 
 // Pools implements api.Backend.
 func (n *Node) Pools(_ context.Context, zone string) ([]api.Pool, error) {
-	out := []api.Pool{}
+	out, bound := []api.Pool{}, []api.Pool{}
 	zones := n.statuses()
+	stocks := map[string]bool{}
 	for _, k := range n.keys.all() {
 		if zone != "" && k.Zone != dotted(zone) {
 			continue
+		}
+		if !stocks[k.Engine] {
+			stocks[k.Engine] = true
+			for _, set := range n.groups.file().Sets(k.Engine) {
+				out = append(out, n.tuples.stockViews(k.Engine, set)...)
+			}
 		}
 		for _, set := range n.groups.file().Sets(k.Engine) {
 			if set.Contains(n.self) {
 				pools := n.tuples.views(k, set)
 				outlook(pools, k, zones[k.Zone])
-				out = append(out, pools...)
+				bound = append(bound, pools...)
 			}
 		}
 	}
-	return out, nil
+	return append(out, bound...), nil
 }
 
 // Group implements api.Backend.
@@ -636,6 +643,8 @@ func (n *Node) Reload(context.Context) (*api.Reload, error) {
 		switch {
 		case key == "pools.depth":
 			n.cfg.Pools.Depth = cfg.Pools.Depth
+		case key == "pools.changes":
+			n.cfg.Pools.Changes = cfg.Pools.Changes
 		case key == "log.level" && n.opt.SetLogLevel != nil:
 			n.cfg.Log.Level = cfg.Log.Level
 			n.opt.SetLogLevel(cfg.Log.Level)
@@ -658,6 +667,12 @@ func (n *Node) Backup(context.Context) (*api.Backup, error) {
 	}
 	n.log.Info("backup of the keystore given out", "bytes", file.Len())
 	return &api.Backup{File: file.Bytes()}, nil
+}
+
+func (n *Node) poolChanges() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cfg.Pools.Changes
 }
 
 func (n *Node) poolDepth() int {

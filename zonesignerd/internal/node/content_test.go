@@ -200,7 +200,7 @@ func (o *operators) poolsFull() {
 				return false
 			}
 			for _, p := range pools {
-				if p.Depth <= p.Wanted/2 {
+				if p.Wanted > 0 && p.Depth <= p.Wanted/2 {
 					return false
 				}
 			}

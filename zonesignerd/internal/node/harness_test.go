@@ -104,7 +104,7 @@ func (o *operators) config(name string) *config.Daemon {
 		NATS:         config.NATS{Listen: op.Address},
 		Knot:         config.Knot{Hidden: o.path(name, "hidden.sock"), Public: o.path(name, "public.sock"), Timeout: config.Duration(2 * time.Second)},
 		PollInterval: config.Duration(200 * time.Millisecond),
-		Pools:        config.Pools{Depth: 64, Chunk: 32},
+		Pools:        config.Pools{Depth: 64, Changes: 32, Chunk: 32},
 		Sessions:     config.Sessions{Timeout: config.Duration(10 * time.Second), ClockBound: config.Duration(time.Minute), Settle: config.Duration(time.Second)},
 	}
 	if o.edit != nil {

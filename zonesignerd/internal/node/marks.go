@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,10 +69,11 @@ func newMarks(n *Node) *marks {
 // spent tuple is a member of its set that is honest and has spent it itself:
 // there is one when the set has t+2 members or more, ourselves and t cheats
 // not counted. A smaller set may be all cheats but us, and its tuples are not
-// revived whatever the others say.
-func revivable(set string, threshold int) bool {
-	s, err := mpc.ParseSignerSet(set)
-	return err == nil && len(s) >= threshold+2
+// revived whatever the others say. Unbound tuples take all operators to be bound,
+// whatever set they are for.
+func revivable(pool keystore.PoolID, threshold int) bool {
+	s, err := mpc.ParseSignerSet(pool.Set)
+	return err == nil && len(s) >= threshold+2 || strings.HasPrefix(pool.Key, string(mpc.Unbound("")))
 }
 
 // discardUnvouched destroys, after a start at which tuples are suspended, those
@@ -83,7 +85,7 @@ func (n *Node) discardUnvouched() error {
 	}
 	t := n.groups.mpc().T
 	lost, err := n.store.DiscardPools("no run mark, and sets of "+strconv.Itoa(t+1)+" are never confirmed by others",
-		func(p keystore.PoolID) bool { return !revivable(p.Set, t) })
+		func(p keystore.PoolID) bool { return !revivable(p, t) })
 	if lost > 0 {
 		n.log.Error("tuples of the small signer sets are discarded: nothing here tells whether this disk is an old copy, and too few others could", "tuples", lost, "reason", why)
 	}

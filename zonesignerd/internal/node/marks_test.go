@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"zonesigner/keystore"
 	"zonesigner/mpc"
 )
 
@@ -88,12 +89,15 @@ func TestRestoredDiskAndALyingPeer(t *testing.T) {
 
 func TestRevivable(t *testing.T) {
 	for _, c := range []struct {
-		set       string
+		key, set  string
 		threshold int
 		want      bool
-	}{{"a+b", 1, false}, {"a+b+c", 1, true}, {"a+b+c", 2, false}, {"a+b+c+d", 2, true}, {"", 1, false}} {
-		if got := revivable(c.set, c.threshold); got != c.want {
-			t.Errorf("set %q with threshold %d: %v, expected %v", c.set, c.threshold, got, c.want)
+	}{
+		{"k", "a+b", 1, false}, {"k", "a+b+c", 1, true}, {"k", "a+b+c", 2, false}, {"k", "a+b+c+d", 2, true}, {"k", "", 1, false},
+		{string(mpc.Unbound("mal-shamir")), "a+b", 1, true},
+	} {
+		if got := revivable(keystore.PoolID{Key: c.key, Set: c.set}, c.threshold); got != c.want {
+			t.Errorf("pool of %q and set %q with threshold %d: %v, expected %v", c.key, c.set, c.threshold, got, c.want)
 		}
 	}
 }

@@ -3,8 +3,8 @@ package node
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"

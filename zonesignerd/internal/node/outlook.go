@@ -3,7 +3,7 @@ package node
 import (
 	"cmp"
 	"errors"
-	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -30,8 +30,8 @@ func refreshBatches(p *config.Policy, cycle time.Duration) int {
 
 // loadOf estimates what the refreshes of a signed zone ask of a key with that
 // role. The DNSKEY RRset is the KSK's only one; each session signs the SOA.
-func loadOf(p *config.Policy, s pipeline.Status, role string) (load, bool) {
-	if !s.HasSigned || s.NextRefresh.IsZero() {
+func loadOf(p *config.Policy, s pipeline.Due, role string) (load, bool) {
+	if s.NextRefresh.IsZero() {
 		return load{}, false
 	}
 	l := load{from: s.NextRefresh, cycle: time.Duration(p.RRSIGLifetime - p.RRSIGRefresh)}
@@ -51,6 +51,35 @@ func loadOf(p *config.Policy, s pipeline.Status, role string) (load, bool) {
 func (l load) lasts(tuples int) time.Time {
 	cycles := min(float64(tuples)/float64(l.tuples), 1000) // some dates are far enough
 	return l.from.Add(time.Duration(cycles * float64(l.cycle))).Truncate(time.Second)
+}
+
+// due is how many tuples the load takes within d, on average.
+func (l load) due(d time.Duration) int {
+	return int(math.Ceil(float64(l.tuples) * float64(d) / float64(l.cycle)))
+}
+
+// keyChanges is how many changes of its DNSKEY RRset a key that signs nothing
+// else is prepared for while an operator is down.
+const keyChanges = 4
+
+// boundWanted is how many tuples are kept bound to a key for each signer set:
+// what falls due within max-outage, when no more can be bound, and what
+// changes of the content may take meanwhile. Before the zone is signed, none.
+func (n *Node) boundWanted(k keystore.KeyRecord) int {
+	z := n.zone(k.Zone)
+	if z == nil {
+		return 0
+	}
+	p := z.policy()
+	l, ok := loadOf(p, z.Due(), k.Role)
+	if !ok {
+		return 0
+	}
+	changes := keyChanges
+	if k.Role != roleKSK {
+		changes = n.poolChanges()
+	}
+	return min(l.due(time.Duration(p.MaxOutage))+changes, mostTuples)
 }
 
 // statuses is the present state of every zone, made once for an answer.
@@ -73,7 +102,7 @@ func outlook(pools []api.Pool, k keystore.KeyRecord, z zoneNow) {
 	if z.policy == nil || len(pools) == 0 {
 		return
 	}
-	if l, ok := loadOf(z.policy, z.status, k.Role); ok {
+	if l, ok := loadOf(z.policy, z.status.Due, k.Role); ok {
 		for i := range pools {
 			pools[i].LastsTill = l.lasts(pools[i].Depth * len(pools))
 		}
@@ -136,7 +165,7 @@ func (n *Node) coveredWithout(id mpc.PartyID, k keystore.KeyRecord, sets []mpc.S
 }
 
 // warnings says what is wrong with a zone without stopping it: margins that
-// its content breaks, and pools too small for max-outage even when full.
+// its content breaks.
 func (n *Node) warnings(z zoneNow) []string {
 	var out []string
 	if z.edited {
@@ -144,14 +173,6 @@ func (n *Node) warnings(z zoneNow) []string {
 	}
 	if z.status.Source != 0 || z.status.SOAExpire != 0 {
 		out = append(out, faultsOf(z.policy.CheckZone(z.status.SOAExpire, z.status.MaxTTL))...)
-	}
-	if l, ok := loadOf(z.policy, z.status, roleZSK); ok && z.policy.MaxOutage > 0 {
-		cycles := float64(time.Duration(z.policy.MaxOutage)) / float64(l.cycle)
-		depth := n.poolDepth()
-		if need := int(cycles * float64(l.tuples)); need > depth {
-			out = append(out, fmt.Sprintf("pools.depth %d covers %s of refreshes while an operator is down, max-outage is %s: want about %d",
-				depth, config.Duration(l.lasts(depth).Sub(l.from).Truncate(time.Minute)), z.policy.MaxOutage, need))
-		}
 	}
 	return out
 }

@@ -74,20 +74,41 @@ type PeerZone struct {
 	Behind time.Duration // how much later than here the same serial was published there
 }
 
+// Due is what a signed zone will ask for: its signatures, and when the first of
+// them is to be made again.
+type Due struct {
+	NextRefresh time.Time // zero: the zone is not signed
+	RRSIGs      int
+}
+
+// Due reports what the last certified zone will ask for.
+func (z *Zone) Due() Due {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.due()
+}
+
+// due is Due with z.mu held.
+func (z *Zone) due() Due {
+	if z.head == nil {
+		return Due{}
+	}
+	return Due{NextRefresh: z.refreshAt().UTC(), RRSIGs: z.head.Zone.Signatures()}
+}
+
 // Status is a zone as an operator wants to see it.
 type Status struct {
-	Zone         string
-	State        string
-	WaitsFor     string // in words
-	Next         Actor
-	Source       uint32 // newest serial read; 0: none
-	Signed       uint32 // last certified serial
-	HasSigned    bool
-	Published    uint32
-	SignedAt     time.Time
-	Earliest     time.Time // first expiration of a signature
-	NextRefresh  time.Time
-	RRSIGs       int
+	Zone      string
+	State     string
+	WaitsFor  string // in words
+	Next      Actor
+	Source    uint32 // newest serial read; 0: none
+	Signed    uint32 // last certified serial
+	HasSigned bool
+	Published uint32
+	SignedAt  time.Time
+	Earliest  time.Time // first expiration of a signature
+	Due
 	RRsets       int    // those of RRSIGs not counted
 	SOAExpire    uint32 // of the newest content, in seconds
 	MaxTTL       uint32 // likewise
@@ -114,8 +135,7 @@ func (z *Zone) Status() Status {
 		s.Signed, s.HasSigned = z.head.Cert.Serial, true
 		s.SignedAt = time.Unix(int64(z.head.Cert.Time), 0).UTC()
 		s.Earliest = time.Unix(int64(z.head.Zone.EarliestExpiration()), 0).UTC()
-		s.NextRefresh = z.refreshAt().UTC()
-		s.RRSIGs, s.RRsets = z.head.Zone.Signatures(), z.head.Zone.Len()
+		s.Due, s.RRsets = z.due(), z.head.Zone.Len()
 	}
 	if z.published != nil && !z.stale {
 		s.Published = z.published.Serial()

@@ -1,0 +1,587 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"zonesigner/keystore"
+	"zonesigner/mpc"
+	"zonesigner/mpc/ecdsa"
+	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/pipeline"
+)
+
+// The kinds of proposals that fill pools: by making tuples, and by binding
+// unbound ones to keys.
+const (
+	kindTuples agree.Kind = "tuples"
+	kindBind   agree.Kind = "bind"
+)
+
+// tuplesWanted is the body of a proposal to make tuples: Count of them for
+// Key, or unbound (mpc.Unbound), to be spent by Set on the proposer's word.
+type tuplesWanted struct {
+	Key   mpc.KeyID `json:"key"`
+	Set   string    `json:"set"`
+	Count int       `json:"count"`
+	// Demand: a zone waits for them, and its proposer is the one who asks.
+	Demand bool `json:"demand,omitempty"`
+}
+
+// bindWanted is the body of a proposal to bind tuples of the proposer's stock.
+type bindWanted struct {
+	Engine string           `json:"engine"`
+	Set    string           `json:"set"`
+	Tuples []mpc.TupleRange `json:"tuples"`
+	Keys   []ecdsa.KeyCount `json:"keys"`
+	Demand []mpc.KeyID      `json:"demand,omitempty"` // keys whose zones wait
+}
+
+// Bounds of one proposal.
+const (
+	mostTuples = 4 << 20 // of one key; as many as one pool may hold
+	mostStock  = 1 << 20 // of unbound ones
+	mostBound  = 1 << 16 // in one binding
+	mostKeys   = 1024    // in one binding
+)
+
+// task is one session that fills pools.
+type task struct {
+	pool   mpc.PoolID // to fill; for a binding, the stock that it takes from
+	count  int
+	bind   []ecdsa.KeyCount
+	demand []mpc.KeyID // keys whose zones wait for it
+}
+
+func (t task) problemKey() problemKey { return problemKey{t.pool, t.bind != nil} }
+
+// share is one stripe's part of what a signer set is to have.
+func share(n int, set mpc.SignerSet) int { return (n + len(set) - 1) / len(set) }
+
+// fill keeps the pools as deep as they should be until the node ends, one
+// session at a time; what a zone waits for comes first.
+func (t *tuples) fill() {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		for t.fillOne() {
+		}
+		select {
+		case <-t.n.ctx.Done():
+			return
+		case <-t.kick:
+		case <-tick.C:
+		}
+	}
+}
+
+// busyPause is how long to wait before others are asked again that were too
+// busy.
+const busyPause = 100 * time.Millisecond
+
+// fillOne does what is needed most and reports whether to go on at once.
+func (t *tuples) fillOne() bool {
+	if t.n.ctx.Err() != nil {
+		return false
+	}
+	if _, yes := t.n.store.Suspended(); yes {
+		return false
+	}
+	job, any := t.next()
+	if !any {
+		return false
+	}
+	err := t.do(job)
+	t.mu.Lock()
+	if err != nil {
+		t.failed(job, err)
+	} else {
+		delete(t.problems, job.problemKey())
+	}
+	var wake []func()
+	if err == nil {
+		pools := []mpc.PoolID{job.pool}
+		for _, k := range job.bind {
+			pools = append(pools, mpc.PoolID{Key: k.Key, Set: job.pool.Set, Stripe: t.n.self})
+		}
+		for _, p := range pools {
+			if w := t.waiters[p]; w != nil {
+				wake = append(wake, w)
+				delete(t.waiters, p)
+			}
+		}
+	}
+	t.mu.Unlock()
+	for _, w := range wake {
+		w()
+	}
+	return true
+}
+
+// failed notes why a task failed and when it may be tried again; t.mu is held.
+func (t *tuples) failed(job task, err error) {
+	p := t.problems[job.problemKey()]
+	var refused *agree.RefusedError
+	errors.As(err, &refused)
+	level := slog.LevelWarn
+	switch {
+	case refused != nil && refused.All("busy"):
+		// The last session ends there a moment later than here.
+		level, p.pause = slog.LevelDebug, busyPause
+		time.AfterFunc(busyPause, t.wake)
+	case refused != nil && refused.All("tuples"):
+		level, p.pause = slog.LevelDebug, busyPause // what they lack is given up, others are taken
+		time.AfterFunc(busyPause, t.wake)
+	case refused != nil && refused.All("key"):
+		level = slog.LevelDebug // they take the key into use a moment later
+		fallthrough
+	default:
+		p.pause = max(time.Second, min(2*p.pause, time.Minute))
+	}
+	p.retryAt = t.n.opt.Now().Add(p.pause)
+	if p.text != err.Error() && t.n.ctx.Err() == nil {
+		t.n.log.Log(t.n.ctx, level, "pool not filled", "key", job.pool.Key, "set", job.pool.Set, "err", err)
+	}
+	p.text = err.Error()
+	t.problems[job.problemKey()] = p
+}
+
+// lacks is what the keys of one engine lack for one signer set.
+type lacks struct {
+	waited []ecdsa.KeyCount // zones wait for it
+	spare  []ecdsa.KeyCount // it is to be kept bound
+}
+
+// next finds what to do first: for zones that wait, then for the stocks, then
+// for what is to be kept bound. Of a key that lacks much, tuples are made for it
+// straight away, both phases in one; small needs share one binding.
+func (t *tuples) next() (job task, any bool) {
+	for _, id := range t.n.groups.mpc().Parties {
+		if !t.n.isReady(id) {
+			return job, false // preprocessing needs everyone
+		}
+	}
+	keys, wanted := map[string][]keystore.KeyRecord{}, map[string]int{}
+	for _, k := range t.n.keys.all() {
+		keys[k.Engine] = append(keys[k.Engine], k)
+		wanted[k.ID] = t.n.boundWanted(k)
+	}
+	lack := 0
+	for engine := range t.n.engines {
+		if len(keys[engine]) == 0 {
+			continue
+		}
+		for _, set := range t.n.groups.file().Sets(engine) {
+			if !set.Contains(t.n.self) {
+				continue
+			}
+			found, urgent := t.nextFor(engine, set, t.lacking(keys[engine], set, wanted))
+			switch {
+			case urgent:
+				return found, true
+			case found.size() > lack:
+				job, lack = found, found.size()
+			}
+		}
+	}
+	return job, lack > 0
+}
+
+func (t task) size() int {
+	n := t.count
+	for _, k := range t.bind {
+		n += k.Count
+	}
+	return n
+}
+
+func (t *tuples) lacking(keys []keystore.KeyRecord, set mpc.SignerSet, wanted map[string]int) (l lacks) {
+	for _, k := range keys {
+		pool := mpc.PoolID{Key: mpc.KeyID(k.ID), Set: set.String(), Stripe: t.n.self}
+		t.mu.Lock()
+		demand := t.demand[pool]
+		t.mu.Unlock()
+		depth, want := t.depth(pool), share(wanted[k.ID], set)
+		switch {
+		case demand > depth:
+			l.waited = append(l.waited, ecdsa.KeyCount{Key: pool.Key, Count: demand - depth})
+		case want > 0 && depth <= want/2:
+			l.spare = append(l.spare, ecdsa.KeyCount{Key: pool.Key, Count: want - depth})
+		}
+	}
+	return l
+}
+
+// nextFor finds what to do for one engine and set. It is urgent if a zone
+// waits for it.
+func (t *tuples) nextFor(engine string, set mpc.SignerSet, l lacks) (job task, urgent bool) {
+	stock := mpc.PoolID{Key: mpc.Unbound(engine), Set: set.String(), Stripe: t.n.self}
+	depth, want := t.depth(stock), share(t.n.poolDepth(), set)
+	for _, list := range [][]ecdsa.KeyCount{l.waited, l.spare} {
+		urgent = len(list) > 0 && len(l.waited) > 0
+		small := 0
+		var demand []mpc.KeyID
+		for _, k := range list {
+			if urgent {
+				demand = append(demand, k.Key)
+			}
+			if k.Count <= want/2 {
+				small += k.Count
+				continue
+			}
+			direct := task{pool: mpc.PoolID{Key: k.Key, Set: stock.Set, Stripe: t.n.self}, count: k.Count}
+			if urgent {
+				direct.demand = []mpc.KeyID{k.Key}
+			}
+			if !t.paused(direct) {
+				return direct, urgent
+			}
+		}
+		if small == 0 {
+			continue
+		}
+		binding := task{pool: stock, bind: fitting(list, min(depth, mostBound), want/2), demand: demand}
+		making := task{pool: stock, count: min(max(small, want)-depth, mostStock), demand: demand}
+		switch {
+		case (depth >= small || depth >= mostBound || urgent && depth > want/2) && len(binding.bind) > 0 && !t.paused(binding):
+			return binding, urgent
+		case making.count > 0 && !t.paused(making):
+			return making, urgent
+		}
+	}
+	if making := (task{pool: stock, count: want - depth}); depth <= want/2 && making.count > 0 && !t.paused(making) {
+		return making, false
+	}
+	return task{}, false
+}
+
+// fitting cuts a list down to so many tuples and keys, without keys that lack
+// more than large.
+func fitting(list []ecdsa.KeyCount, tuples, large int) (out []ecdsa.KeyCount) {
+	for _, k := range list {
+		if k.Count <= large && k.Count <= tuples && len(out) < mostKeys {
+			out = append(out, k)
+			tuples -= k.Count
+		}
+	}
+	return out
+}
+
+func (t *tuples) paused(job task) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n.opt.Now().Before(t.problems[job.problemKey()].retryAt)
+}
+
+// do proposes a task and runs its session.
+func (t *tuples) do(job task) error {
+	all := mpc.NewSignerSet(t.n.groups.mpc().Parties...)
+	var (
+		agreed *agree.Agreed
+		err    error
+		run    func() error
+	)
+	if job.bind == nil {
+		body := tuplesWanted{Key: job.pool.Key, Set: job.pool.Set, Count: min(job.count, mostTuples), Demand: len(job.demand) > 0}
+		agreed, err = t.n.agreement.Propose(t.n.ctx, kindTuples, string(job.pool.Key), all, body)
+		run = func() error { return t.make(t.n.ctx, agreed, body) }
+	} else {
+		engine, _ := strings.CutPrefix(string(job.pool.Key), string(mpc.Unbound("")))
+		body := bindWanted{Engine: engine, Set: job.pool.Set, Keys: job.bind, Demand: job.demand}
+		body.Tuples, _ = t.take(job.pool, job.size())
+		agreed, err = t.n.agreement.Propose(t.n.ctx, kindBind, string(job.pool.Key), all, body)
+		run = func() error { return t.bind(t.n.ctx, agreed, body) }
+		var refused *agree.RefusedError
+		if errors.As(err, &refused) {
+			if r, ok := refused.Code("tuples"); ok {
+				t.Drop(named(r.Records, body.Tuples)) // on another's word only what it was asked for
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	err = run()
+	t.n.blame.note(all, err, t.n.opt.Now())
+	return err
+}
+
+// make runs a session that makes tuples.
+func (t *tuples) make(ctx context.Context, a *agree.Agreed, body tuplesWanted) error {
+	set, err := mpc.ParseSignerSet(body.Set)
+	if err != nil {
+		return err
+	}
+	pool := mpc.PoolID{Key: body.Key, Set: body.Set, Stripe: a.Proposal.Proposer}
+	var waiting []mpc.KeyID
+	if body.Demand {
+		waiting = []mpc.KeyID{body.Key}
+	}
+	return t.session(ctx, a, []mpc.PoolID{pool}, waiting, body.Count, func(ctx context.Context, net mpc.Network, progress func(int)) error {
+		return t.n.signer.Prepare(ctx, net, body.Key, set, a.Proposal.Proposer, body.Count, progress)
+	})
+}
+
+// bind runs a session that binds tuples.
+func (t *tuples) bind(ctx context.Context, a *agree.Agreed, body bindWanted) error {
+	set, err := mpc.ParseSignerSet(body.Set)
+	if err != nil {
+		return err
+	}
+	req := ecdsa.BindRequest{Engine: body.Engine, Set: set, Stripe: a.Proposal.Proposer, Tuples: body.Tuples, Keys: body.Keys}
+	var pools []mpc.PoolID
+	count := 0
+	for _, k := range body.Keys {
+		pools = append(pools, mpc.PoolID{Key: k.Key, Set: body.Set, Stripe: a.Proposal.Proposer})
+		count += k.Count
+	}
+	return t.session(ctx, a, pools, body.Demand, count, func(ctx context.Context, net mpc.Network, progress func(int)) error {
+		return t.n.signer.Bind(ctx, net, req, progress)
+	})
+}
+
+// session runs f in an agreed session that fills pools with count tuples, with
+// its progress shown; waiting are keys whose zones wait for it.
+func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolID, waiting []mpc.KeyID, count int, f func(context.Context, mpc.Network, func(int)) error) error {
+	net, err := t.n.transport.Open(a.Session, a.Proposal.Members)
+	if err != nil {
+		return err
+	}
+	defer net.Close()
+	ctx, alive, stop := pipeline.Watchdog(ctx, time.Duration(t.n.cfg.Sessions.Timeout))
+	defer stop()
+	start, proposer := t.n.opt.Now(), a.Proposal.Proposer
+	defer func() {
+		t.mu.Lock()
+		for _, p := range pools {
+			delete(t.filling, p)
+		}
+		t.mu.Unlock()
+	}()
+	// Another operator prepares for zones whose turn to propose it has: that
+	// is no time for the next one to take over.
+	var zones []*zone
+	if proposer != t.n.self {
+		for _, key := range waiting {
+			if k, ok := t.n.keys.find(string(key)); ok {
+				if z := t.n.zone(k.Zone); z != nil {
+					zones = append(zones, z)
+				}
+			}
+		}
+	}
+	err = f(ctx, net, func(done int) {
+		alive()
+		for _, z := range zones {
+			z.Yield()
+		}
+		t.mu.Lock()
+		for _, p := range pools {
+			t.filling[p] = fillState{done, count}
+		}
+		t.mu.Unlock()
+	})
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if proposer != t.n.self {
+		level = slog.LevelDebug // its owner says it
+	}
+	attrs := []any{"set", pools[0].Set, "stripe", proposer, "tuples", count, "took", t.n.opt.Now().Sub(start).Round(time.Millisecond)}
+	if a.Proposal.Kind == kindBind {
+		t.n.log.Log(ctx, level, "tuples bound", append(attrs, "keys", len(pools))...)
+	} else {
+		t.n.log.Log(ctx, level, "pool filled", append(attrs, "key", pools[0].Key)...)
+	}
+	return nil
+}
+
+// named keeps the chunks that are among ranges.
+func named(chunks []string, ranges []mpc.TupleRange) []string {
+	return slices.DeleteFunc(slices.Clone(chunks), func(name string) bool {
+		return !slices.ContainsFunc(ranges, func(r mpc.TupleRange) bool { return hex.EncodeToString(r.Chunk[:]) == name })
+	})
+}
+
+// fillProposals judges and runs the proposals of others to fill their pools.
+type fillProposals struct{ n *Node }
+
+func (h fillProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposal, _ func(agree.Verdict, string)) agree.Answer {
+	refuse := func(code, format string, args ...any) *agree.Answer {
+		return &agree.Answer{Verdict: agree.Refuse, Code: code, Reason: fmt.Sprintf(format, args...)}
+	}
+	var refusal *agree.Answer
+	if p.Kind == kindBind {
+		refusal = h.judgeBinding(p, refuse)
+	} else {
+		refusal = h.judgeMaking(p, refuse)
+	}
+	if refusal != nil {
+		return *refusal
+	}
+	if why, yes := h.n.store.Suspended(); yes {
+		return *refuse("suspended", "tuples are suspended here: %s", why)
+	}
+	if !h.n.tuples.begin(p.Proposer) {
+		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "a pool is being filled for operator " + string(p.Proposer) + " already"}
+	}
+	return agree.Answer{Verdict: agree.Accept}
+}
+
+type refuser func(code, format string, args ...any) *agree.Answer
+
+// judgeSet checks the signer set, and that all operators are to take part.
+func (h fillProposals) judgeSet(p *agree.Proposal, engine, text string, refuse refuser) *agree.Answer {
+	set, err := mpc.ParseSignerSet(text)
+	switch {
+	case err != nil:
+		return refuse("form", "%v", err)
+	case !slices.ContainsFunc(h.n.groups.file().Sets(engine), set.Equal):
+		return refuse("set", "signer set %s has no pool under engine %s", set, engine)
+	case !set.Contains(p.Proposer):
+		return refuse("set", "operator %s asks for tuples of a set that it is not in", p.Proposer)
+	case len(p.Members) != h.n.groups.mpc().N():
+		return refuse("members", "preprocessing needs all operators")
+	}
+	return nil
+}
+
+func (h fillProposals) judgeMaking(p *agree.Proposal, refuse refuser) *agree.Answer {
+	var body tuplesWanted
+	if err := json.Unmarshal(p.Body, &body); err != nil {
+		return refuse("form", "proposal cannot be read: %v", err)
+	}
+	engine, unbound := strings.CutPrefix(string(body.Key), string(mpc.Unbound("")))
+	most := mostStock + h.n.poolDepth()
+	switch {
+	case unbound && h.n.engines[engine] == nil:
+		return refuse("engine", "engine %q is not known here", engine)
+	case !unbound:
+		k, ok := h.n.keys.find(string(body.Key))
+		if !ok {
+			return refuse("key", "key %s is not known here", body.Key)
+		}
+		engine, most = k.Engine, h.n.tuples.most(k)
+	}
+	if refusal := h.judgeSet(p, engine, body.Set, refuse); refusal != nil {
+		return refusal
+	}
+	depth := h.n.tuples.depth(mpc.PoolID{Key: body.Key, Set: body.Set, Stripe: p.Proposer})
+	if body.Count < 1 || depth+body.Count > most {
+		return refuse("count", "%d tuples on top of %d are more than such a pool holds, %d", body.Count, depth, most)
+	}
+	return nil
+}
+
+func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.Answer {
+	var body bindWanted
+	if err := json.Unmarshal(p.Body, &body); err != nil {
+		return refuse("form", "proposal cannot be read: %v", err)
+	}
+	if refusal := h.judgeSet(p, body.Engine, body.Set, refuse); refusal != nil {
+		return refusal
+	}
+	if len(body.Keys) == 0 || len(body.Keys) > mostKeys || len(body.Tuples) == 0 || len(body.Tuples) > mostBound {
+		return refuse("form", "%d ranges of tuples for %d keys", len(body.Tuples), len(body.Keys))
+	}
+	count := 0
+	seen := map[mpc.KeyID]bool{}
+	for _, want := range body.Keys {
+		k, ok := h.n.keys.find(string(want.Key))
+		switch {
+		case !ok || k.Engine != body.Engine:
+			return refuse("key", "key %s of engine %s is not known here", want.Key, body.Engine)
+		case seen[want.Key]:
+			return refuse("form", "key %s is there twice", want.Key)
+		}
+		seen[want.Key] = true
+		depth := h.n.tuples.depth(mpc.PoolID{Key: want.Key, Set: body.Set, Stripe: p.Proposer})
+		if most := h.n.tuples.most(k); want.Count < 1 || want.Count > mostBound || depth+want.Count > most {
+			return refuse("count", "%d tuples on top of %d are more than a pool of key %s holds, %d", want.Count, depth, want.Key, most)
+		}
+		count += want.Count
+	}
+	for _, r := range body.Tuples {
+		if r.Count < 1 || r.Count > mostBound {
+			return refuse("form", "a range of %d tuples", r.Count)
+		}
+		count -= r.Count
+	}
+	if count != 0 {
+		return refuse("form", "its tuples are not as many as its keys get")
+	}
+	set, _ := mpc.ParseSignerSet(body.Set) // judgeSet has read it
+	err := h.n.tuples.Check(mpc.Unbound(body.Engine), set, p.Proposer, body.Tuples)
+	var missing *missingTuples
+	if errors.As(err, &missing) {
+		refusal := refuse("tuples", "%v", err)
+		refusal.Records = missing.Records()
+		return refusal
+	}
+	if err != nil {
+		return refuse("suspended", "%v", err)
+	}
+	return nil
+}
+
+// most is how many tuples one pool of a key may hold: enough to sign all of
+// its zone twice, and what operators keep ready.
+func (t *tuples) most(k keystore.KeyRecord) int {
+	most := max(1<<16, 16*t.n.poolDepth())
+	if z := t.n.zone(k.Zone); z != nil {
+		most += 8 * z.Size()
+	}
+	return min(most, mostTuples)
+}
+
+// begin takes note that a pool is being filled for an operator: one at a time.
+func (t *tuples) begin(id mpc.PartyID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.served[id] {
+		return false
+	}
+	t.served[id] = true
+	return true
+}
+
+func (t *tuples) end(id mpc.PartyID) {
+	t.mu.Lock()
+	delete(t.served, id)
+	t.mu.Unlock()
+}
+
+func (h fillProposals) Run(ctx context.Context, a *agree.Agreed) {
+	t := h.n.tuples
+	defer t.end(a.Proposal.Proposer)
+	var (
+		making  tuplesWanted
+		binding bindWanted
+		err     error
+	)
+	if a.Proposal.Kind == kindBind {
+		if err = json.Unmarshal(a.Proposal.Body, &binding); err == nil {
+			err = t.bind(ctx, a, binding)
+		}
+	} else if err = json.Unmarshal(a.Proposal.Body, &making); err == nil {
+		err = t.make(ctx, a, making)
+	}
+	if err != nil && ctx.Err() == nil {
+		h.n.log.Warn("pool not filled", "what", a.Proposal.Subject, "stripe", a.Proposal.Proposer, "err", err)
+		h.n.blame.note(a.Proposal.Members, err, h.n.opt.Now())
+	}
+}
+
+func (h fillProposals) Abandon(_ agree.Digest, p *agree.Proposal, _ error) {
+	h.n.tuples.end(p.Proposer)
+}
+
+func (fillProposals) Answered(*agree.Proposal, mpc.PartyID, *agree.Answer) {}
