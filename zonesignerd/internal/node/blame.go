@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -39,6 +40,10 @@ func (o outage) longer(now time.Time, least, most time.Duration) outage {
 // doubles; and so rests a set in which somebody cheated and the evidence does
 // not tell who.
 func (b *blame) note(set mpc.SignerSet, err error, now time.Time) {
+	var noted *notedError
+	if errors.As(err, &noted) {
+		return // with the session that others shared
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.parties == nil {
@@ -62,6 +67,12 @@ func (b *blame) note(set mpc.SignerSet, err error, now time.Time) {
 		}
 	}
 }
+
+// notedError is a failure whose consequence is drawn.
+type notedError struct{ err error }
+
+func (e *notedError) Error() string { return e.err.Error() }
+func (e *notedError) Unwrap() error { return e.err }
 
 // why says for what a set rests, and until when; "": it does not.
 func (b *blame) why(set mpc.SignerSet, now time.Time) (string, time.Time) {

@@ -90,6 +90,7 @@ type Node struct {
 	groups   groupState
 	keys     keyring
 	tuples   *tuples
+	sharing  *sharing
 	marks    *marks
 	blame    blame
 	requests requests
@@ -221,6 +222,7 @@ func (n *Node) connect() error {
 		}
 		n.transport = n.nats
 	}
+	n.sharing = newSharing(n)
 	n.openOutboxes()
 	n.agreement = agree.New(agree.Config{
 		Identity: n.identity, Group: n.groups.mpc, Send: n.send, Ready: n.isReady,
@@ -230,6 +232,7 @@ func (n *Node) connect() error {
 	n.agreement.Register(pipeline.KindZone, zoneProposals{n})
 	n.agreement.Register(kindTuples, fillProposals{n})
 	n.agreement.Register(kindBind, fillProposals{n})
+	n.agreement.Register(kindShared, n.sharing)
 	n.agreement.Register(kindKey, keyProposals{n})
 	n.transport.Handle(n.receive)
 	return nil

@@ -95,7 +95,7 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	z.given.Store(&given{p, text})
 	z.Zone, err = pipeline.New(p.Zone, policyOf(p), z.reader, publisher, pipeline.Deps{
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
-		Signer: n.signer, Pools: n.tuples, Store: zoneStore{n.store}, Dir: n.stateDir(),
+		Signer: n.signer, Pools: n.tuples, Sharing: n.sharing, Store: zoneStore{n.store}, Dir: n.stateDir(),
 		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(func() string { return n.engineFor(p) }),
 		Blame:    func(set mpc.SignerSet, err error) { n.blame.note(set, err, n.opt.Now()) },
 		Switched: func(d agree.Digest) { n.switched(p.Zone, d) },

@@ -37,6 +37,9 @@ type Proposal struct {
 	Manifest agree.Digest `json:"manifest"`
 	Refresh  bool         `json:"refresh"` // signs Base's own content again
 	Batches  []Batch      `json:"batches"` // one for each key that signs, by key id
+	// Shared: it is signed in a session with those of other zones, which the
+	// proposer proposes once they are agreed on.
+	Shared bool `json:"shared,omitempty"`
 }
 
 // Batch names the tuples that one key's signatures use.

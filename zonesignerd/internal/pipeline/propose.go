@@ -93,7 +93,9 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 		z.release(own)
 		return set, err
 	}
+	leave := z.share(body, set, plan.Len())
 	agreed, err := z.d.Agreement.Propose(ctx, KindZone, z.name, set, body)
+	leave()
 	if err != nil {
 		if fresh {
 			z.unpromise(body)
@@ -107,6 +109,27 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	err = z.sign(ctx, agreed, &planned{body: *body, plan: plan, version: w.version})
 	z.release(own)
 	return set, err
+}
+
+// shareMost is how many signatures a zone has at most that shares a session.
+const shareMost = 1024
+
+// share decides whether the proposal is signed together with those of other
+// zones: if it is small, others are about to propose too, and none of it failed
+// before. leave is to be called when it is agreed on, or will not be.
+func (z *Zone) share(body *Proposal, set mpc.SignerSet, signatures int) (leave func()) {
+	z.mu.Lock()
+	again := z.failures > 0
+	z.mu.Unlock()
+	if z.d.Sharing == nil || signatures > shareMost || again {
+		return func() {}
+	}
+	var keys []mpc.KeyID
+	for _, b := range body.Batches {
+		keys = append(keys, b.Key)
+	}
+	body.Shared, leave = z.d.Sharing.Enter(set, keys)
+	return leave
 }
 
 var errBusy = errors.New("the zone is in another session")

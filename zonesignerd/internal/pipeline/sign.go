@@ -70,14 +70,13 @@ func (z *Zone) signAll(ctx context.Context, a *agree.Agreed, p *planned) ([][64]
 	if len(session.Requests) == 0 {
 		return sigs, nil // a plan that keeps every signature
 	}
-	net, err := z.d.Transport.Open(a.Session, a.Proposal.Members)
-	if err != nil {
-		return nil, err
+	var out [][]mpc.Signature
+	var err error
+	if p.body.Shared && z.d.Sharing != nil {
+		out, err = z.d.Sharing.Sign(ctx, a, session.Requests)
+	} else {
+		out, err = z.signAlone(ctx, session)
 	}
-	defer net.Close()
-	ctx, alive, stop := Watchdog(ctx, z.d.Timeout)
-	defer stop()
-	out, err := z.d.Signer.Sign(ctx, net, session, func(int) { alive() })
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
@@ -87,6 +86,18 @@ func (z *Zone) signAll(ctx context.Context, a *agree.Agreed, p *planned) ([][64]
 		}
 	}
 	return sigs, nil
+}
+
+// signAlone runs a session for this zone.
+func (z *Zone) signAlone(ctx context.Context, session mpc.SignSession) ([][]mpc.Signature, error) {
+	net, err := z.d.Transport.Open(session.ID, session.Set)
+	if err != nil {
+		return nil, err
+	}
+	defer net.Close()
+	ctx, alive, stop := Watchdog(ctx, z.d.Timeout)
+	defer stop()
+	return z.d.Signer.Sign(ctx, net, session, func(int) { alive() })
 }
 
 // Watchdog returns a context that ends when alive was not called for limit.

@@ -69,6 +69,16 @@ type Pools interface {
 	Drop(chunks []string)
 }
 
+// Sharing makes one session of those of many small zones.
+type Sharing interface {
+	// Enter tells that a zone is about to propose to set, and reports whether
+	// others are too, so that it should share. leave takes that back, or ends
+	// it once the zone signs; it may be called again.
+	Enter(set mpc.SignerSet, keys []mpc.KeyID) (shared bool, leave func())
+	// Sign signs for an agreed proposal in a session that zones share.
+	Sign(ctx context.Context, a *agree.Agreed, requests []mpc.SignRequest) ([][]mpc.Signature, error)
+}
+
 // Store is the durable memory of a zone: small values by name.
 type Store interface {
 	Put(key string, value []byte) error
@@ -85,6 +95,7 @@ type Deps struct {
 	Transport mpc.Transport
 	Signer    mpc.Signer
 	Pools     Pools
+	Sharing   Sharing // nil: every zone signs alone
 	Store     Store
 	Dir       string // for signed zones
 	Keys      func(zone string) []dnssec.Key
