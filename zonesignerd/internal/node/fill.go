@@ -112,6 +112,9 @@ func (t *tuples) fillOne() bool {
 			pools = append(pools, mpc.PoolID{Key: k.Key, Set: job.pool.Set, Stripe: t.n.self})
 		}
 		for _, p := range pools {
+			delete(t.problems, problemKey{pool: p})
+		}
+		for _, p := range pools {
 			if w := t.waiters[p]; w != nil {
 				wake = append(wake, w)
 				delete(t.waiters, p)
@@ -136,8 +139,9 @@ func (t *tuples) failed(job task, err error) {
 		// The last session ends there a moment later than here.
 		level, p.pause = slog.LevelDebug, busyPause
 		time.AfterFunc(busyPause, t.wake)
-	case refused != nil && refused.All("tuples"):
-		level, p.pause = slog.LevelDebug, busyPause // what they lack is given up, others are taken
+	case job.bind != nil && refused != nil && (refused.All("tuples") || refused.All("key")):
+		// What they lack is given up or left out, and the rest tried again.
+		level, p.pause = slog.LevelDebug, busyPause
 		time.AfterFunc(busyPause, t.wake)
 	case refused != nil && refused.All("key"):
 		level = slog.LevelDebug // they take the key into use a moment later
@@ -208,6 +212,9 @@ func (t *tuples) lacking(keys []keystore.KeyRecord, set mpc.SignerSet, wanted ma
 		t.mu.Lock()
 		demand := t.demand[pool]
 		t.mu.Unlock()
+		if t.paused(task{pool: pool}) {
+			continue
+		}
 		depth, want := t.depth(pool), share(wanted[k.ID], set)
 		switch {
 		case demand > depth:
@@ -302,6 +309,9 @@ func (t *tuples) do(job task) error {
 		if errors.As(err, &refused) {
 			if r, ok := refused.Code("tuples"); ok {
 				t.Drop(named(r.Records, body.Tuples)) // on another's word only what it was asked for
+			}
+			if r, ok := refused.Code("key"); ok {
+				t.leaveOut(job.pool.Set, r)
 			}
 		}
 	}
@@ -404,6 +414,19 @@ func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolI
 	return nil
 }
 
+// leaveOut lets keys wait that another operator does not know: it takes them
+// into use a moment later.
+func (t *tuples) leaveOut(set string, r agree.Refusal) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range r.Records {
+		pool := problemKey{pool: mpc.PoolID{Key: mpc.KeyID(key), Set: set, Stripe: t.n.self}}
+		if _, known := t.n.keys.find(key); known {
+			t.problems[pool] = poolProblem{text: "operator " + string(r.Peer) + " does not know the key", retryAt: t.n.opt.Now().Add(time.Second), pause: time.Second}
+		}
+	}
+}
+
 // named keeps the chunks that are among ranges.
 func named(chunks []string, ranges []mpc.TupleRange) []string {
 	return slices.DeleteFunc(slices.Clone(chunks), func(name string) bool {
@@ -494,11 +517,13 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 	}
 	count := 0
 	seen := map[mpc.KeyID]bool{}
+	var unknown []string
 	for _, want := range body.Keys {
 		k, ok := h.n.keys.find(string(want.Key))
 		switch {
 		case !ok || k.Engine != body.Engine:
-			return refuse("key", "key %s of engine %s is not known here", want.Key, body.Engine)
+			unknown = append(unknown, string(want.Key))
+			continue
 		case seen[want.Key]:
 			return refuse("form", "key %s is there twice", want.Key)
 		}
@@ -508,6 +533,11 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 			return refuse("count", "%d tuples on top of %d are more than a pool of key %s holds, %d", want.Count, depth, want.Key, most)
 		}
 		count += want.Count
+	}
+	if unknown != nil {
+		refusal := refuse("key", "%d of %d keys are not known here under engine %s", len(unknown), len(body.Keys), body.Engine)
+		refusal.Records = unknown
+		return refusal
 	}
 	for _, r := range body.Tuples {
 		if r.Count < 1 || r.Count > mostBound {
