@@ -192,20 +192,24 @@ func (s *Store) SetKeyState(states map[string]State) error {
 	return s.Update(func(t *Tx) error { return t.SetKeyState(states) })
 }
 
-// DeleteKey removes a key with its secret and wipes both from the file. The
-// key's tuples are the caller's to discard (DiscardPool).
+// DeleteKey removes a key with its secret. What it leaves in the file waits for
+// the next Wipe. The key's tuples are the caller's to discard (DiscardPool).
+func (t *Tx) DeleteKey(id string) error {
+	if t.tx.Bucket(bucketKeys).Get([]byte(id)) == nil {
+		return fmt.Errorf("key %s: %w", id, ErrNotFound)
+	}
+	if err := t.tx.Bucket(bucketKeys).Delete([]byte(id)); err != nil {
+		return err
+	}
+	return t.tx.Bucket(bucketSecrets).Delete([]byte(id))
+}
+
+// DeleteKey is Tx.DeleteKey in a transaction of its own, and wipes key and
+// secret from the file.
 func (s *Store) DeleteKey(id string) error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	err := s.update(func(tx *bolt.Tx) error {
-		if tx.Bucket(bucketKeys).Get([]byte(id)) == nil {
-			return fmt.Errorf("key %s: %w", id, ErrNotFound)
-		}
-		if err := tx.Bucket(bucketKeys).Delete([]byte(id)); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketSecrets).Delete([]byte(id))
-	})
+	err := s.update(func(tx *bolt.Tx) error { return (&Tx{s, tx}).DeleteKey(id) })
 	if err != nil {
 		return err
 	}
@@ -214,8 +218,8 @@ func (s *Store) DeleteKey(id string) error {
 
 // Wipe overwrites what deleted values left in the file. DeleteKey, PutKey,
 // Reseal and the Discard functions do it themselves; spent tuples and keys
-// replaced inside Update wait for the next Wipe, or for new data in their
-// place.
+// replaced or deleted inside Update wait for the next Wipe, or for new data in
+// their place.
 func (s *Store) Wipe() error {
 	s.write.Lock()
 	defer s.write.Unlock()

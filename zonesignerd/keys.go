@@ -123,6 +123,11 @@ func (a *app) printKeys(keys []api.Key) {
 		t.row(k.Zone, k.Role, tag(k.Tag), k.State, k.Engine, when(k.Created, a.now()), strings.Join(k.Confirmed, ","), k.ID)
 	}
 	a.printTable(t)
+	for _, k := range keys {
+		if k.Problem != "" {
+			a.printf("%s", k.Problem)
+		}
+	}
 }
 
 func (a *app) keysShowCommand() *cobra.Command {
@@ -182,6 +187,10 @@ func (a *app) printKey(k *api.Key) {
 	t.row("created", when(k.Created, a.now()))
 	t.row("confirmed by", strings.Join(k.Confirmed, ", "))
 	a.printTable(t)
+	if k.Problem != "" {
+		a.printf("%s", k.Problem)
+		return
+	}
 	a.printf("%s", k.DNSKEY)
 	for _, ds := range k.DS {
 		a.printf("%s", ds)

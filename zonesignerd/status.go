@@ -96,7 +96,11 @@ func tasks(s *api.Status) []task {
 			out = append(out, task{"nobody", r.Subject, r.Kind + ": " + describe(&r)})
 			continue
 		}
-		out = append(out, task{actors(r.WaitsFor, s.Operator), r.Subject, "run `" + r.Command + "`"})
+		what := "run `" + r.Command + "`"
+		if r.Progress != "" {
+			what += ": " + r.Progress
+		}
+		out = append(out, task{actors(r.WaitsFor, s.Operator), r.Subject, what})
 	}
 	for _, z := range s.Zones {
 		if z.Next.Kind == api.ActorClock || z.Next.Kind == api.ActorNone || z.State == api.ZoneNoKey && asked[z.Zone] {

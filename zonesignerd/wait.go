@@ -88,6 +88,9 @@ func describe(r *api.Request) string {
 	if len(r.WaitsFor) == 0 {
 		return "waits"
 	}
+	if r.Progress != "" {
+		return fmt.Sprintf("waits for %s to ask again: %s", people(r.WaitsFor), r.Progress)
+	}
 	return fmt.Sprintf("waits for %s to ask for the same", people(r.WaitsFor))
 }
 

@@ -185,7 +185,7 @@ type Key struct {
 	Engine    string    `json:"engine"`
 	Algorithm uint8     `json:"algorithm"`
 	Tag       uint16    `json:"tag"`
-	State     string    `json:"state"` // published ready active retire-active retired removed
+	State     string    `json:"state"` // published ready active retire-active retired removed, or KeyBlocked
 	Created   time.Time `json:"created,omitzero"`
 	DNSKEY    string    `json:"dnskey"`       // presentation form, with owner
 	DS        []string  `json:"ds,omitempty"` // presentation form, of keys with the SEP flag
@@ -194,7 +194,14 @@ type Key struct {
 	// Confirmed names the operators whose signed transcript of the
 	// generation equals ours.
 	Confirmed []string `json:"confirmed"`
+	// Problem is why a key is blocked: who says what of it.
+	Problem string `json:"problem,omitempty"`
 }
+
+// KeyBlocked is the state of a key that operators contradict each other about:
+// it is not the zone's, and will not be until people act. It has neither DS nor
+// DNSKEY here.
+const KeyBlocked = "blocked"
 
 // Pool is the tuples that are ready for one key, signer set and proposer.
 type Pool struct {
@@ -281,7 +288,7 @@ type Request struct {
 	Asked     []string  `json:"asked"`               // operators that asked for the same, this one included
 	WaitsFor  []string  `json:"waits_for,omitempty"` // operators that have yet to ask
 	Command   string    `json:"command,omitempty"`   // what they have to type
-	Progress  string    `json:"progress,omitempty"`  // in words, while it runs
+	Progress  string    `json:"progress,omitempty"`  // in words, while it runs; why it has to be asked for again, while it waits
 	Since     time.Time `json:"since,omitzero"`
 	Error     *Error    `json:"error,omitempty"` // of state failed
 	Keys      []Key     `json:"keys,omitempty"`  // that a key generation made

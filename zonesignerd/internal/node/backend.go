@@ -101,7 +101,7 @@ func (n *Node) Zones(context.Context) ([]api.ZoneStatus, error) {
 
 func (n *Node) zoneStatuses(zones map[string]zoneNow) []api.ZoneStatus {
 	out := []api.ZoneStatus{}
-	asks := n.keys.open()
+	asks := n.keys.requests("")
 	for _, name := range slices.Sorted(maps.Keys(zones)) {
 		out = append(out, n.zoneStatus(zones[name], asks[name]))
 	}
@@ -137,11 +137,15 @@ func (n *Node) zoneStatus(z zoneNow, ask *api.Request) api.ZoneStatus {
 
 // nextOf says who acts next for a request.
 func nextOf(r *api.Request, self string) api.Next {
+	run := "run `" + r.Command + "`"
+	if r.Progress != "" {
+		run += ": " + r.Progress
+	}
 	switch {
 	case slices.Contains(r.WaitsFor, self):
-		return api.Next{Kind: api.ActorSelf, Name: self, WaitsFor: "run `" + r.Command + "`"}
+		return api.Next{Kind: api.ActorSelf, Name: self, WaitsFor: run}
 	case len(r.WaitsFor) > 0:
-		return api.Next{Kind: api.ActorPeer, Name: r.WaitsFor[0], WaitsFor: strings.Join(r.WaitsFor, ", ") + " to run `" + r.Command + "`"}
+		return api.Next{Kind: api.ActorPeer, Name: r.WaitsFor[0], WaitsFor: strings.Join(r.WaitsFor, ", ") + " to " + run}
 	}
 	return api.Next{Kind: api.ActorClock, WaitsFor: "its keys: " + r.Progress}
 }
@@ -158,7 +162,7 @@ func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
 	}
 	s := z.Status()
 	now := z.given.Load()
-	d := &api.ZoneDetail{ZoneStatus: n.zoneStatus(zoneNow{now.policy, s, z.isEdited()}, n.keys.open()[z.Name()]), PolicyDigest: s.PolicyDigest, Policy: string(now.text),
+	d := &api.ZoneDetail{ZoneStatus: n.zoneStatus(zoneNow{now.policy, s, z.isEdited()}, n.keys.requests(z.Name())[z.Name()]), PolicyDigest: s.PolicyDigest, Policy: string(now.text),
 		Denial: denialWords(now.policy.Denial), SourceFrom: n.sourceWords(now.policy), PublishTo: n.publishWords(now.policy),
 		RRSIGs: s.RRSIGs, RRsets: s.RRsets}
 	d.Keys = n.keyViews(z.Name())
@@ -421,12 +425,7 @@ func (n *Node) Keys(_ context.Context, zone string) ([]api.Key, error) {
 
 // keyViews lists a zone's keys, or all, by zone and role.
 func (n *Node) keyViews(zone string) []api.Key {
-	out := []api.Key{}
-	for _, k := range n.keys.all() {
-		if zone == "" || k.Zone == zone {
-			out = append(out, n.keys.view(k))
-		}
-	}
+	out := n.keys.views(zone)
 	slices.SortFunc(out, func(a, b api.Key) int {
 		return cmp.Or(strings.Compare(a.Zone, b.Zone), strings.Compare(a.Role, b.Role), a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
 	})
@@ -464,56 +463,15 @@ func (n *Node) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request
 	if err != nil {
 		return nil, err
 	}
-	return n.keys.requestView(a), nil
-}
-
-// requestView is a key request as the commands show it.
-func (k *keyring) requestView(a *ask) *api.Request {
-	group := k.n.groups.mpc()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	r := &api.Request{Digest: hex.EncodeToString(a.Digest[:]), Kind: api.KindKeysGenerate, Subject: a.Zone, State: api.RequestWaiting,
-		Since: time.Unix(a.Since, 0).UTC(), Progress: k.running[a.Digest]}
-	for _, id := range group.Parties {
-		if k.asked[a.Digest][id] {
-			r.Asked = append(r.Asked, string(id))
-		} else {
-			r.WaitsFor = append(r.WaitsFor, string(id))
-		}
-	}
-	if len(r.WaitsFor) > 0 {
-		var flags strings.Builder
-		for _, role := range a.Roles {
-			flags.WriteString(" --" + strings.ToLower(role))
-		}
-		r.Command = fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", strings.TrimSuffix(a.Zone, "."), flags.String(), a.Engine)
-		return r
-	}
-	r.State = api.RequestRunning
-	if text := k.failed[a.Digest]; text != "" && r.Progress == "" {
-		r.Progress = "trying again: " + text
-	}
-	if k.lacking(a) != "" {
-		return r
-	}
-	r.State, r.Progress = api.RequestDone, ""
-	for _, role := range a.Roles {
-		if rec, ok := k.keyFor(a.Digest, role); ok {
-			r.Keys = append(r.Keys, k.view(rec))
-		}
-	}
-	return r
+	return n.keys.requestOf(a), nil
 }
 
 // Request implements api.Backend.
 func (n *Node) Request(_ context.Context, digest string) (*api.Request, error) {
 	var d agree.Digest
 	if d.UnmarshalText([]byte(digest)) == nil {
-		n.keys.mu.Lock()
-		a := n.keys.own[d]
-		n.keys.mu.Unlock()
-		if a != nil {
-			return n.keys.requestView(a), nil
+		if a := n.keys.asked(d); a != nil {
+			return n.keys.requestOf(a), nil
 		}
 	}
 	if r, ok := n.requests.find(digest); ok {
@@ -526,7 +484,7 @@ func (n *Node) Request(_ context.Context, digest string) (*api.Request, error) {
 // and the group of the next epoch.
 func (n *Node) openRequests() []api.Request {
 	out := []api.Request{}
-	for _, r := range n.keys.open() {
+	for _, r := range n.keys.requests("") {
 		out = append(out, *r)
 	}
 	if r := n.groupRequest(); r != nil {
@@ -535,30 +493,6 @@ func (n *Node) openRequests() []api.Request {
 	slices.SortFunc(out, func(a, b api.Request) int {
 		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Digest, b.Digest))
 	})
-	return out
-}
-
-// open is the requests for keys that are not done, by zone: this operator's
-// own, and what others asked for and this one did not. Of several for a zone
-// it is the newest.
-func (k *keyring) open() map[string]*api.Request {
-	k.mu.Lock()
-	var asks []*ask
-	for _, a := range k.own {
-		asks = append(asks, a)
-	}
-	for d, a := range k.others {
-		if k.own[d] == nil {
-			asks = append(asks, a)
-		}
-	}
-	k.mu.Unlock()
-	out := map[string]*api.Request{}
-	for _, a := range asks {
-		if r := k.requestView(a); !r.Finished() && (out[a.Zone] == nil || out[a.Zone].Since.Before(r.Since)) {
-			out[a.Zone] = r
-		}
-	}
 	return out
 }
 

@@ -52,6 +52,12 @@ type Options struct {
 	// hasty is a test hook: a key is taken into use when all say that they
 	// hold it, without hearing that all have heard so.
 	hasty bool
+	// gullible is a test hook: words on keys that are passed on are taken
+	// without a signature.
+	gullible bool
+	// both is a test hook: a key is taken into use though one of a later rival
+	// is held.
+	both bool
 	// Test hooks: what is said of another's mark, and how many operators
 	// confirm our own; 0: t+1.
 	held          func(asker mpc.PartyID, held []byte) []byte
@@ -303,8 +309,10 @@ func (n *Node) dispatch(m *agree.Message) error {
 	switch m.Type {
 	case agree.TypeProposal, agree.TypeAnswer, agree.TypeAbort:
 		return n.agreement.Receive(m)
-	case typeAsk, typeMade:
-		return n.keys.receive(m)
+	case typeAsk:
+		return n.keys.receiveAsks(m)
+	case typeMade:
+		return n.keys.receiveMades(m)
 	case typeMark, typeMarkAsk, typeMarkHeld:
 		return n.marks.receive(m)
 	case typeStaged:

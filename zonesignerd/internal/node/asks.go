@@ -1,0 +1,414 @@
+package node
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/api"
+)
+
+const typeAsk agree.Type = "ask"
+
+// ask is an operator's own request for keys of a zone. A key event starts
+// when all operators have asked for the same; its digest is the request.
+type ask struct {
+	Zone   string   `json:"zone"`
+	Roles  []string `json:"roles"`
+	Engine string   `json:"engine"`
+	Have   []string `json:"have"` // ids of the zone's keys when it was asked: the same words later are another request
+	// Again tells requests of the same words apart: one counts how often it
+	// was asked anew because keys of the one before were blocked (see hold).
+	Again  int          `json:"again,omitempty"`
+	Since  int64        `json:"since,omitempty"`
+	Digest agree.Digest `json:"digest"`
+}
+
+func (a *ask) digest() agree.Digest {
+	text := a.text()
+	if a.Again > 0 {
+		text += fmt.Sprintf("again %d\n", a.Again)
+	}
+	return sha256.Sum256([]byte(text))
+}
+
+// words is what a request has in common with its rivals: those that differ in
+// Again alone.
+func (a *ask) words() agree.Digest { return sha256.Sum256([]byte(a.text())) }
+
+func (a *ask) text() string {
+	return fmt.Sprintf("zonesigner keys\n%s\n%s\n%s\n%s\n", a.Zone, strings.Join(a.Roles, " "), a.Engine, strings.Join(a.Have, " "))
+}
+
+// command is what every operator has to type for this request.
+func (a *ask) command() string {
+	var flags strings.Builder
+	for _, role := range a.Roles {
+		flags.WriteString(" --" + strings.ToLower(role))
+	}
+	return fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", strings.TrimSuffix(a.Zone, "."), flags.String(), a.Engine)
+}
+
+// check refuses a peer's request that is not worth keeping, or whose digest
+// could be that of other words.
+func (a *ask) check() error {
+	size := 0
+	for _, s := range slices.Concat([]string{a.Zone, a.Engine}, a.Roles, a.Have) {
+		if size += len(s); strings.ContainsAny(s, " \n") {
+			return fmt.Errorf("request has a field with a space: %.40q", s)
+		}
+	}
+	switch {
+	case size > 4096 || len(a.Roles) > 3:
+		return fmt.Errorf("request is too long")
+	case a.Again < 0:
+		return fmt.Errorf("request was asked again %d times", a.Again)
+	case a.digest() != a.Digest:
+		return fmt.Errorf("request does not have its own digest")
+	}
+	return nil
+}
+
+// asks is one message: requests that the sender made.
+type asks struct {
+	Asks []ask `json:"asks"`
+}
+
+// asking is what is known here of one request.
+type asking struct {
+	ask
+	own     bool // this operator asked for it, durably
+	by      map[mpc.PartyID]bool
+	keys    map[string]*key // that it made, by role: one at most
+	given   map[string]*key // by role, the last that was given up: what was heard of it is evidence
+	done    bool            // nothing more will come of it: its keys are in use, or a rival's
+	running string          // what happens now
+	failed  string          // why not
+	retryAt time.Time
+}
+
+// What one peer's requests can make us remember: so many for a zone, the
+// newest, and so many zones that are not (yet) here. Requests are said again.
+const (
+	mostAsks     = 8
+	mostNewZones = 256
+)
+
+// mostSaid bounds how many requests or keys one message speaks of.
+const mostSaid = 256
+
+// openAsks enters this operator's requests, at the start.
+func (k *keyring) openAsks() error {
+	entries, err := k.n.store.List(bucketAsks, "")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		var a ask
+		if err := json.Unmarshal(e.Value, &a); err != nil {
+			return fmt.Errorf("request %s: %w", e.Key, err)
+		}
+		k.enter(a, true)
+	}
+	return nil
+}
+
+// enter finds a request or makes it; k.mu is held, but at the start.
+func (k *keyring) enter(a ask, own bool) *asking {
+	e := k.asks[a.Digest]
+	if e == nil {
+		e = &asking{ask: a, by: map[mpc.PartyID]bool{}, keys: map[string]*key{}, given: map[string]*key{}}
+		k.asks[a.Digest] = e
+		words := a.words()
+		k.rivals[words] = append(k.rivals[words], e)
+	}
+	if own {
+		e.ask, e.own, e.by[k.n.self] = a, true, true
+	}
+	return e
+}
+
+// reopen works out whether a request of this operator's is open; k.mu is held,
+// but at the start.
+func (k *keyring) reopen(a *asking) {
+	if !a.own {
+		return
+	}
+	a.done = a.inUse() || k.rivalInUse(a)
+	if !a.done {
+		k.open[a.Digest], k.news[a.Digest] = a, a
+	}
+}
+
+// inUse reports whether the request's keys are in use.
+func (a *asking) inUse() bool {
+	return !slices.ContainsFunc(a.Roles, func(role string) bool { return a.keys[role] == nil || a.keys[role].pending() })
+}
+
+// request makes this operator's request, or finds the same one. One that
+// cannot come to an end, or that a peer has asked for anew, is asked for once
+// more.
+func (k *keyring) request(zone string, roles []string, engine string) (*asking, error) {
+	a := ask{Zone: zone, Roles: roles, Engine: engine, Since: k.n.opt.Now().Unix()}
+	for _, key := range k.zone(zone) {
+		a.Have = append(a.Have, key.ID)
+	}
+	e, fresh, err := k.keepRequest(a)
+	if err != nil || !fresh {
+		return e, err
+	}
+	k.sayAsks([]ask{e.ask})
+	k.wake()
+	return e, nil
+}
+
+// keepRequest makes a request of these words durable, and finds out which of
+// its rivals it is.
+func (k *keyring) keepRequest(a ask) (e *asking, fresh bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var last *asking
+	for _, r := range k.rivals[a.words()] {
+		if r.own && (last == nil || r.Again > last.Again) {
+			last = r
+		}
+	}
+	if last != nil {
+		a.Again = last.Again + 1
+		wanted := slices.ContainsFunc(k.rivals[a.words()], func(r *asking) bool { return r.Again == a.Again })
+		if !wanted && k.whyBlocked(last) == "" {
+			return last, false, nil
+		}
+	}
+	a.Digest = a.digest()
+	text, err := json.Marshal(a)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := k.n.store.Put(bucketAsks, hex.EncodeToString(a.Digest[:]), text); err != nil {
+		return nil, false, err
+	}
+	e = k.enter(a, true)
+	k.reopen(e)
+	if last != nil {
+		k.touch(last) // no longer for us to propose
+	}
+	return e, true, nil
+}
+
+// hello repeats to a peer what it may have missed.
+func (k *keyring) hello(peer mpc.PartyID) {
+	k.mu.Lock()
+	var list []ask
+	var mades []made
+	for _, a := range k.open {
+		list = append(list, a.ask)
+		for _, e := range a.keys {
+			mades = append(mades, k.made(e, true))
+		}
+	}
+	k.mu.Unlock()
+	k.sayAsks(list, peer)
+	k.sayMades(mades, peer)
+	k.wake()
+}
+
+func (k *keyring) sayAsks(list []ask, to ...mpc.PartyID) {
+	for part := range slices.Chunk(list, mostSaid) {
+		_, _ = k.n.say(typeAsk, asks{part}, to...)
+	}
+}
+
+// askAgainAfter is how often open requests are said again: they are said when
+// they are made and to whoever comes, so that little is lost.
+const askAgainAfter = time.Minute
+
+// repeatAsks says the open requests again from time to time.
+func (k *keyring) repeatAsks() {
+	k.mu.Lock()
+	var list []ask
+	if now := k.n.opt.Now(); now.Sub(k.repeated) > askAgainAfter {
+		k.repeated = now
+		for _, a := range k.open {
+			list = append(list, a.ask)
+		}
+	}
+	k.mu.Unlock()
+	k.sayAsks(list)
+}
+
+func (k *keyring) receiveAsks(m *agree.Message) error {
+	var list asks
+	if err := m.Decode(&list); err != nil {
+		return err
+	}
+	if len(list.Asks) > mostSaid {
+		return fmt.Errorf("operator %s asks %d times in one message, at most %d are read", m.From, len(list.Asks), mostSaid)
+	}
+	var again []ask
+	for _, a := range list.Asks {
+		if err := a.check(); err != nil {
+			return fmt.Errorf("operator %s: %w", m.From, err)
+		}
+		done, err := k.receiveAsk(m.From, a)
+		if err != nil {
+			return fmt.Errorf("operator %s: %w", m.From, err)
+		}
+		if done {
+			again = append(again, a)
+		}
+	}
+	k.sayAsks(again, m.From)
+	k.wake()
+	return nil
+}
+
+// receiveAsk takes a peer's request. done tells that this operator made the
+// same and says no more of it by itself.
+func (k *keyring) receiveAsk(from mpc.PartyID, a ask) (done bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.asks[a.Digest]
+	done = e != nil && e.done
+	if e != nil && e.by[from] {
+		return done, nil
+	}
+	byZone := k.asksOf[from]
+	if byZone == nil {
+		byZone = map[string][]agree.Digest{}
+		k.asksOf[from] = byZone
+	}
+	if byZone[a.Zone] == nil && k.n.zone(a.Zone) == nil {
+		strange := 0
+		for zone := range byZone {
+			if k.n.zone(zone) == nil {
+				strange++
+			}
+		}
+		if strange >= mostNewZones {
+			return false, fmt.Errorf("it asks for keys of more than %d zones that are not here", mostNewZones)
+		}
+	}
+	list := append(byZone[a.Zone], a.Digest)
+	if len(list) > mostAsks {
+		k.forget(list[0], from)
+		list = list[1:]
+	}
+	byZone[a.Zone] = list
+	e = k.enter(a, false)
+	e.by[from] = true
+	if e.own {
+		k.touch(e)
+	} else {
+		k.n.log.Info("operator asks for keys", "peer", from, "zone", a.Zone, "roles", a.Roles, "engine", a.Engine)
+	}
+	return done, nil
+}
+
+// forget takes a peer's request back; k.mu is held.
+func (k *keyring) forget(d agree.Digest, from mpc.PartyID) {
+	e := k.asks[d]
+	if delete(e.by, from); len(e.by) > 0 {
+		return
+	}
+	delete(k.asks, d)
+	words := e.words()
+	k.rivals[words] = slices.DeleteFunc(k.rivals[words], func(o *asking) bool { return o == e })
+	if len(k.rivals[words]) == 0 {
+		delete(k.rivals, words)
+	}
+}
+
+// asked finds a request of this operator's.
+func (k *keyring) asked(d agree.Digest) *asking {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a := k.asks[d]; a != nil && a.own {
+		return a
+	}
+	return nil
+}
+
+// requests lists the requests for keys that are not done, by zone, or that of
+// one zone: this operator's own, and what others asked for and this one did
+// not. Of several for a zone it is the newest.
+func (k *keyring) requests(zone string) map[string]*api.Request {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	newest := map[string]*asking{}
+	for _, a := range k.asks {
+		if a.done || zone != "" && a.Zone != zone {
+			continue
+		}
+		if old := newest[a.Zone]; old == nil || cmp.Or(cmp.Compare(a.Since, old.Since), cmp.Compare(a.Again, old.Again)) > 0 {
+			newest[a.Zone] = a
+		}
+	}
+	out := map[string]*api.Request{}
+	for zone, a := range newest {
+		out[zone] = k.requestView(a)
+	}
+	return out
+}
+
+// requestOf is a request as the commands show it.
+func (k *keyring) requestOf(a *asking) *api.Request {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.requestView(a)
+}
+
+// requestView is requestOf; k.mu is held.
+func (k *keyring) requestView(a *asking) *api.Request {
+	r := &api.Request{Digest: hex.EncodeToString(a.Digest[:]), Kind: api.KindKeysGenerate, Subject: a.Zone, State: api.RequestWaiting,
+		Since: time.Unix(a.Since, 0).UTC(), Progress: a.running}
+	if a.done {
+		return k.doneView(a, r)
+	}
+	for _, id := range k.n.groups.mpc().Parties {
+		if a.by[id] {
+			r.Asked = append(r.Asked, string(id))
+		} else {
+			r.WaitsFor = append(r.WaitsFor, string(id))
+		}
+	}
+	if len(r.WaitsFor) > 0 {
+		r.Command = a.command()
+		return r
+	}
+	if why := k.whyBlocked(a); why != "" {
+		// All have to ask again, this operator too.
+		r.Asked, r.WaitsFor = nil, r.Asked
+		r.Command, r.Progress = a.command(), why
+		return r
+	}
+	r.State = api.RequestRunning
+	if a.failed != "" && r.Progress == "" {
+		r.Progress = "trying again: " + a.failed
+	}
+	return r
+}
+
+func (k *keyring) doneView(a *asking, r *api.Request) *api.Request {
+	r.Progress = ""
+	for _, id := range k.n.groups.mpc().Parties {
+		r.Asked = append(r.Asked, string(id))
+	}
+	if !a.inUse() {
+		r.State = api.RequestFailed
+		r.Error = api.Errorf(api.CodeFailure, "the keys that were asked for again are in use instead")
+		return r
+	}
+	r.State = api.RequestDone
+	for _, role := range a.Roles {
+		r.Keys = append(r.Keys, k.view(a.keys[role].KeyRecord))
+	}
+	return r
+}
