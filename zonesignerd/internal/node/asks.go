@@ -84,7 +84,8 @@ type asks struct {
 // asking is what is known here of one request.
 type asking struct {
 	ask
-	own     bool // this operator asked for it, durably
+	family  agree.Digest // ask.words
+	own     bool         // this operator asked for it, durably
 	by      map[mpc.PartyID]bool
 	keys    map[string]*key // that it made, by role: one at most
 	given   map[string]*key // by role, the last that was given up: what was heard of it is evidence
@@ -124,10 +125,9 @@ func (k *keyring) openAsks() error {
 func (k *keyring) enter(a ask, own bool) *asking {
 	e := k.asks[a.Digest]
 	if e == nil {
-		e = &asking{ask: a, by: map[mpc.PartyID]bool{}, keys: map[string]*key{}, given: map[string]*key{}}
+		e = &asking{ask: a, family: a.words(), by: map[mpc.PartyID]bool{}, keys: map[string]*key{}, given: map[string]*key{}}
 		k.asks[a.Digest] = e
-		words := a.words()
-		k.rivals[words] = append(k.rivals[words], e)
+		k.rivals[e.family] = append(k.rivals[e.family], e)
 	}
 	if own {
 		e.ask, e.own, e.by[k.n.self] = a, true, true
@@ -197,9 +197,7 @@ func (k *keyring) keepRequest(a ask) (e *asking, fresh bool, err error) {
 	}
 	e = k.enter(a, true)
 	k.reopen(e)
-	if last != nil {
-		k.touch(last) // no longer for us to propose
-	}
+	k.touch(e) // and last, which is no longer for us to propose
 	return e, true, nil
 }
 
@@ -319,10 +317,9 @@ func (k *keyring) forget(d agree.Digest, from mpc.PartyID) {
 		return
 	}
 	delete(k.asks, d)
-	words := e.words()
-	k.rivals[words] = slices.DeleteFunc(k.rivals[words], func(o *asking) bool { return o == e })
-	if len(k.rivals[words]) == 0 {
-		delete(k.rivals, words)
+	k.rivals[e.family] = slices.DeleteFunc(k.rivals[e.family], func(o *asking) bool { return o == e })
+	if len(k.rivals[e.family]) == 0 {
+		delete(k.rivals, e.family)
 	}
 }
 

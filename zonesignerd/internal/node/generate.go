@@ -98,7 +98,7 @@ func leader(d agree.Digest, group mpc.Group) mpc.PartyID {
 // its place. It reports whether it is among them; k.mu is held.
 func (k *keyring) note(a *asking) bool {
 	group := k.n.groups.mpc()
-	later := slices.ContainsFunc(k.rivals[a.ask.words()], func(r *asking) bool { return r.own && r.Again > a.Again })
+	later := slices.ContainsFunc(k.rivals[a.family], func(r *asking) bool { return r.own && r.Again > a.Again })
 	if a.done || later || len(a.by) < group.N() || leader(a.Digest, group) != k.n.self || len(k.lacking(a)) == 0 {
 		delete(k.lead, a.Digest)
 		return false
@@ -271,34 +271,24 @@ func (k *keyring) end(wants []want) {
 	}
 }
 
-// makeKeys runs the protocol for each key, in the order of the proposal.
+// makeKeys runs the protocol.
 func (k *keyring) makeKeys(ctx context.Context, agreed *agree.Agreed, wants []want) ([]*ecdsa.KeyShare, error) {
 	engine, ok := k.n.engines[wants[0].Engine]
 	if !ok {
 		return nil, fmt.Errorf("engine %q is not known to this version", wants[0].Engine)
 	}
-	ctx, alive, stop := pipeline.Watchdog(ctx, 2*time.Duration(k.n.cfg.Sessions.Timeout))
-	defer stop()
-	var shares []*ecdsa.KeyShare
-	for i, w := range wants {
-		share, err := k.makeKey(ctx, agreed, i, engine, w)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", w, err)
-		}
-		shares = append(shares, share)
-		alive()
-	}
-	return shares, nil
-}
-
-func (k *keyring) makeKey(ctx context.Context, agreed *agree.Agreed, i int, engine ecdsa.Protocol, w want) (*ecdsa.KeyShare, error) {
-	id := mpc.Digest("zonesigner key of a session v1", agreed.Session[:], binary.BigEndian.AppendUint32(nil, uint32(i)))
-	net, err := k.n.transport.Open(id, agreed.Proposal.Members)
+	net, err := k.n.transport.Open(agreed.Session, agreed.Proposal.Members)
 	if err != nil {
 		return nil, err
 	}
 	defer net.Close()
-	return ecdsa.GenerateKey(ctx, net, k.n.identity, k.n.groups.mpc(), engine, fmt.Appendf(nil, "%s %s %x", w.Zone, w.role, w.Digest))
+	ctx, _, stop := pipeline.Watchdog(ctx, 2*time.Duration(k.n.cfg.Sessions.Timeout))
+	defer stop()
+	var labels [][]byte
+	for _, w := range wants {
+		labels = append(labels, fmt.Appendf(nil, "%s %s %x", w.Zone, w.role, w.Digest))
+	}
+	return ecdsa.GenerateKeys(ctx, net, k.n.identity, k.n.groups.mpc(), engine, labels)
 }
 
 // keep stores the keys of a session, all of them or none, and returns what to

@@ -11,10 +11,7 @@ import (
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
-	"zonesigner/zonesignerd/internal/agree"
 )
-
-const typeMade agree.Type = "made"
 
 // hold is how far an operator is with a key. A key belongs to its zone only
 // when everyone has heard that everyone holds it, so that nobody uses one that
@@ -27,11 +24,12 @@ const typeMade agree.Type = "made"
 //
 // A key is taken into use by who has heard "all" of everyone, and then never
 // given up. Had an honest operator given it up before saying "all", that
-// could not be; to give it up after, t+1 others have to say that they did, so
-// an honest one among them, which never says "all" again. So while one honest
-// operator uses a key of a request, every other keeps its share of it, and as
-// a new generation starts with giving up the old key at all, no two of them
-// use different ones.
+// could not be, for it never says so afterwards. The first honest one to give it
+// up after saying "all" needs t+1 others that say gone, so an honest one among
+// them, which never said "all" and never will. So while one honest operator
+// uses a key of a request, every other keeps its share of it, and as a new
+// generation starts with giving up the old key at all, no two of them use
+// different ones.
 //
 // "All" and "gone" are signed by themselves and passed on. Who uses a key has
 // everyone's "all", and shows them to who lacks one: nobody can let some use a
@@ -43,10 +41,10 @@ const typeMade agree.Type = "made"
 // What is left is a key that some hold as "all", of which at most t others
 // say gone, and of which not all say all. It is blocked: the honest ones cannot
 // tell whether one of them uses it, so they neither use it nor give it up. That
-// comes of contradicting words when t > 1, and of a disk that was put back.
-// The way out is people's: all operators ask for the same once more
-// (ask.Again). The keys of such rivals exclude one another here, at every
-// operator by itself:
+// comes of an operator that says gone after it let the others say all, be it
+// that its disk was put back, and of contradicting words when t > 1. The way
+// out is people's: all operators ask for the same once more (ask.Again). The
+// keys of such rivals exclude one another, at every operator by itself:
 //
 //   - a key is stored, and "all" is said of it, only while none of a rival is
 //     in use here;
@@ -76,46 +74,6 @@ const (
 	holdGone hold = "gone"
 )
 
-// made says how this operator holds a key that all generated.
-type made struct {
-	Ask  agree.Digest `json:"ask"`
-	Role string       `json:"role"`
-	Key  string       `json:"key"`
-	Hold hold         `json:"hold"`
-	// Sig signs it, but for held.
-	Sig []byte `json:"sig,omitempty"`
-	// Tell asks the receiver for the same.
-	Tell bool `json:"tell,omitempty"`
-	// Heard is what others said and signed of the key.
-	Heard []heard `json:"heard,omitempty"`
-}
-
-// mades is one message.
-type mades struct {
-	Keys []made `json:"keys"`
-}
-
-// heard is another operator's signed word on a key.
-type heard struct {
-	By   mpc.PartyID `json:"by"`
-	Hold hold        `json:"hold"`
-	Sig  []byte      `json:"sig"`
-}
-
-// words is what an operator said of a key, whenever; all and gone are its
-// signatures, nil if it did not.
-type words struct {
-	held      bool
-	all, gone []byte
-}
-
-// signed is what is signed for a word on a key. It holds no digest of the
-// group: the key's id does, and the word must outlive the group's epoch.
-func (m *made) signed(h hold) []byte {
-	d := mpc.Digest("zonesigner word on a key v1", m.Ask[:], []byte(m.Role), []byte(m.Key), []byte(h))
-	return d[:]
-}
-
 // hold is this operator's for a key that is in its keystore.
 func (e *key) hold() hold {
 	if p := e.Meta[metaPending]; p != "" {
@@ -124,170 +82,16 @@ func (e *key) hold() hold {
 	return holdAll
 }
 
-// made is what this operator says of a key; k.mu is held.
-func (k *keyring) made(e *key, tell bool) made {
-	m := made{Ask: e.ask, Role: e.Role, Key: e.ID, Hold: holdGone}
-	if k.keys[e.ID] == e {
-		m.Hold, m.Tell = e.hold(), tell && e.pending()
-	}
-	certified := k.certified(e)
-	for _, id := range k.n.groups.mpc().Parties {
-		w := e.words[id]
-		if w.gone != nil {
-			m.Heard = append(m.Heard, heard{id, holdGone, w.gone})
-		}
-		if w.all != nil && certified {
-			m.Heard = append(m.Heard, heard{id, holdAll, w.all})
-		}
-	}
-	k.sign(&m)
-	return m
-}
-
-func (k *keyring) sign(m *made) {
-	if m.Hold != holdHeld {
-		m.Sig = k.n.identity.Sign(m.signed(m.Hold))
-	}
-}
-
-// sayMades tells the peers named, or all, how keys are held here.
-func (k *keyring) sayMades(list []made, to ...mpc.PartyID) {
-	for part := range slices.Chunk(list, mostSaid) {
-		_, _ = k.n.say(typeMade, mades{part}, to...)
-	}
-}
-
-// The others' words on a pending key are asked for again after a second, then
-// twice that, and so on.
-const mostPause = 16 * time.Second
-
-// repeatMades asks for what was lost of the others' words: of the keys that
-// wait longest, one message to each peer whose word is missing.
-func (k *keyring) repeatMades() {
-	k.mu.Lock()
-	now := k.n.opt.Now()
-	var due []*key
-	for _, a := range k.open {
-		for _, e := range a.keys {
-			if e.pending() && !now.Before(e.next) {
-				due = append(due, e)
-			}
-		}
-	}
-	slices.SortFunc(due, func(a, b *key) int { return a.next.Compare(b.next) })
-	due = due[:min(len(due), mostSaid)]
-	list := map[mpc.PartyID][]made{}
-	for _, e := range due {
-		e.pause = min(max(2*e.pause, time.Second), mostPause)
-		e.next = now.Add(e.pause)
-		m := k.made(e, true)
-		for _, id := range k.n.groups.mpc().Parties {
-			if w := e.words[id]; id != k.n.self && w.all == nil && (m.Hold == holdAll || !w.held) {
-				list[id] = append(list[id], m)
-			}
-		}
-	}
-	k.mu.Unlock()
-	for id, l := range list {
-		k.sayMades(l, id)
-	}
-}
-
-// receiveMades takes how a peer holds keys. Of keys that are not here nothing
-// is kept; who asks for one is told that it is not, unless it may be on its
-// way.
-func (k *keyring) receiveMades(m *agree.Message) error {
-	var list mades
-	if err := m.Decode(&list); err != nil {
-		return err
-	}
-	if len(list.Keys) > mostSaid {
-		return fmt.Errorf("operator %s speaks of %d keys in one message, at most %d are read", m.From, len(list.Keys), mostSaid)
-	}
-	var answers []made
-	for i := range list.Keys {
-		answer, err := k.receiveMade(m.From, &list.Keys[i])
-		if err != nil {
-			return fmt.Errorf("operator %s on key %.40q: %w", m.From, list.Keys[i].Key, err)
-		}
-		if answer != nil {
-			answers = append(answers, *answer)
-		}
-	}
-	k.sayMades(answers, m.From)
-	k.wake()
-	return nil
-}
-
-// receiveMade takes how a peer holds one key, and returns what to answer.
-func (k *keyring) receiveMade(from mpc.PartyID, m *made) (*made, error) {
-	group := k.n.groups.mpc()
-	if m.Hold != holdHeld && m.Hold != holdAll && m.Hold != holdGone {
-		return nil, fmt.Errorf("it is held in an unknown way %.40q", m.Hold)
-	}
-	if len(m.Heard) > 2*group.N() {
-		return nil, fmt.Errorf("%d words of others are passed on, at most %d are read", len(m.Heard), 2*group.N())
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	e := k.keys[m.Key]
-	if a := k.asks[m.Ask]; e == nil && a != nil && a.given[m.Role] != nil && a.given[m.Role].ID == m.Key {
-		e = a.given[m.Role]
-	}
-	switch {
-	case e != nil && (e.ask.IsZero() || e.ask != m.Ask || e.Role != m.Role):
-		return nil, nil // it is another's
-	case e != nil:
-		heardAll := append(m.Heard, heard{from, m.Hold, m.Sig})
-		for _, h := range heardAll {
-			if err := k.hear(e, m, h); err != nil {
-				return nil, err
-			}
-		}
-		if m.Tell {
-			answer := k.made(e, false)
-			return &answer, nil
-		}
-	case m.Tell:
-		if a := k.asks[m.Ask]; a == nil || a.running == "" {
-			answer := made{Ask: m.Ask, Role: m.Role, Key: m.Key, Hold: holdGone}
-			k.sign(&answer)
-			return &answer, nil
-		}
-	}
-	return nil, nil
-}
-
-// hear takes an operator's word on a key, said by itself or passed on; k.mu is
-// held. What is known already is not checked again.
-func (k *keyring) hear(e *key, m *made, h heard) error {
-	_, known := k.n.groups.mpc().X(h.By)
-	w := e.words[h.By]
-	switch {
-	case !known || h.By == k.n.self || h.Hold == holdHeld && w.held || h.Hold == holdAll && w.all != nil || h.Hold == holdGone && w.gone != nil:
-		return nil
-	case h.Hold != holdHeld && !k.n.opt.gullible && !k.n.identity.Verify(h.By, m.signed(h.Hold), h.Sig):
-		return fmt.Errorf("the word %.10q of operator %s has no valid signature", h.Hold, h.By)
-	}
-	switch h.Hold {
-	case holdHeld:
-		w.held = true
-	case holdAll:
-		w.all = h.Sig
-	case holdGone:
-		w.gone = h.Sig
-	default:
-		return fmt.Errorf("operator %s is said to hold it in an unknown way %.40q", h.By, h.Hold)
-	}
-	e.words[h.By] = w
-	k.touch(k.asks[e.ask])
-	return nil
-}
-
-// touch notes that there is news of a request; k.mu is held.
+// touch notes that there is news of a request, and so of its rivals; k.mu is
+// held.
 func (k *keyring) touch(a *asking) {
-	if a != nil && k.open[a.Digest] != nil {
-		k.news[a.Digest] = a
+	if a == nil {
+		return
+	}
+	for _, r := range k.rivals[a.family] {
+		if k.open[r.Digest] != nil {
+			k.news[r.Digest] = r
+		}
 	}
 }
 
@@ -371,7 +175,7 @@ func (k *keyring) whyBlocked(a *asking) string {
 // rivalInUse reports whether keys of a rival of this operator's are in use;
 // k.mu is held.
 func (k *keyring) rivalInUse(a *asking) bool {
-	return slices.ContainsFunc(k.rivals[a.ask.words()], func(r *asking) bool { return r != a && r.own && r.inUse() })
+	return slices.ContainsFunc(k.rivals[a.family], func(r *asking) bool { return r != a && r.own && r.inUse() })
 }
 
 // excluded reports whether a key of a later rival is held, which keeps those of
@@ -380,7 +184,7 @@ func (k *keyring) excluded(a *asking) bool {
 	if k.n.opt.both {
 		return false
 	}
-	for _, r := range k.rivals[a.ask.words()] {
+	for _, r := range k.rivals[a.family] {
 		if r.Again > a.Again {
 			for _, e := range r.keys {
 				if !k.dead(e) {
@@ -537,7 +341,7 @@ func (k *keyring) use(news []*asking) (ready []keystore.KeyRecord, said []made, 
 				ready = append(ready, k.confirmed(e))
 			}
 		}
-		for _, r := range k.rivals[a.ask.words()] {
+		for _, r := range k.rivals[a.family] {
 			if r != a && r.own {
 				done = append(done, r)
 				lost = slices.AppendSeq(lost, maps.Values(r.keys))

@@ -277,6 +277,34 @@ func TestRivalsExcludeEachOther(t *testing.T) {
 	}
 }
 
+// The word that lacked of a blocked key is found after another one was made in
+// its place. That one is held, so the first stays out of use, until it is known
+// that not all hold it.
+func TestBlockedKeyComesIntoUseAfterAll(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 3, 1)
+	b := o.start("b")
+	first := requestLedBy(b.groups.mpc(), "c")
+	again := *first
+	again.Again = 1
+	again.Digest = again.digest()
+	place(t, b, first, key1, holdAll)
+	place(t, b, &again, key2, holdHeld)
+	a, c := o.voice(t, "a"), o.voice(t, "c")
+	a.says(b, first, key1, holdAll)
+	c.says(b, first, key1, holdGone)
+	c.says(b, first, key1, holdAll)
+	b.keys.settle()
+	if uses(b, key1) {
+		t.Fatal("b uses the first key while it holds the second")
+	}
+	a.says(b, &again, key2, holdGone)
+	o.eventually(10*time.Second, "b uses the first key", func() bool { return uses(b, key1) })
+	if _, err := b.store.Key(key2); err == nil {
+		t.Error("b keeps the second key")
+	}
+}
+
 // c's disk was put back to a time before a key that a and b hold as all. They
 // say so, everyone asks again, and other keys come into use.
 func TestBlockedKeyIsAskedForAgain(t *testing.T) {
