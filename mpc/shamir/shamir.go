@@ -44,11 +44,10 @@ func Active() Engine { return Engine{active: true} }
 
 // holes takes defences out, so that tests can show what each is for.
 type holes struct {
-	noConfirm bool // of seeds by all their holders
-	noEcho    bool // of openings before the coins
-	noDegree  bool // check of openings
-	noVerify  bool // of products
-	noMask    bool // of products by zero sharings
+	noEcho   bool // of openings before the coins
+	noDegree bool // check of openings
+	noVerify bool // of products
+	noMask   bool // of products by zero sharings
 
 	skew func(shares []Share) // makes this party add errors to products
 }
@@ -72,8 +71,8 @@ func (e Engine) Supports(g mpc.Group) error {
 	if g.N() < 2*g.T+1 {
 		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: %d operators cannot withstand %d adversaries, it takes %d", e.Name(), g.N(), g.T, 2*g.T+1)}
 	}
-	if n := binomial(g.N(), g.T); n > maxSeeds {
-		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: %d operators with threshold %d need %d seeds, at most %d are supported", e.Name(), g.N(), g.T, n, maxSeeds)}
+	if n := binomial(g.N(), g.T); n > mpc.MaxSeeds {
+		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: %d operators with threshold %d need %d seeds, at most %d are supported", e.Name(), g.N(), g.T, n, mpc.MaxSeeds)}
 	}
 	return nil
 }
@@ -130,8 +129,13 @@ func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding
 	if s.open2T, err = mpc.NewOpening(g, s.parties, s.self, 2*g.T); err != nil {
 		return nil, err
 	}
-	if err := s.makeSeeds(ctx, g, binding); err != nil {
+	var seeds []mpc.Seed
+	s.id, seeds, err = mpc.NewSeeds(ctx, net, mpc.SeedSetup{Engine: e.Name(), Group: g, Binding: binding, Size: len(s.parties) - g.T})
+	if err != nil {
 		return nil, fmt.Errorf("%s: set-up: %w", e.Name(), err)
+	}
+	for _, a := range seeds {
+		s.seeds = append(s.seeds, newSeed(a, g, s.parties, s.self))
 	}
 	return s.box("main"), nil
 }
@@ -161,8 +165,8 @@ type box struct {
 func (s *session) box(label string) *box {
 	b := &box{session: s, label: label, view: sha256.New()}
 	b.note("session", s.id[:])
-	for _, seed := range s.seeds {
-		b.streams = append(b.streams, seed.stream(s.id, label))
+	for i := range s.seeds {
+		b.streams = append(b.streams, stream{s.seeds[i].Stream(label), &s.seeds[i]})
 	}
 	return b
 }
@@ -177,7 +181,7 @@ func (b *box) Signing(x Share) p256.Scalar { return x }
 // until they are forgotten.
 func (b *box) Close() {
 	for i := range b.seeds {
-		clear(b.seeds[i].key[:])
+		b.seeds[i].Erase()
 	}
 	b.streams, b.pending = nil, pending{}
 }

@@ -1,0 +1,208 @@
+package mpc_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/p256"
+)
+
+// puppet is the adversary's network: it alters what is sent.
+type puppet struct {
+	mpc.Network
+	alter func(to mpc.PartyID, round string, b []byte) []byte
+	id    []byte // of the session, as sent
+}
+
+func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	b = slices.Clone(b)
+	if round == "seeds/session" {
+		p.id = b
+	}
+	return p.Network.Send(ctx, to, round, p.alter(to, round, b))
+}
+
+// outcome is what one party came out of NewSeeds with.
+type outcome struct {
+	id    mpc.SessionID
+	seeds []mpc.Seed
+	err   error
+}
+
+// makeSeeds runs NewSeeds among a, b, c and d, with alter between a and its
+// network, for seeds of three holders.
+func makeSeeds(t *testing.T, change func(p mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup, alter func(a *puppet, to mpc.PartyID, round string, b []byte) []byte) map[mpc.PartyID]outcome {
+	t.Helper()
+	g := mpc.Group{Parties: []mpc.PartyID{"a", "b", "c", "d"}, T: 1}
+	got := map[mpc.PartyID]outcome{}
+	synctest.Test(t, func(t *testing.T) {
+		hub := memnet.New(g.Parties...)
+		defer hub.Close()
+		ends, err := hub.Open(mpc.SessionID{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for _, end := range ends {
+			wg.Go(func() {
+				net := mpc.Network(end)
+				if end.Self() == "a" && alter != nil {
+					a := &puppet{Network: end}
+					a.alter = func(to mpc.PartyID, round string, b []byte) []byte { return alter(a, to, round, b) }
+					net = a
+				}
+				setup := mpc.SeedSetup{Engine: "test", Group: g, Binding: []byte("test"), Size: 3}
+				if change != nil {
+					setup = change(end.Self(), setup)
+				}
+				var o outcome
+				o.id, o.seeds, o.err = mpc.NewSeeds(ctx, net, setup)
+				mu.Lock()
+				defer mu.Unlock()
+				got[end.Self()] = o
+			})
+		}
+		wg.Wait()
+	})
+	return got
+}
+
+// first is the first scalar of the seed's stream.
+func first(a mpc.Seed, label string) (r p256.Scalar) {
+	for _, r = range a.Stream(label).Scalars(1) {
+	}
+	return r
+}
+
+func TestSeeds(t *testing.T) {
+	sessions := []map[mpc.PartyID]outcome{makeSeeds(t, nil, nil), makeSeeds(t, nil, nil)}
+	byHolders := map[string]p256.Scalar{}
+	seen := map[p256.Scalar]bool{}
+	for i, session := range sessions {
+		for p, o := range session {
+			if o.err != nil || o.id != session["a"].id || len(o.seeds) != 3 {
+				t.Fatalf("%s holds %d seeds of session %s: %v", p, len(o.seeds), o.id, o.err)
+			}
+			for _, a := range o.seeds {
+				name := string(rune('0'+i)) + mpc.SignerSet(a.Holders).String()
+				r, known := byHolders[name]
+				if !known {
+					byHolders[name] = first(a, "x")
+					seen[byHolders[name]], seen[first(a, "y")] = true, true
+				} else if r != first(a, "x") {
+					t.Errorf("%s holds another seed of %s", p, name)
+				}
+				if !slices.Contains(a.Holders, p) {
+					t.Errorf("%s holds the seed of %s", p, name)
+				}
+			}
+		}
+	}
+	if len(byHolders) != 8 || len(seen) != 16 {
+		t.Errorf("%d seeds give %d different scalars under two labels, want 8 and 16", len(byHolders), len(seen))
+	}
+}
+
+// However a stream is cut into pieces, and whoever leaves a piece early, the
+// scalars come in one order.
+func TestSeedStream(t *testing.T) {
+	a := makeSeeds(t, nil, nil)["a"].seeds[0]
+	var whole, pieces []p256.Scalar
+	for _, r := range a.Stream("x").Scalars(300) {
+		whole = append(whole, r)
+	}
+	s := a.Stream("x")
+	for _, n := range []int{0, 1, 64, 65, 170} {
+		for i, r := range s.Scalars(n) {
+			if i == 100 {
+				break
+			}
+			pieces = append(pieces, r)
+		}
+	}
+	if !slices.Equal(pieces, whole[:230]) {
+		t.Error("the pieces differ from the whole")
+	}
+	if r, ok := next(s); !ok || slices.Contains(whole, r) {
+		t.Error("after a piece that was left early the stream goes on in its middle")
+	}
+}
+
+func next(s *mpc.SeedStream) (p256.Scalar, bool) {
+	for _, r := range s.Scalars(1) {
+		return r, true
+	}
+	return p256.Scalar{}, false
+}
+
+// A holder gives two others different contributions to their common seed, each
+// with a fitting commitment. Without the confirmation two honest parties go on
+// with different seeds, and hold shares of nothing.
+func TestUnequalSeeds(t *testing.T) {
+	other := [32]byte{42}
+	attack := func(change func(mpc.PartyID, mpc.SeedSetup) mpc.SeedSetup) map[mpc.PartyID]outcome {
+		return makeSeeds(t, change, func(a *puppet, to mpc.PartyID, round string, b []byte) []byte {
+			if to != "b" {
+				return b
+			}
+			switch round { // the seed of a, b and c is the first
+			case "seeds/commit":
+				d := mpc.Digest("zonesigner seed commit v1", a.id, []byte("a\nb\nc\n"), []byte("a"), other[:])
+				copy(b, d[:])
+			case "seeds/reveal":
+				copy(b, other[:])
+			}
+			return b
+		})
+	}
+	got := attack(nil)
+	for _, p := range []mpc.PartyID{"b", "c"} {
+		if cheat, ok := mpc.AsCheat(got[p].err); !ok || !cheat.Disputed || !slices.Contains(cheat.Parties, "a") || slices.Contains(cheat.Parties, "d") {
+			t.Errorf("%s says %v, want the other holders of its seed disputed", p, got[p].err)
+		}
+	}
+	got = attack(func(_ mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup { return s.WithoutConfirmation() })
+	if got["b"].err != nil || got["c"].err != nil || first(got["b"].seeds[0], "x") == first(got["c"].seeds[0], "x") {
+		t.Errorf("without confirmation the attack fails: %v, %v", got["b"].err, got["c"].err)
+	}
+}
+
+// A contribution that was not committed to is refused: a rushing holder could
+// otherwise choose the seed after seeing the others' parts.
+func TestRevealOtherThanCommitted(t *testing.T) {
+	got := makeSeeds(t, nil, func(_ *puppet, _ mpc.PartyID, round string, b []byte) []byte {
+		if round == "seeds/reveal" {
+			b[0] ^= 1
+		}
+		return b
+	})
+	for _, p := range []mpc.PartyID{"b", "c", "d"} {
+		if cheat, ok := mpc.AsCheat(got[p].err); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
+			t.Errorf("%s says %v, want a named", p, got[p].err)
+		}
+	}
+}
+
+func TestSeedsBinding(t *testing.T) {
+	for p, o := range makeSeeds(t, func(p mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup {
+		if p == "a" {
+			s.Engine = "another"
+		}
+		return s
+	}, nil) {
+		var bad *mpc.ArgumentError
+		if !errors.As(o.err, &bad) {
+			t.Errorf("%s: %v", p, o.err)
+		}
+	}
+}
