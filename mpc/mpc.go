@@ -84,6 +84,25 @@ func (g Group) Validate() error {
 	return nil
 }
 
+// CheckSigners reports an ArgumentError unless set is a set of members of g,
+// as many as engine can sign with.
+func (g Group) CheckSigners(engine string, set SignerSet, least, most int) error {
+	for _, p := range set {
+		if _, ok := g.X(p); !ok {
+			return &ArgumentError{Msg: fmt.Sprintf("%s: signer %q is no operator of the group", engine, p)}
+		}
+	}
+	switch {
+	case !set.Equal(NewSignerSet(set...)):
+		return &ArgumentError{Msg: fmt.Sprintf("%s: signer set %s is not sorted", engine, set)}
+	case len(set) < least:
+		return &ArgumentError{Msg: fmt.Sprintf("%s: signer set %s has %d members, it takes %d", engine, set, len(set), least)}
+	case len(set) > most:
+		return &ArgumentError{Msg: fmt.Sprintf("%s: signer set %s has %d members, it signs with %d at most", engine, set, len(set), most)}
+	}
+	return nil
+}
+
 // SignerSet is the sorted list of operators that take part in one signing.
 // Every tuple belongs to exactly one signer set, fixed when it is made.
 type SignerSet []PartyID

@@ -80,21 +80,11 @@ func (e Engine) Supports(g mpc.Group) error {
 // Signers wants members of the group: exactly t+1 of them in the passive
 // form, at least t+1 in the active one.
 func (e Engine) Signers(g mpc.Group, set mpc.SignerSet) error {
-	for _, p := range set {
-		if _, ok := g.X(p); !ok {
-			return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: signer %q is no operator of the group", e.Name(), p)}
-		}
+	most := g.T + 1
+	if e.active {
+		most = g.N()
 	}
-	if !set.Equal(mpc.NewSignerSet(set...)) {
-		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: signer set %s is not sorted", e.Name(), set)}
-	}
-	switch {
-	case len(set) < g.T+1:
-		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: signer set %s has %d members, it takes %d", e.Name(), set, len(set), g.T+1)}
-	case !e.active && len(set) > g.T+1:
-		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: signer set %s has %d members, the passive protocol signs with exactly %d", e.Name(), set, len(set), g.T+1)}
-	}
-	return nil
+	return g.CheckSigners(e.Name(), set, g.T+1, most)
 }
 
 // Words is the share itself.
