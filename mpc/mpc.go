@@ -221,13 +221,21 @@ func Exchange(ctx context.Context, net Network, round string, own []byte) (map[P
 // Gather receives one message of every other party in round; own is entered
 // under Self. When several are missing, the error names them all.
 func Gather(ctx context.Context, net Network, round string, own []byte) (map[PartyID][]byte, error) {
-	got := make(map[PartyID][]byte, len(net.Parties()))
+	others := slices.DeleteFunc(slices.Clone(net.Parties()), func(p PartyID) bool { return p == net.Self() })
+	got, err := GatherFrom(ctx, net, round, others...)
+	if err != nil {
+		return nil, err
+	}
 	got[net.Self()] = own
+	return got, nil
+}
+
+// GatherFrom receives one message of each of parties in round. When several
+// are missing, the error names them all.
+func GatherFrom(ctx context.Context, net Network, round string, parties ...PartyID) (map[PartyID][]byte, error) {
+	got := make(map[PartyID][]byte, len(parties)+1)
 	var absent *AbsentError
-	for _, p := range net.Parties() {
-		if p == net.Self() {
-			continue
-		}
+	for _, p := range parties {
 		b, err := net.Recv(ctx, p, round)
 		if err != nil {
 			one, ok := AsAbsent(err)

@@ -174,7 +174,9 @@ type box struct {
 
 func (s *session) box(label string) *box {
 	b := &box{session: s, label: label, view: sha256.New(), sent: sha256.New(), received: sha256.New()}
-	b.note("session", s.id[:])
+	// The label too: a box that only shares products opens nothing that would
+	// tell its view from another's.
+	b.note("session "+label, s.id[:])
 	for k := range s.seeds {
 		b.streams[k] = s.seeds[k].Stream(label)
 	}
@@ -314,17 +316,26 @@ func copies[V any](b *box, what string, got [2][]byte, n int, decode func([]byte
 	return values[0], nil
 }
 
-// exchange is one round: a message to next and one to prev, and theirs.
+// exchange is one round: a message to next and one to prev, and theirs. It
+// runs alike at all parties, so where this one has nothing for next, prev has
+// nothing for it; then no message is sent.
 func (b *box) exchange(ctx context.Context, toNext, toPrev []byte) (got [2][]byte, err error) {
 	b.round++
 	round := b.label + "/" + strconv.Itoa(b.round)
-	if err := b.net.Send(ctx, b.next, round, toNext); err != nil {
-		return got, err
+	var from []mpc.PartyID
+	if len(toNext) > 0 {
+		from = append(from, b.prev)
+		if err := b.net.Send(ctx, b.next, round, toNext); err != nil {
+			return got, err
+		}
 	}
-	if err := b.net.Send(ctx, b.prev, round, toPrev); err != nil {
-		return got, err
+	if len(toPrev) > 0 {
+		from = append(from, b.next)
+		if err := b.net.Send(ctx, b.prev, round, toPrev); err != nil {
+			return got, err
+		}
 	}
-	msgs, err := mpc.Gather(ctx, b.net, round, nil)
+	msgs, err := mpc.GatherFrom(ctx, b.net, round, from...)
 	return [2][]byte{msgs[b.next], msgs[b.prev]}, err
 }
 
