@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/rep3"
 )
 
 // BenchmarkTuples makes tuples, commitments included, for three operators in
 // one process.
 func BenchmarkTuples(b *testing.B) {
-	for _, e := range []string{"shamir", "mal-shamir"} {
-		b.Run(e, func(b *testing.B) {
+	for _, e := range benchEngines {
+		b.Run(e.Name(), func(b *testing.B) {
 			w, set := benchWorld(b, e)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -24,8 +25,8 @@ func BenchmarkTuples(b *testing.B) {
 // BenchmarkSign spends tuples that are there, up to verified signatures at all
 // members.
 func BenchmarkSign(b *testing.B) {
-	for _, e := range []string{"shamir", "mal-shamir"} {
-		b.Run(e, func(b *testing.B) {
+	for _, e := range benchEngines {
+		b.Run(e.Name(), func(b *testing.B) {
 			w, set := benchWorld(b, e)
 			w.mustPrepare(set, b.N)
 			req := benchRequest(w, set, b.N)
@@ -39,8 +40,8 @@ func BenchmarkSign(b *testing.B) {
 
 // BenchmarkAll is both, preparing and signing.
 func BenchmarkAll(b *testing.B) {
-	for _, e := range []string{"shamir", "mal-shamir"} {
-		b.Run(e, func(b *testing.B) {
+	for _, e := range benchEngines {
+		b.Run(e.Name(), func(b *testing.B) {
 			w, set := benchWorld(b, e)
 			b.ResetTimer()
 			w.mustPrepare(set, b.N)
@@ -50,10 +51,13 @@ func BenchmarkAll(b *testing.B) {
 	}
 }
 
-func benchWorld(b *testing.B, engine string) (*world, mpc.SignerSet) {
-	w, set := newWorld(b, 3, 1, active(), 0), mpc.NewSignerSet("a", "b", "c")
-	if engine == "shamir" {
-		w, set = newWorld(b, 3, 1, passive(), 0), mpc.NewSignerSet("a", "b")
+// benchEngines in their passive form sign with two, in the active one with all.
+var benchEngines = []Protocol{passive(), active(), Over(rep3.Passive()), Over(rep3.Active())}
+
+func benchWorld(b *testing.B, engine Protocol) (*world, mpc.SignerSet) {
+	w, set := newWorld(b, 3, 1, engine, 0), allABC
+	if !engine.Active() {
+		set = pairAB
 	}
 	w.generate()
 	return w, set

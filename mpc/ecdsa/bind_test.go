@@ -15,6 +15,7 @@ import (
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
 	"zonesigner/mpc/p256"
+	"zonesigner/mpc/rep3"
 )
 
 // unbound makes n unbound tuples for set.
@@ -135,19 +136,17 @@ func TestBindWithEverySize(t *testing.T) {
 	for _, c := range []struct {
 		n, t   int
 		set    mpc.SignerSet
-		active bool
+		engine Protocol
 	}{
-		{3, 1, mpc.NewSignerSet("a", "c"), false},
-		{4, 1, mpc.NewSignerSet("a", "c", "d"), true},
-		{5, 2, mpc.NewSignerSet("a", "b", "d", "e"), true},
-		{7, 3, mpc.NewSignerSet("a", "c", "e", "g"), true},
+		{3, 1, mpc.NewSignerSet("a", "c"), passive()},
+		{4, 1, mpc.NewSignerSet("a", "c", "d"), active()},
+		{5, 2, mpc.NewSignerSet("a", "b", "d", "e"), active()},
+		{7, 3, mpc.NewSignerSet("a", "c", "e", "g"), active()},
+		{3, 1, mpc.NewSignerSet("b", "c"), Over(rep3.Passive())},
+		{3, 1, mpc.NewSignerSet("a", "b", "c"), Over(rep3.Active())},
 	} {
-		engine := passive()
-		if c.active {
-			engine = active()
-		}
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, c.n, c.t, engine, 4)
+			w := newWorld(t, c.n, c.t, c.engine, 4)
 			w.generate()
 			w.unbound(c.set, 10)
 			w.mustBind(w.bindRequest(c.set, 7, w.key().ID))

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/rep3"
 )
 
 func TestSignWithEverySet(t *testing.T) {
@@ -12,22 +13,21 @@ func TestSignWithEverySet(t *testing.T) {
 		name   string
 		n, t   int
 		set    mpc.SignerSet
-		active bool
+		engine Protocol
 	}{
-		{"passive 3,1 with two", 3, 1, mpc.NewSignerSet("a", "c"), false},
-		{"passive 5,2 with three", 5, 2, mpc.NewSignerSet("b", "c", "e"), false},
-		{"active 3,1 with all", 3, 1, mpc.NewSignerSet("a", "b", "c"), true},
-		{"active 3,1 with two", 3, 1, mpc.NewSignerSet("b", "c"), true},
-		{"active 4,1 with three", 4, 1, mpc.NewSignerSet("b", "c", "d"), true},
-		{"active 5,2 with four", 5, 2, mpc.NewSignerSet("a", "b", "d", "e"), true},
-		{"active 7,3 with all", 7, 3, mpc.NewSignerSet("a", "b", "c", "d", "e", "f", "g"), true},
+		{"passive 3,1 with two", 3, 1, mpc.NewSignerSet("a", "c"), passive()},
+		{"passive 5,2 with three", 5, 2, mpc.NewSignerSet("b", "c", "e"), passive()},
+		{"active 3,1 with all", 3, 1, mpc.NewSignerSet("a", "b", "c"), active()},
+		{"active 3,1 with two", 3, 1, mpc.NewSignerSet("b", "c"), active()},
+		{"active 4,1 with three", 4, 1, mpc.NewSignerSet("b", "c", "d"), active()},
+		{"active 5,2 with four", 5, 2, mpc.NewSignerSet("a", "b", "d", "e"), active()},
+		{"active 7,3 with all", 7, 3, mpc.NewSignerSet("a", "b", "c", "d", "e", "f", "g"), active()},
+		{"rep3 with two", 3, 1, mpc.NewSignerSet("a", "c"), Over(rep3.Passive())},
+		{"mal-rep3 with two", 3, 1, mpc.NewSignerSet("b", "c"), Over(rep3.Active())},
+		{"mal-rep3 with all", 3, 1, mpc.NewSignerSet("a", "b", "c"), Over(rep3.Active())},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			engine := passive()
-			if c.active {
-				engine = active()
-			}
-			w := newWorld(t, c.n, c.t, engine, 4)
+			w := newWorld(t, c.n, c.t, c.engine, 4)
 			w.generate()
 			w.mustPrepare(c.set, 10)
 			var messages []string

@@ -13,7 +13,7 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
-	"zonesigner/mpc/p256"
+	"zonesigner/mpc/rep3"
 )
 
 // phase is one protocol from start to end, in a world that is ready for it.
@@ -125,13 +125,15 @@ var faults = []struct {
 // the way from a to b and on the way to all.
 func TestEveryMessageEveryFault(t *testing.T) {
 	for _, g := range []struct {
-		engine mpc.Engine[p256.Scalar]
+		engine Protocol
 		n      int
 		set    mpc.SignerSet
 	}{
 		{passive(), 3, pairAB},
 		{active(), 3, allABC},
 		{active(), 4, allABC},
+		{Over(rep3.Passive()), 3, pairAB},
+		{Over(rep3.Active()), 3, allABC},
 	} {
 		for _, ph := range phases(g.set) {
 			for _, wide := range []bool{false, true} {
@@ -143,7 +145,7 @@ func TestEveryMessageEveryFault(t *testing.T) {
 	}
 }
 
-func everyMessageEveryFault(t *testing.T, engine mpc.Engine[p256.Scalar], n int, ph phase, wide bool) {
+func everyMessageEveryFault(t *testing.T, engine Protocol, n int, ph phase, wide bool) {
 	old := record(t, engine, n, ph)
 	for _, round := range slices.Sorted(maps.Keys(old)) {
 		for _, f := range faults {
@@ -195,7 +197,7 @@ func everyMessageEveryFault(t *testing.T, engine mpc.Engine[p256.Scalar], n int,
 }
 
 // record plays a phase without faults and returns the messages from a to b.
-func record(t *testing.T, engine mpc.Engine[p256.Scalar], n int, ph phase) map[string][]byte {
+func record(t *testing.T, engine Protocol, n int, ph phase) map[string][]byte {
 	t.Helper()
 	old := map[string][]byte{}
 	synctest.Test(t, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
 	"zonesigner/mpc/p256"
+	"zonesigner/mpc/shamir"
 )
 
 // journal notes in which order an operator spends, signs and speaks.
@@ -281,7 +282,7 @@ func TestGenerateWithOtherLabel(t *testing.T) {
 
 // A key says the same to all, and each share fits its public share.
 func TestGeneratedKey(t *testing.T) {
-	for _, engine := range []mpc.Engine[p256.Scalar]{passive(), active()} {
+	for _, engine := range []Protocol{passive(), active()} {
 		inWorld(t, 5, 2, engine, func(t *testing.T, w *world) {
 			for i, p := range w.group.Parties {
 				k := w.keys[p]
@@ -317,7 +318,7 @@ func (e plain) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding 
 func (b plainBox) Fork(label string) mpc.Box[p256.Scalar] { return plainBox{b.Box.Fork(label)} }
 
 func TestEngineWithoutFusedStep(t *testing.T) {
-	inWorld(t, 3, 1, plain{active()}, func(t *testing.T, w *world) {
+	inWorld(t, 3, 1, Over(plain{shamir.Active()}), func(t *testing.T, w *world) {
 		w.mustPrepare(pairAB, 10)
 		sigs, errs := w.sign(w.request(pairAB, message), nil)
 		if errs["b"] != nil || !w.verify(message, sigs["b"][0]) {

@@ -96,9 +96,9 @@ type world struct {
 	wrap func(net mpc.Network) mpc.Network
 }
 
-func newWorld(t testing.TB, n, threshold int, engine mpc.Engine[p256.Scalar], chunk int) *world {
+func newWorld(t testing.TB, n, threshold int, engine Protocol, chunk int) *world {
 	t.Helper()
-	w := &world{t: t, protocol: Over(engine), ids: map[mpc.PartyID]*identity{}, stores: map[mpc.PartyID]*store{},
+	w := &world{t: t, protocol: engine, ids: map[mpc.PartyID]*identity{}, stores: map[mpc.PartyID]*store{},
 		keys: map[mpc.PartyID]*KeyShare{}, more: map[mpc.PartyID][]*KeyShare{}, signers: map[mpc.PartyID]*Signer{}}
 	w.group = mpc.Group{T: threshold, Digest: sha256.Sum256([]byte("a test's group"))}
 	public := map[mpc.PartyID]ed25519.PublicKey{}
@@ -200,7 +200,7 @@ func (w *world) among(parties []mpc.PartyID, f func(ctx context.Context, net mpc
 }
 
 // inWorld runs f in a bubble, with a group of three that has a key.
-func inWorld(t *testing.T, n, threshold int, engine mpc.Engine[p256.Scalar], f func(t *testing.T, w *world)) {
+func inWorld(t *testing.T, n, threshold int, engine Protocol, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, n, threshold, engine, 8)
@@ -310,5 +310,5 @@ func (w *world) verify(message string, sig mpc.Signature) bool {
 	return p256.VerifySignature(w.key().Public, sha256.Sum256([]byte(message)), sig)
 }
 
-func passive() mpc.Engine[p256.Scalar] { return shamir.Passive() }
-func active() mpc.Engine[p256.Scalar]  { return shamir.Active() }
+func passive() Protocol { return Over(shamir.Passive()) }
+func active() Protocol  { return Over(shamir.Active()) }
