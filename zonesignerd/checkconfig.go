@@ -44,20 +44,21 @@ func (a *app) checkConfig(policies []string) error {
 		results = append(results, r)
 		all = append(all, found...)
 	}
+	var group *config.Group
 	path := a.configPath()
 	c, err := config.LoadDaemon(path)
 	add(path, err)
 	if err == nil {
-		g, err := config.LoadGroup(c.Group)
+		group, err = config.LoadGroup(c.Group)
 		add(c.Group, err)
-		add(c.Identity, checkIdentity(c, g))
+		add(c.Identity, checkIdentity(c, group))
 		if secret := c.Keystore.KeyFile + c.Keystore.PassphraseFile; secret != "" {
 			_, err = config.ReadSecret(secret, 4096)
 			add(secret, err)
 		}
 	}
 	for _, file := range policies {
-		add(file, checkPolicy(file))
+		add(file, checkPolicy(file, group))
 	}
 	switch {
 	case a.json:
@@ -115,10 +116,20 @@ func checkIdentity(c *config.Daemon, g *config.Group) error {
 	return nil
 }
 
-func checkPolicy(file string) error {
+// checkPolicy compares the policy with its zone, where that is a file, and with
+// the group, unless it is nil.
+func checkPolicy(file string, g *config.Group) error {
 	p, err := config.LoadPolicy(file)
-	if err != nil || p.Source.Type != "file" {
+	if err != nil {
 		return err
+	}
+	if g != nil {
+		if err := g.CheckEngine(p.Engine); err != nil {
+			return config.Faults{{File: file, Path: "engine", Message: err.Error()}}
+		}
+	}
+	if p.Source.Type != "file" {
+		return nil
 	}
 	expire, maxTTL, err := zoneFacts(p)
 	if err != nil {

@@ -106,6 +106,7 @@ func TestImportRulesBite(t *testing.T) {
 		{"zonesigner/mpc", "github.com/miekg/dns"},
 		{"zonesigner/mpc", "zonesigner/mpc/shamir"},
 		{"zonesigner/mpc/shamir", "zonesigner/mpc/rep3"},
+		{"zonesigner/mpc/rep3", "zonesigner/mpc/shamir"},
 		{"zonesigner/mpc/shamir", "github.com/nats-io/nats.go"},
 		{"zonesigner/mpc/ecdsa", "zonesigner/mpc/shamir"},
 		{"zonesigner/mpc/p256", "zonesigner/mpc"},

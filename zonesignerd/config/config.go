@@ -77,7 +77,7 @@ type Group struct {
 	Name       string     `yaml:"name"`
 	Epoch      int        `yaml:"epoch"`
 	Threshold  int        `yaml:"threshold"` // the adversary controls at most so many
-	Engine     string     `yaml:"engine"`    // default for new keys: mal-shamir or shamir
+	Engine     string     `yaml:"engine"`    // default for new keys
 	Operators  []Operator `yaml:"operators"` // in order; the order fixes evaluation points
 	SignerSets [][]string `yaml:"signer-sets"`
 }

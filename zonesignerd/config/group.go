@@ -20,13 +20,26 @@ var namePattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
 func validName(s string) bool { return namePattern.MatchString(s) }
 
-// The engines that a group may use. Both need an honest majority.
+// The engines that a group may use. All need an honest majority.
 const (
 	MalShamir = "mal-shamir" // active security with abort
 	Shamir    = "shamir"     // passive security
+	MalRep3   = "mal-rep3"   // active security with abort, for three operators
+	Rep3      = "rep3"       // passive security, for three operators
 )
 
-var engines = []string{MalShamir, Shamir}
+var engines = []string{MalShamir, Shamir, MalRep3, Rep3}
+
+// Passive reports whether one altered daemon can take a key of the engine.
+func Passive(engine string) bool { return engine == Shamir || engine == Rep3 }
+
+// CheckEngine reports that the group has not the size that the engine is for.
+func (g *Group) CheckEngine(engine string) error {
+	if n := len(g.Operators); n != 3 && (engine == Rep3 || engine == MalRep3) {
+		return fmt.Errorf("%s is for 3 operators, this group has %d", engine, n)
+	}
+	return nil
+}
 
 // maxSeeds bounds the replicated seeds of a session, one for each subset of
 // n-t operators: n = 7 with t = 3 is the largest group with half its members
@@ -56,16 +69,16 @@ func (g *Group) Operator(name string) (Operator, bool) {
 
 // Sets lists the signer sets that have pools under an engine, each sorted, in
 // the order of preference. They are those of the file that fit the engine:
-// t+1 operators exactly with shamir, t+1 or more with mal-shamir. Where the
-// file has none, they are
+// t+1 operators exactly with a passive one, t+1 or more with an active one.
+// Where the file has none, they are
 //
-//   - with mal-shamir, all operators, and all without each one of them, so
-//     that signing goes on whoever is down;
-//   - with shamir, each operator and the t that follow it in the file, round
-//     and round, for the same reason.
+//   - with an active engine, all operators, and all without each one of them,
+//     so that signing goes on whoever is down;
+//   - with a passive one, each operator and the t that follow it in the file,
+//     round and round, for the same reason.
 //
-// For three operators a, b and c that is a+b+c, b+c, a+c, a+b with mal-shamir
-// and a+b, b+c, a+c with shamir.
+// For three operators a, b and c that is a+b+c, b+c, a+c, a+b with an active
+// engine and a+b, b+c, a+c with a passive one.
 func (g *Group) Sets(engine string) []mpc.SignerSet {
 	var sets []mpc.SignerSet
 	if len(g.SignerSets) > 0 {
@@ -80,7 +93,7 @@ func (g *Group) Sets(engine string) []mpc.SignerSet {
 	for i, o := range g.Operators {
 		names[i] = o.Name
 	}
-	if engine == Shamir {
+	if Passive(engine) {
 		for i := range n {
 			var members []string
 			for j := range min(g.Threshold+1, n) {
@@ -100,7 +113,7 @@ func (g *Group) Sets(engine string) []mpc.SignerSet {
 }
 
 func (g *Group) fits(engine string, size int) bool {
-	if engine == Shamir {
+	if Passive(engine) {
 		return size == g.Threshold+1
 	}
 	return size > g.Threshold
@@ -124,6 +137,9 @@ func (g *Group) Validate() error {
 		fs.add("epoch", "%d: want 1 for the first form of the group, and one more for each later one", g.Epoch)
 	}
 	fs.oneOf("engine", g.Engine, engines...)
+	if err := g.CheckEngine(g.Engine); err != nil {
+		fs.add("engine", "%v", err)
+	}
 	n, t := len(g.Operators), g.Threshold
 	switch {
 	case n < 3:
@@ -183,7 +199,7 @@ func (g *Group) validateSets(fs *faults) {
 		}
 		if !g.fits(g.Engine, len(set)) {
 			atLeast := "at least "
-			if g.Engine == Shamir {
+			if Passive(g.Engine) {
 				atLeast = "exactly "
 			}
 			fs.add(path, "has %d operators: %s signs with %s%d (threshold + 1)", len(set), g.Engine, atLeast, g.Threshold+1)

@@ -64,6 +64,9 @@ func TestGroupValidate(t *testing.T) {
 		{"set with one twice", 3, func(g *Group) { g.SignerSets = [][]string{{"a", "b", "b"}} }, "signer-sets[0]", "twice"},
 		{"set twice", 3, func(g *Group) { g.SignerSets = [][]string{{"a", "b"}, {"b", "a"}} }, "signer-sets[1]", "the same set"},
 		{"shamir signs with t+1", 3, func(g *Group) { g.Engine, g.SignerSets = Shamir, [][]string{{"a", "b", "c"}} }, "signer-sets[0]", "exactly 2"},
+		{"rep3 signs with two", 3, func(g *Group) { g.Engine, g.SignerSets = Rep3, [][]string{{"a", "b", "c"}} }, "signer-sets[0]", "exactly 2"},
+		{"mal-rep3", 3, func(g *Group) { g.Engine, g.SignerSets = MalRep3, [][]string{{"a", "b", "c"}, {"a", "b"}} }, "", ""},
+		{"mal-rep3 for five", 5, func(g *Group) { g.Engine = MalRep3 }, "engine", "for 3 operators"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := testGroup(t, c.n)
@@ -115,7 +118,7 @@ func TestSetsSurviveAnyOperator(t *testing.T) {
 			got = append(got, s.String())
 		}
 	}
-	if want := strings.Fields("a+b+c b+c a+c a+b a+b b+c a+c"); !slices.Equal(got, want) {
+	if want := strings.Fields("a+b+c b+c a+c a+b a+b b+c a+c a+b+c b+c a+c a+b a+b b+c a+c"); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	g.SignerSets = [][]string{{"c", "a"}, {"a", "b", "c"}}
@@ -136,7 +139,7 @@ func TestPolicyValidate(t *testing.T) {
 		{"no zone", func(p *Policy) { p.Zone = "" }, "zone", "no domain name"},
 		{"not canonical", func(p *Policy) { p.Zone = "Example.org." }, "zone", "lower case"},
 		{"empty label", func(p *Policy) { p.Zone = "a..b." }, "zone", "no domain name"},
-		{"engine", func(p *Policy) { p.Engine = "rep3" }, "engine", "not known"},
+		{"engine", func(p *Policy) { p.Engine = "rep5" }, "engine", "not known"},
 		{"keep of a primary", func(p *Policy) { p.SerialPolicy = "keep" }, "", ""},
 		{"keep of copies", func(p *Policy) { p.SerialPolicy, p.ContentFrom = "keep", "copies" }, "serial-policy", "edited separately"},
 		{"lifetime at refresh", func(p *Policy) { p.RRSIGLifetime = p.RRSIGRefresh }, "rrsig-lifetime", "not above rrsig-refresh"},

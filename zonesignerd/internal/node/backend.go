@@ -40,12 +40,14 @@ func (n *Node) Status(ctx context.Context) (*api.Status, error) {
 		Tuples: n.tupleState(), Peers: n.peers(), Requests: n.openRequests()}
 	zones := n.statuses()
 	s.Zones, s.Knots, s.Without = n.zoneStatuses(zones), n.knotStates(zones), n.without(zones)
-	passive := false
+	passive := map[string]bool{}
 	for _, k := range n.keys.all() {
-		passive = passive || k.Engine == config.Shamir
+		if config.Passive(k.Engine) {
+			passive[k.Engine] = true
+		}
 	}
-	if passive {
-		s.Warnings = append(s.Warnings, "keys of engine shamir are safe from someone who reads a disk or a memory, not from someone who alters a daemon: one altered daemon can take the key")
+	for _, engine := range slices.Sorted(maps.Keys(passive)) {
+		s.Warnings = append(s.Warnings, "keys of engine "+engine+" are safe from someone who reads a disk or a memory, not from someone who alters a daemon: one altered daemon can take the key")
 	}
 	return s, nil
 }
@@ -458,6 +460,9 @@ func (n *Node) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request
 	}
 	if n.engines[engine] == nil {
 		return nil, api.Errorf(api.CodeUsage, "unknown engine %q", engine)
+	}
+	if err := n.groups.file().CheckEngine(engine); err != nil {
+		return nil, api.Errorf(api.CodeUsage, "%v", err)
 	}
 	a, err := n.keys.request(z.Name(), slices.Compact(roles), engine)
 	if err != nil {

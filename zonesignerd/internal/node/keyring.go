@@ -15,6 +15,7 @@ import (
 	"zonesigner/keystore"
 	"zonesigner/mpc"
 	"zonesigner/mpc/ecdsa"
+	"zonesigner/mpc/rep3"
 	"zonesigner/mpc/shamir"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
@@ -76,7 +77,9 @@ const bucketAsks = "asks"
 func (n *Node) openKeys() error {
 	n.engines = map[string]ecdsa.Protocol{}
 	var protocols []ecdsa.Protocol
-	for _, p := range []ecdsa.Protocol{ecdsa.Over(shamir.Passive()), ecdsa.Over(shamir.Active())} {
+	for _, p := range []ecdsa.Protocol{
+		ecdsa.Over(shamir.Passive()), ecdsa.Over(shamir.Active()), ecdsa.Over(rep3.Passive()), ecdsa.Over(rep3.Active()),
+	} {
 		n.engines[p.Name()] = p
 		protocols = append(protocols, p)
 	}

@@ -347,16 +347,26 @@ func TestLargerGroups(t *testing.T) {
 }
 
 func TestPassiveEngine(t *testing.T) {
-	t.Parallel()
+	for _, engine := range []string{config.Shamir, config.Rep3} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			passiveEngine(t, engine)
+		})
+	}
+}
+
+func passiveEngine(t *testing.T, engine string) {
 	o := newOperators(t, 3, 1)
-	o.group.Engine = config.Shamir
+	o.group.Engine = engine
 	o.write("example.", 1, "www A 192.0.2.10")
 	o.startAll()
 	o.add("example.")
 	serial := o.level("example.", 0)
 	st, err := o.nodes["a"].Status(t.Context())
 	must(t, err)
-	if !slices.ContainsFunc(st.Warnings, func(w string) bool { return strings.Contains(w, "one altered daemon can take the key") }) {
+	if !slices.ContainsFunc(st.Warnings, func(w string) bool {
+		return strings.Contains(w, "engine "+engine) && strings.Contains(w, "one altered daemon can take the key")
+	}) {
 		t.Errorf("no warning of the passive engine: %v", st.Warnings)
 	}
 	o.poolsFull()
@@ -378,4 +388,20 @@ func TestPassiveEngine(t *testing.T) {
 	if got := o.serves("a", "example."); got != serial {
 		t.Errorf("a serves %d, expected %d", got, serial)
 	}
+}
+
+// Three operators with mal-rep3 sign together, and two of them without the
+// third.
+func TestMalRep3(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 3, 1)
+	o.group.Engine = config.MalRep3
+	o.write("example.", 1, "www A 192.0.2.10")
+	o.startAll()
+	o.add("example.")
+	serial := o.level("example.", 0)
+	o.poolsFull()
+	o.stop("b")
+	o.write("example.", 2, "www A 192.0.2.11")
+	o.level("example.", serial, "a", "c")
 }
