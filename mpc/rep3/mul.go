@@ -121,7 +121,7 @@ func appendSummands(u []p256.Scalar, xs, ys []Share) []p256.Scalar {
 	return u
 }
 
-// products takes this party's summands of products, masks them, opens the
+// products takes over this party's summands of products, masks them, opens the
 // first n products and returns shares of the others: a party's masked summand
 // becomes the part that it and the one before it hold (section 5a).
 func (b *box) products(ctx context.Context, u []p256.Scalar, n int) (opened []p256.Scalar, shared []Share, err error) {
@@ -157,6 +157,8 @@ func (b *box) products(ctx context.Context, u []p256.Scalar, n int) (opened []p2
 	for i := range shared {
 		shared[i] = Share{u[n+i], next[n+i]}
 	}
+	clear(u)
+	clear(next)
 	return opened, shared, nil
 }
 
