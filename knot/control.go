@@ -182,8 +182,8 @@ func (s *Status) set(name, value string) error {
 
 // AbortStale aborts a transaction that is open on the zone and reports
 // whether there was one. Use it on the public Knot at start: only the daemon
-// writes there, so the transaction is a leftover of a crash, and it blocks
-// every later push. On the hidden Knot it may be the owner's edit: look at
+// writes there, so the transaction is a leftover of a crash, and until the next
+// push it blocks Knot's reloads. On the hidden Knot it may be the owner's edit: look at
 // Status.TransactionOpen there and report.
 func (c *Control) AbortStale(ctx context.Context, zone string) (bool, error) {
 	zone = canonicalZone(zone)

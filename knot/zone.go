@@ -207,7 +207,9 @@ func apexSerial(zone string, records []Record) (uint32, error) {
 // the new one says that it has. ErrDiffers means that Knot does not hold what
 // the change was made from: apply it in full.
 //
-// It is for a zone of the public Knot, which nobody else writes.
+// It is for a zone of the public Knot, which nobody else writes: a transaction
+// that is open there is aborted, and the change tried once more.
+// ErrTransactionOpen then means that somebody else begins them.
 func (c *Control) Apply(ctx context.Context, zone string, ch Change) error {
 	zone = canonicalZone(zone)
 	serial, err := ch.soa(zone)
@@ -230,7 +232,15 @@ func (c *Control) Apply(ctx context.Context, zone string, ch Change) error {
 }
 
 func (k *conn) apply(zone string, serial uint32, ch Change) error {
-	if err := k.begin(zone); err != nil {
+	err := k.begin(zone)
+	if errors.Is(err, ErrTransactionOpen) {
+		// From 3.4 on a zone-begin whose connection broke may be carried out
+		// after the zone-abort that was to clear it, by another thread.
+		if err = k.abort(zone); err == nil {
+			err = k.begin(zone)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	// Within the transaction the serial cannot move. 3.2 would let it stand
