@@ -168,7 +168,7 @@ func (s *AXFRSource) query(ctx context.Context, qtype uint16, fn func(*dns.Msg) 
 	defer stop()
 	err = s.converse(nc, qtype, fn)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	return err
 }

@@ -45,6 +45,8 @@ type Options struct {
 	// Turn is how long a proposer has before the next one; 0: 2 s.
 	Turn time.Duration
 
+	pollTimeout time.Duration // how long a primary has to answer; 0: 10 s. For tests.
+
 	spent func(mpc.TupleRange, [32]byte) // test hook: told of every spending before it is spoken of
 	// reviveAll is a test hook: tuples of all signer sets are revived by what
 	// the others say.
@@ -87,6 +89,7 @@ type Node struct {
 	hidden    *knot.Control
 	public    *knot.Control
 	heavy     chan struct{}
+	polling   *polling
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -120,13 +123,16 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	if opt.Turn == 0 {
 		opt.Turn = 2 * time.Second
 	}
+	if opt.pollTimeout == 0 {
+		opt.pollTimeout = pollTimeout
+	}
 	if opt.Logger == nil {
 		opt.Logger = slog.Default()
 	}
 	n = &Node{
 		cfg: cfg, opt: opt, log: opt.Logger, self: mpc.PartyID(cfg.Operator), started: opt.Now(),
 		zones: map[string]*zone{}, knots: map[string]*api.KnotState{}, ready: map[mpc.PartyID]bool{}, asked: map[mpc.PartyID]bool{}, notifiers: map[string]*knot.Notifier{},
-		heavy: make(chan struct{}, 2), opened: make(chan struct{}),
+		heavy: make(chan struct{}, 2), polling: newPolling(), opened: make(chan struct{}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {

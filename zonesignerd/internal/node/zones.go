@@ -20,7 +20,6 @@ import (
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
-	"zonesigner/zonesignerd/internal/api"
 	"zonesigner/zonesignerd/internal/pipeline"
 )
 
@@ -91,7 +90,7 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	if p.Publish.Type == "file" {
 		publisher = &filePublisher{path: p.Publish.File}
 	}
-	z := &zone{source: source, reader: &reader{source: source, zone: p.Zone}}
+	z := &zone{source: source, reader: n.readerOf(p, source)}
 	z.given.Store(&given{p, text})
 	z.Zone, err = pipeline.New(p.Zone, policyOf(p), z.reader, publisher, pipeline.Deps{
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
@@ -260,187 +259,12 @@ func (n *Node) stops(p *agree.Proposal, _ mpc.PartyID, a *agree.Answer) bool {
 	return z.Heeds(p)
 }
 
-// poll asks the sources for changes and the public Knot for what it serves,
-// once an interval: one request to each Knot, however many zones there are.
-func (n *Node) poll() {
-	tick := time.NewTicker(time.Duration(n.cfg.PollInterval))
-	defer tick.Stop()
-	for {
-		n.pollOnce()
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-func (n *Node) pollOnce() {
-	zones := n.allZones()
-	var hidden, public []*zone
-	for _, z := range zones {
-		if z.policy().Source.Type == "knot" {
-			hidden = append(hidden, z)
-		}
-		if z.policy().Publish.Type == "knot" {
-			public = append(public, z)
-		}
-	}
-	held, err := n.knotStatus("hidden", n.hidden, hidden)
-	for _, z := range hidden {
-		if err != nil {
-			z.polled(knot.Version{}, err)
-			continue
-		}
-		st := held[z.Name()]
-		st.Zone = z.Name()
-		z.polled(knot.StatusVersion(st))
-		z.edited(st.TransactionOpen)
-	}
-	for _, z := range zones {
-		if z.policy().Source.Type != "knot" {
-			z.polled(z.source.Poll(n.ctx))
-		}
-	}
-	given := make([]*dnssec.SignedZone, len(public))
-	for i, z := range public {
-		given[i] = z.Published()
-	}
-	served, err := n.knotStatus("public", n.public, public)
-	if err != nil {
-		return
-	}
-	for i, z := range public {
-		st := served[z.Name()]
-		z.Served(given[i], st.Serial, st.HasSerial)
-	}
-}
-
-// polled has the zone read when its source holds another version, or could not
-// be read the last time.
-func (z *zone) polled(v knot.Version, err error) {
-	z.Source(err)
-	if err != nil {
-		return
-	}
-	z.mu.Lock()
-	changed := v != z.seen
-	z.seen = v
-	z.mu.Unlock()
-	if changed || z.reader.failed.Load() {
-		z.Changed()
-	}
-}
-
-// edited notes whether a transaction is open on the hidden Knot. It may be the
-// owner's edit: it is reported, not touched.
-func (z *zone) edited(open bool) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.editing = open
-}
-
-func (z *zone) isEdited() bool {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	return z.editing
-}
-
-// knotStatus lists the zones of one Knot, and notes whether its socket works.
-func (n *Node) knotStatus(role string, ctl *knot.Control, for_ []*zone) (map[string]knot.Status, error) {
-	if len(for_) == 0 {
-		return nil, nil
-	}
-	list, err := ctl.Zones(n.ctx)
-	n.mu.Lock()
-	k := n.knots[role]
-	if k == nil {
-		k = &api.KnotState{Role: role, Socket: ctl.Path()}
-		n.knots[role] = k
-	}
-	was := k.OK
-	k.OK, k.Reason = err == nil, ""
-	if err != nil {
-		k.Reason = err.Error()
-	}
-	version := k.Version
-	n.mu.Unlock()
-	if err != nil {
-		if was && n.ctx.Err() == nil {
-			n.log.Warn("knot does not answer", "role", role, "err", err)
-		}
-		return nil, err
-	}
-	if !was {
-		if v, err := ctl.Version(n.ctx); err == nil && v != version {
-			n.mu.Lock()
-			k.Version = v
-			n.mu.Unlock()
-		}
-		n.log.Info("knot answers", "role", role, "socket", ctl.Path())
-		n.knotIsBack(role, for_)
-	}
-	out := make(map[string]knot.Status, len(list))
-	for _, st := range list {
-		out[dotted(st.Zone)] = st
-	}
-	return out, nil
-}
-
-// knotIsBack looks for transactions that a crash of ours left open on the
-// public Knot.
-func (n *Node) knotIsBack(role string, zones []*zone) {
-	for _, z := range zones {
-		if role == "public" {
-			if aborted, err := n.public.AbortStale(n.ctx, z.Name()); err != nil {
-				n.log.Warn("transaction on the public knot not looked at", "zone", z.Name(), "err", err)
-			} else if aborted {
-				n.log.Warn("an open transaction on the public knot was aborted", "zone", z.Name())
-			}
-		}
-		z.Wake()
-	}
-}
-
 func dotted(name string) string {
 	name = strings.ToLower(name)
 	if !strings.HasSuffix(name, ".") {
 		name += "."
 	}
 	return name
-}
-
-// reader turns what a source brings into a zone.
-type reader struct {
-	source knot.Source
-	zone   string
-	failed atomic.Bool // the last time the source brought nothing
-}
-
-func (r *reader) Read(ctx context.Context) (*dnssec.Zone, error) {
-	c, err := r.source.Read(ctx)
-	r.failed.Store(err != nil)
-	if err != nil {
-		return nil, err
-	}
-	if c.Text != nil {
-		if closer, ok := c.Text.(interface{ Close() error }); ok {
-			defer closer.Close()
-		}
-		return dnssec.ParseZone(c.Text, r.zone, c.File)
-	}
-	b := dnssec.NewBuilder(r.zone)
-	for _, rec := range c.Records {
-		if err := b.AddText(rec.Owner, rec.TTL, rec.Type, rec.Data); err != nil {
-			return nil, err
-		}
-	}
-	for _, rr := range c.RRs {
-		if err := b.AddRR(rr); err != nil {
-			return nil, err
-		}
-	}
-	return b.Zone()
 }
 
 // zoneStore is the keystore's records as a zone sees them.

@@ -41,7 +41,8 @@ type Policy struct {
 	Withdraw     bool // on-expiry withdraw
 }
 
-// Source gives the zone's unsigned content.
+// Source gives the zone's unsigned content, and limits by itself how many zones
+// are read at once.
 type Source interface {
 	Read(ctx context.Context) (*dnssec.Zone, error)
 }
@@ -111,7 +112,7 @@ type Deps struct {
 	Switched func(digest agree.Digest)
 	// Blame takes note of who failed a session.
 	Blame func(set mpc.SignerSet, err error)
-	// Heavy limits how many zones are read, planned or checked at once.
+	// Heavy limits how many zones are planned or checked at once.
 	Heavy chan struct{}
 
 	Settle     time.Duration // how long "behind" lasts before it is a refusal
@@ -396,11 +397,6 @@ func (z *Zone) step(ctx context.Context) time.Duration {
 func (z *Zone) read(ctx context.Context) error {
 	z.readMu.Lock()
 	defer z.readMu.Unlock()
-	release, err := z.heavy(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
 	start := z.d.Now()
 	content, err := z.src.Read(ctx)
 	if err != nil {
