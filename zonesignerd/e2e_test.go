@@ -280,6 +280,7 @@ func TestOperators(t *testing.T) {
 	ds, _ := tr.at("a", 0, "keys", "ds", "example.org")
 	tr.match(ds, `^example.org. IN DS \d+ 13 2 [0-9A-F]{64}\n$`)
 	tr.says("b", regexp.QuoteMeta(strings.TrimSpace(ds)), "keys", "show", strings.Fields(ds)[3])
+	tr.says("b", `^example.org. 3600 IN DNSKEY 257 3 13 `, "keys", "show", strings.Fields(ds)[3])
 	for _, name := range trioNames {
 		tr.soon(name, `^example.org. +\d+ +a\+b +c .* \(in \d+ (days|year|years)\) +-$`, "pools", "example.org")
 		break // c is in no set without c

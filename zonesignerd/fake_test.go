@@ -117,7 +117,7 @@ func (f *fakeDaemon) Keys(_ context.Context, zone string) ([]api.Key, error) {
 		{
 			ID: "0123456789abcdef0123456789abcdef", Zone: "example.org.", Role: "KSK", Engine: config.MalShamir, Algorithm: 13, Tag: 34812,
 			State: "active", Created: testNow.Add(-48 * time.Hour), DNSKEY: "example.org. 3600 IN DNSKEY 257 3 13 AAAA",
-			DS: []string{"example.org. 3600 IN DS 34812 13 2 00"}, Confirmed: []string{"a", "b", "c"},
+			DS: []string{"example.org. IN DS 34812 13 2 00"}, Confirmed: []string{"a", "b", "c"},
 		},
 		{
 			ID: "0123450000abcdef0123456789abcdef", Zone: "example.org.", Role: "ZSK", Engine: config.MalShamir, Algorithm: 13, Tag: 11,

@@ -280,23 +280,18 @@ until every operator has staged the same file.`,
 		Example: "  zonesignerd group stage group-2.yaml",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			g, err := config.LoadGroup(args[0])
+			text, err := config.ReadFile(args[0])
 			if err != nil {
 				return err
 			}
-			text, err := os.ReadFile(args[0])
+			g, err := config.ParseGroup(args[0], text)
 			if err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
+			ask := func(b api.Backend) (*api.Request, error) {
+				return b.StageGroup(cmd.Context(), api.StageGroup{Group: string(text), File: args[0]})
 			}
-			r, err := c.StageGroup(cmd.Context(), api.StageGroup{Group: string(text), File: args[0]})
-			if err != nil {
-				return err
-			}
-			return a.follow(cmd.Context(), c, &w, r, func(*api.Request) {
+			return a.ask(cmd.Context(), &w, ask, func(*api.Request) {
 				a.printf("group %s, epoch %d, is in force", g.Name, g.Epoch)
 			})
 		},

@@ -40,15 +40,8 @@ operators hold equal signed transcripts, and the keys are shown.`,
 			if g.Roles, err = roles(ksk, zsk, csk); err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.GenerateKeys(cmd.Context(), g)
-			if err != nil {
-				return err
-			}
-			return a.follow(cmd.Context(), c, &w, r, func(r *api.Request) { a.printKeys(r.Keys) })
+			ask := func(b api.Backend) (*api.Request, error) { return b.GenerateKeys(cmd.Context(), g) }
+			return a.ask(cmd.Context(), &w, ask, func(r *api.Request) { a.printKeys(r.Keys) })
 		},
 	}
 	cmd.Flags().BoolVar(&ksk, "ksk", false, "a key that signs the DNSKEY records (without a role: as the policy says)")

@@ -24,15 +24,10 @@ with their own copies, and may refuse.`,
 			if err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
+			ask := func(b api.Backend) (*api.Request, error) {
+				return b.SignNow(cmd.Context(), api.SignNow{Zone: zone})
 			}
-			r, err := c.SignNow(cmd.Context(), api.SignNow{Zone: zone})
-			if err != nil {
-				return err
-			}
-			return a.follow(cmd.Context(), c, &w, r, func(r *api.Request) {
+			return a.ask(cmd.Context(), &w, ask, func(r *api.Request) {
 				if r.Unchanged {
 					a.printf("%s: nothing is due, serial %s is served", zone, serial(r.Serial))
 					return

@@ -25,6 +25,19 @@ func (w *waiting) flags(cmd *cobra.Command, timeout time.Duration) {
 	cmd.Flags().Var(seconds{&w.timeout}, "timeout", "how long to wait; what was asked stands after it")
 }
 
+// ask asks the daemon for something that may take a while, and follows it.
+func (a *app) ask(ctx context.Context, w *waiting, ask func(api.Backend) (*api.Request, error), print func(*api.Request)) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	r, err := ask(c)
+	if err != nil {
+		return err
+	}
+	return a.follow(ctx, c, w, r, print)
+}
+
 // follow waits for a request if the flags say so, and prints it.
 func (a *app) follow(ctx context.Context, b api.Backend, w *waiting, r *api.Request, print func(*api.Request)) error {
 	if w.wait {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"strconv"
 	"strings"
 
@@ -30,23 +29,18 @@ operator's own. Who has yet to add what is in "status" and "zones show".
 		Example: "  zonesignerd zones add example.org.yaml",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := config.LoadPolicy(args[0])
+			text, err := config.ReadFile(args[0])
 			if err != nil {
 				return err
 			}
-			text, err := os.ReadFile(args[0])
+			p, err := config.ParsePolicy(args[0], text)
 			if err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
+			ask := func(b api.Backend) (*api.Request, error) {
+				return b.AddZone(cmd.Context(), api.AddZone{Policy: string(text), File: args[0]})
 			}
-			r, err := c.AddZone(cmd.Context(), api.AddZone{Policy: string(text), File: args[0]})
-			if err != nil {
-				return err
-			}
-			return a.follow(cmd.Context(), c, &w, r, func(r *api.Request) {
+			return a.ask(cmd.Context(), &w, ask, func(r *api.Request) {
 				if len(r.WaitsFor) > 0 {
 					a.printf("%s: added here; waits for %s to add the same policy", p.Zone, people(r.WaitsFor))
 					return
@@ -76,15 +70,10 @@ again.`,
 			if err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
+			ask := func(b api.Backend) (*api.Request, error) {
+				return b.RemoveZone(cmd.Context(), api.RemoveZone{Zone: zone})
 			}
-			r, err := c.RemoveZone(cmd.Context(), api.RemoveZone{Zone: zone})
-			if err != nil {
-				return err
-			}
-			return a.follow(cmd.Context(), c, &w, r, func(*api.Request) { a.printf("%s: removed", zone) })
+			return a.ask(cmd.Context(), &w, ask, func(*api.Request) { a.printf("%s: removed", zone) })
 		},
 	}
 	w.flags(cmd, ceremonyTimeout)

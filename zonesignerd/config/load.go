@@ -10,7 +10,7 @@ import (
 // LoadDaemon reads the daemon's configuration. Paths in it that are relative
 // are taken from the file's own directory.
 func LoadDaemon(path string) (*Daemon, error) {
-	text, err := readFile(path)
+	text, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func LoadDaemon(path string) (*Daemon, error) {
 
 // LoadGroup reads a group file.
 func LoadGroup(path string) (*Group, error) {
-	text, err := readFile(path)
+	text, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func LoadGroup(path string) (*Group, error) {
 
 // LoadPolicy reads a zone's policy.
 func LoadPolicy(path string) (*Policy, error) {
-	text, err := readFile(path)
+	text, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,9 @@ func parse(file string, text []byte, v any, what string, version *int, validate 
 	return d.finish(validate)
 }
 
-func readFile(path string) ([]byte, error) {
+// ReadFile reads the text of a file, or as much of one that is too large as its
+// parser needs to say so.
+func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

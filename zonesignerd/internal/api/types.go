@@ -187,8 +187,8 @@ type Key struct {
 	Tag       uint16    `json:"tag"`
 	State     string    `json:"state"` // published ready active retire-active retired removed, or KeyBlocked
 	Created   time.Time `json:"created,omitzero"`
-	DNSKEY    string    `json:"dnskey"`       // presentation form, with owner
-	DS        []string  `json:"ds,omitempty"` // presentation form, of keys with the SEP flag
+	DNSKEY    string    `json:"dnskey"`       // a line of a zone file, with the policy's TTL if the zone is here
+	DS        []string  `json:"ds,omitempty"` // lines of a zone file without TTL, of keys with the SEP flag
 	// DSPublished is when this operator said that the parent has the DS.
 	DSPublished time.Time `json:"ds_published,omitzero"`
 	// Confirmed names the operators whose signed transcript of the

@@ -372,13 +372,15 @@ func (n *Node) SignNow(_ context.Context, s api.SignNow) (*api.Request, error) {
 		r := &api.Request{Digest: digest, Kind: api.KindSignNow, Subject: z.Name(), State: api.RequestRunning, Asked: []string{string(n.self)}, Since: at}
 		now := z.Status()
 		r.Serial = now.Published
-		if now.State != api.ZoneSigned {
-			r.Progress = "waits for " + now.WaitsFor
-		}
-		if now.Published != before.Published || !before.HasSigned && now.Published != 0 {
+		switch {
+		case now.Published != before.Published || !before.HasSigned && now.Published != 0:
 			r.State = api.RequestDone
-		} else if now.LastError != nil && now.LastErrorAt.After(at) {
+		case now.LastError != nil && now.LastErrorAt.After(at):
 			r.State, r.Error = api.RequestFailed, errorOf(now.LastError)
+		case now.State == api.ZoneDisputed && now.WaitsFor == before.WaitsFor:
+			// An old refusal: this session is to find out whether it stands.
+		case now.State != api.ZoneSigned:
+			r.Progress = "waits for " + now.WaitsFor
 		}
 		return r
 	}), nil

@@ -260,12 +260,22 @@ func (k *keyring) views(zone string) []api.Key {
 	return out
 }
 
+// dnskeyTTL is the field that makes a DNSKEY a line of the signed zone, or
+// nothing: the zone is not here, or the TTL is its SOA's. A DS gets none: its TTL
+// is the parent's to choose.
+func (n *Node) dnskeyTTL(zone string) string {
+	if z := n.zone(zone); z != nil && z.policy().DNSKEYTTL > 0 {
+		return fmt.Sprint(" ", int(time.Duration(z.policy().DNSKEYTTL).Seconds()))
+	}
+	return ""
+}
+
 // view is a key as the commands show it.
 func (k *keyring) view(r keystore.KeyRecord) api.Key {
 	key := dnssecKey(r)
 	out := api.Key{ID: r.ID, Zone: r.Zone, Role: r.Role, Engine: r.Engine, Algorithm: key.Algorithm, Tag: key.KeyTag(),
 		State: string(r.State), Created: r.Created, Confirmed: strings.Fields(r.Meta[metaConfirmed]),
-		DNSKEY: fmt.Sprintf("%s IN DNSKEY %d 3 %d %s", r.Zone, key.Flags, key.Algorithm, base64.StdEncoding.EncodeToString(key.PublicKey))}
+		DNSKEY: fmt.Sprintf("%s%s IN DNSKEY %d 3 %d %s", r.Zone, k.n.dnskeyTTL(r.Zone), key.Flags, key.Algorithm, base64.StdEncoding.EncodeToString(key.PublicKey))}
 	if at, err := time.Parse(time.RFC3339, r.Meta[metaDS]); err == nil {
 		out.DSPublished = at
 	}

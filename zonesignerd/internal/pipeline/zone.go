@@ -303,11 +303,14 @@ func (z *Zone) Source(err error) {
 func (z *Zone) Wake() { poke(z.wake) }
 
 // SignNow looks at the source and asks for a session although nothing has
-// changed. A version that was refused is proposed again.
+// changed. A version that was refused is proposed again. What earlier attempts
+// failed of is no longer said: who asks wants to hear of this one.
 func (z *Zone) SignNow() {
 	z.mu.Lock()
 	z.asked = true
 	z.retryAt = time.Time{}
+	delete(z.problems, "sign")
+	delete(z.problems, "read")
 	z.mu.Unlock()
 	z.Changed()
 }
