@@ -207,13 +207,15 @@ func (n *Node) publishWords(p *config.Policy) string {
 }
 
 // AddZone implements api.Backend.
-func (n *Node) AddZone(_ context.Context, a api.AddZone) (*api.Request, error) {
+func (n *Node) AddZone(ctx context.Context, a api.AddZone) (*api.Request, error) {
 	p, err := config.ParsePolicy(a.File, []byte(a.Policy))
 	if err != nil {
 		return nil, api.Errorf(api.CodeUsage, "%w", err)
 	}
+	n.changes.Lock()
+	defer n.changes.Unlock()
 	if old := n.zone(p.Zone); old != nil {
-		if err := n.changePolicy(old, p, []byte(a.Policy)); err != nil {
+		if err := n.changePolicy(ctx, old, p, []byte(a.Policy)); err != nil {
 			return nil, err
 		}
 		return n.added(p.Zone), nil
@@ -228,11 +230,17 @@ func (n *Node) AddZone(_ context.Context, a api.AddZone) (*api.Request, error) {
 		return nil, err
 	}
 	n.log.Info("zone added", "zone", p.Zone)
+	n.introduce(p.Zone)
+	return n.added(p.Zone), nil
+}
+
+// introduce tells the others of a zone that was just opened, and looks at its
+// source.
+func (n *Node) introduce(zone string) {
 	for _, peer := range n.peers() {
-		n.zone(p.Zone).Hello(mpc.PartyID(peer.Name))
+		n.zone(zone).Hello(mpc.PartyID(peer.Name))
 	}
 	n.wg.Go(n.pollOnce)
-	return n.added(p.Zone), nil
 }
 
 // askOthers is how long a new zone's request waits for what the others say of
@@ -264,23 +272,69 @@ func (n *Node) added(name string) *api.Request {
 
 // changePolicy replaces a zone's policy. What is this operator's alone comes
 // into force at once; what operators agree on is staged, and comes into force
-// when all have staged it.
-func (n *Node) changePolicy(z *zone, p *config.Policy, text []byte) error {
+// when all have staged it. n.changes is held.
+func (n *Node) changePolicy(ctx context.Context, z *zone, p *config.Policy, text []byte) error {
+	if err := checkSource(p); err != nil {
+		return api.Errorf(api.CodeUsage, "%w", err)
+	}
 	if p.Digest() == z.policy().Digest() {
-		if err := n.store.Put(bucketZones, p.Zone, text); err != nil {
-			return err
-		}
-		if err := n.store.Delete(bucketStaged, p.Zone); err != nil {
-			return err
-		}
-		z.stop()
-		return n.startZone(p, text)
+		ctx, cancel := context.WithTimeout(ctx, drainTime)
+		defer cancel()
+		return n.reopen(ctx, z, p, text)
 	}
 	if err := n.store.Put(bucketStaged, p.Zone, text); err != nil {
 		return err
 	}
 	z.Stage(policyOf(p))
 	return nil
+}
+
+// drainTime is how long a command waits for a zone's session to end. The
+// command is answered within api's actTime.
+const drainTime = time.Minute
+
+// reopen opens a zone anew, with the source and the publisher of p, when the
+// session that it is in has ended; should that not be before ctx ends, nothing
+// is changed. Should they not open, the old ones stay. n.changes is held.
+func (n *Node) reopen(ctx context.Context, z *zone, p *config.Policy, text []byte) error {
+	if err := z.drain(ctx); err != nil {
+		return err
+	}
+	was := z.given.Load()
+	if err := n.keepPolicy(p.Zone, text); err != nil {
+		z.Resume()
+		return err
+	}
+	z.stop()
+	if err := n.startZone(p, text); err != nil {
+		same := *p
+		same.Source, same.Publish = z.opened.Source, z.opened.Publish
+		return errors.Join(err, n.keepPolicy(p.Zone, was.text), n.startZone(&same, was.text))
+	}
+	n.introduce(p.Zone)
+	if _, err := n.say(typeHello, struct{}{}); err != nil { // what they said, they said to the old one
+		n.log.Debug("peers not greeted", "err", err)
+	}
+	return nil
+}
+
+// drain is Drain with an error that says what to do.
+func (z *zone) drain(ctx context.Context) error {
+	if err := z.Drain(ctx); err != nil {
+		return &api.Error{Code: api.CodeFailure, Message: err.Error(), Hint: "nothing was changed; run the command again later"}
+	}
+	return nil
+}
+
+// keepPolicy makes text the policy that a restart finds in force, and none
+// staged.
+func (n *Node) keepPolicy(zone string, text []byte) error {
+	return n.store.Update(func(t *keystore.Tx) error {
+		if err := t.Put(bucketZones, zone, text); err != nil {
+			return err
+		}
+		return t.Delete(bucketStaged, zone)
+	})
 }
 
 // switched puts the staged policy of a zone in force, after the zone did.
@@ -297,24 +351,35 @@ func (n *Node) switched(name string, digest agree.Digest) {
 		if agree.Digest(p.Digest()) != digest {
 			return fmt.Errorf("policy %s was staged meanwhile", agree.Digest(p.Digest()))
 		}
-		err = n.store.Update(func(t *keystore.Tx) error {
-			if err := t.Put(bucketZones, name, text); err != nil {
-				return err
-			}
-			return t.Delete(bucketStaged, name)
-		})
-		if err != nil {
+		if err := n.keepPolicy(name, text); err != nil {
 			return err
 		}
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if z := n.zones[name]; z != nil {
-			z.given.Store(&given{p, text})
+		z := n.zone(name)
+		if z == nil {
+			return nil
+		}
+		z.given.Store(&given{p, text})
+		if p.Source != z.opened.Source || p.Publish != z.opened.Publish {
+			n.wg.Go(func() { n.follow(z) }) // the zone itself is what called
 		}
 		return nil
 	}()
 	if err != nil {
 		n.log.Error("policy not kept", "zone", name, "err", err)
+	}
+}
+
+// follow opens a zone anew, whose policy in force has another source or
+// publisher.
+func (n *Node) follow(z *zone) {
+	n.changes.Lock()
+	defer n.changes.Unlock()
+	now := z.given.Load()
+	if n.zone(z.Name()) != z { // it was opened anew or removed meanwhile
+		return
+	}
+	if err := n.reopen(n.ctx, z, now.policy, now.text); err != nil && n.ctx.Err() == nil {
+		n.log.Error("source and publisher of the policy in force not opened, the old ones stay", "zone", z.Name(), "err", err)
 	}
 }
 
@@ -333,13 +398,27 @@ func (n *Node) newRequest(kind, subject string) *api.Request {
 }
 
 // RemoveZone implements api.Backend. Keys stay in the keystore.
-func (n *Node) RemoveZone(_ context.Context, r api.RemoveZone) (*api.Request, error) {
+func (n *Node) RemoveZone(ctx context.Context, r api.RemoveZone) (*api.Request, error) {
 	name := dotted(r.Zone)
+	n.changes.Lock()
+	defer n.changes.Unlock()
 	z := n.zone(name)
 	if z == nil {
 		return nil, notFound(r.Zone)
 	}
-	if err := n.store.Delete(bucketZones, name); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	if err := z.drain(ctx); err != nil {
+		return nil, err
+	}
+	err := n.store.Update(func(t *keystore.Tx) error {
+		if err := t.Delete(bucketZones, name); err != nil {
+			return err
+		}
+		return t.Delete(bucketStaged, name)
+	})
+	if err != nil {
+		z.Resume()
 		return nil, err
 	}
 	n.mu.Lock()

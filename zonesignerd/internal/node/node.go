@@ -90,6 +90,7 @@ type Node struct {
 	public    *knot.Control
 	heavy     chan struct{}
 	polling   *polling
+	changes   sync.Mutex // one zone is added, opened anew or removed at a time; taken before any other lock
 
 	ctx    context.Context
 	cancel context.CancelFunc

@@ -43,6 +43,7 @@ func (z *zone) policy() *config.Policy { return z.given.Load().policy }
 type zone struct {
 	*pipeline.Zone
 	given  atomic.Pointer[given]
+	opened *config.Policy // whose source and publisher these are
 	source knot.Source
 	reader *reader
 	cancel context.CancelFunc
@@ -90,7 +91,7 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	if p.Publish.Type == "file" {
 		publisher = &filePublisher{path: p.Publish.File}
 	}
-	z := &zone{source: source, reader: n.readerOf(p, source)}
+	z := &zone{opened: p, source: source, reader: n.readerOf(p, source)}
 	z.given.Store(&given{p, text})
 	z.Zone, err = pipeline.New(p.Zone, policyOf(p), z.reader, publisher, pipeline.Deps{
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
@@ -163,6 +164,16 @@ func policyOf(p *config.Policy) pipeline.Policy {
 		Denial:    dnssec.Denial{NSEC3: p.Denial.NSEC3, OptOut: p.Denial.OptOut, Iterations: p.Denial.Iterations, Salt: salt},
 		TPlus1:    p.ContentQuorum == "t+1", Withdraw: p.OnExpiry == "withdraw",
 	}
+}
+
+// checkSource looks whether a policy's source can be opened later, so that a
+// policy that cannot be put in force is not staged.
+func checkSource(p *config.Policy) error {
+	if p.Source.Type != "axfr" || p.Source.TSIG == "" {
+		return nil
+	}
+	_, err := knot.LoadTSIG(p.Source.TSIG)
+	return err
 }
 
 func (n *Node) sourceOf(p *config.Policy) (knot.Source, error) {

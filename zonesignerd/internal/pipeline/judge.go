@@ -20,6 +20,10 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 	if err := json.Unmarshal(p.Body, &body); err != nil {
 		return refuse("form", "proposal cannot be read: %v", err)
 	}
+	if !z.enter() {
+		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "the zone is being opened anew here"}
+	}
+	defer z.leave()
 	if until, resting := z.resting(p.Proposer); resting {
 		return agree.Answer{Verdict: agree.Superseded, Code: "busy",
 			Reason: fmt.Sprintf("operator %s's last proposals came to nothing; the next is considered at %s", p.Proposer, until.UTC().Format(time.TimeOnly))}

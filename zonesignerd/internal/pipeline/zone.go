@@ -211,6 +211,8 @@ type Zone struct {
 	certs     map[Certificate]map[mpc.PartyID][]byte // who said it, as signed messages
 	heads     map[mpc.PartyID]*Head
 	busy      agree.Digest // proposal that this zone is in; zero: none
+	judging   int          // peers' proposals that are being judged
+	draining  bool         // nothing is begun any more
 	plans     map[agree.Digest]*planned
 	asked     bool // an operator asked to sign now
 	disputed  map[agree.Digest]*dispute
@@ -393,6 +395,9 @@ func (z *Zone) step(ctx context.Context) time.Duration {
 	z.promoteDue()
 	z.catchUp(ctx)
 	z.publishDue(ctx)
+	if z.isDraining() {
+		return z.repeat()
+	}
 	return min(z.propose(ctx), z.repeat())
 }
 
