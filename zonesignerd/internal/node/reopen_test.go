@@ -146,7 +146,9 @@ func TestPolicyWhoseSourceCannotBeOpened(t *testing.T) {
 	}
 	o.stop("b")
 	b := o.start("b") // which opens what is kept
-	o.eventually(20*time.Second, "b is back", func() bool { return b.isReady("a") && b.isReady("c") && o.nodes["a"].isReady("b") && o.nodes["c"].isReady("b") })
+	o.eventually(20*time.Second, "b is back", func() bool {
+		return b.isReady("a") && b.isReady("c") && o.nodes["a"].isReady("b") && o.nodes["c"].isReady("b")
+	})
 	o.write("example.", 2, "www A 192.0.2.20")
 	o.level("example.", serial)
 }
