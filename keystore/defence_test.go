@@ -183,6 +183,9 @@ func TestDiscardingWhileTuplesWait(t *testing.T) {
 			continue
 		}
 		wantErr(t, err, ErrRestored)
+		if !s.Restored() {
+			t.Error("the store does not know that it was restored")
+		}
 		if len(s.Pools()) != 0 || s.Generation() <= seen {
 			t.Fatalf("not discarded: %v, generation %d, seen %d", s.Pools(), s.Generation(), seen)
 		}

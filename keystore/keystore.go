@@ -91,6 +91,7 @@ type Store struct {
 	mu           sync.RWMutex // guards what is below, never held over I/O
 	failed       error        // why nothing is served any more
 	suspended    string       // why tuples wait for Confirm; empty when they do not
+	old          bool         // it turned out to be an older copy of its file
 	raiseWaiting bool         // test hook: discarding raises the generation while tuples wait
 	mixed        bool         // the chunks are not those of the generation
 	generation   uint64

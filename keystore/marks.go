@@ -100,6 +100,14 @@ func (s *Store) Suspended() (why string, yes bool) {
 	return s.suspended, s.suspended != ""
 }
 
+// Restored reports whether the store turned out to be an older copy of its file,
+// at the start or since: then not only its tuples are old.
+func (s *Store) Restored() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.old
+}
+
 // settle decides at the start whether the tuples in the file are usable.
 func (s *Store) settle() error {
 	mark, why := s.readRunMark()
@@ -126,6 +134,9 @@ func (s *Store) settle() error {
 // generation goes above the highest mark.
 func (s *Store) restored(highest uint64, witness string) error {
 	s.log.Error("the keystore was restored from an older copy: all tuples are discarded", "generation", s.Generation(), "seen", highest, "witness", witness)
+	s.mu.Lock()
+	s.old = true
+	s.mu.Unlock()
 	if _, err := s.discardLocked("keystore was restored from an older copy, says "+witness, highest, nil); err != nil {
 		return err
 	}

@@ -70,8 +70,9 @@ the sealing key that the configuration names, which has to be the backup's. A
 keystore that is there is never touched: move it away first.
 
 The keystore begins without tuples; they are made anew when all operators are
-there. Zones that were added or removed since the backup have to be again. Run
-it as the user that the daemon runs as, so that the files are its own.`,
+there. Policies and the group are those of the backup's day: status says what
+the others have that is not here, and what to do, until both are level. Run it
+as the user that the daemon runs as, so that the files are its own.`,
 		Example: "  zonesignerd keystore restore /srv/backup/zonesigner-2026-11-20.db\n  systemctl start zonesignerd",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -90,10 +91,11 @@ it as the user that the daemon runs as, so that the files are its own.`,
 				return err
 			}
 			keys, err := s.Keys()
+			err = errors.Join(err, node.NoteRestored(s, "a backup", a.now()))
 			if err := errors.Join(err, s.Close()); err != nil {
 				return err
 			}
-			return a.keystoreDone(filepath.Join(dir, keystore.FileName), "restored with "+plural(len(keys), "key"))
+			return a.keystoreDone(filepath.Join(dir, keystore.FileName), "restored with "+plural(len(keys), "key")+"; see `zonesignerd status` for what it lacks, once the daemon runs")
 		},
 	}
 }

@@ -79,6 +79,15 @@ func tasks(s *api.Status) []task {
 		why := s.Tuples.State + " until others confirm them: " + s.Tuples.Reason
 		out = append(out, task{people(orNobody(s.Tuples.WaitsFor)), "tuples", why})
 	}
+	if r := s.Restored; r != nil {
+		lacks := r.Lacks
+		if len(lacks) == 0 {
+			lacks = []string{"comparing with the others"}
+		}
+		for _, text := range lacks {
+			out = append(out, task{"this operator", "keystore", "restored from " + r.From + ": " + text})
+		}
+	}
 	for _, p := range s.Peers {
 		if !p.Ready {
 			out = append(out, task{people([]string{p.Name}), "peer " + p.Name, "does not answer: " + p.Reason})

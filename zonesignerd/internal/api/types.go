@@ -19,6 +19,7 @@ type Status struct {
 	Now      time.Time    `json:"now"` // the daemon's clock
 	Group    Group        `json:"group"`
 	Tuples   TupleState   `json:"tuples"`
+	Restored *Restored    `json:"restored,omitempty"` // until a restored keystore is level with the others
 	Knots    []KnotState  `json:"knots"`
 	Peers    []Peer       `json:"peers"` // sorted by name, without this operator
 	Zones    []ZoneStatus `json:"zones"` // sorted by name
@@ -57,6 +58,14 @@ type TupleState struct {
 	Reason     string `json:"reason,omitempty"`
 	// WaitsFor names the operators whose confirmation would lift a suspension.
 	WaitsFor []string `json:"waits_for,omitempty"`
+}
+
+// Restored says that the keystore was put back to an earlier day, so that
+// policies, group and promises may be older than what the others have.
+type Restored struct {
+	From  string    `json:"from"` // a backup, or an older copy of the disk
+	At    time.Time `json:"at"`   // when it was restored, or found out
+	Lacks []string  `json:"lacks,omitempty"`
 }
 
 // KnotState is one of the two control sockets.

@@ -37,7 +37,7 @@ func (n *Node) Status(ctx context.Context) (*api.Status, error) {
 		return nil, err
 	}
 	s := &api.Status{Operator: string(n.self), Version: n.opt.Version, Started: n.started, Now: n.opt.Now(), Group: *group,
-		Tuples: n.tupleState(), Peers: n.peers(), Requests: n.openRequests()}
+		Tuples: n.tupleState(), Restored: n.restoredState(), Peers: n.peers(), Requests: n.openRequests()}
 	zones := n.statuses()
 	s.Zones, s.Knots, s.Without = n.zoneStatuses(zones), n.knotStates(zones), n.without(zones)
 	passive := map[string]bool{}
@@ -306,15 +306,13 @@ func (n *Node) reopen(ctx context.Context, z *zone, p *config.Policy, text []byt
 		return err
 	}
 	z.stop()
+	z.SayGone() // so that the others say again to the new one what they said to this
 	if err := n.startZone(p, text); err != nil {
 		same := *p
 		same.Source, same.Publish = z.opened.Source, z.opened.Publish
 		return errors.Join(err, n.keepPolicy(p.Zone, was.text), n.startZone(&same, was.text))
 	}
 	n.introduce(p.Zone)
-	if _, err := n.say(typeHello, struct{}{}); err != nil { // what they said, they said to the old one
-		n.log.Debug("peers not greeted", "err", err)
-	}
 	return nil
 }
 

@@ -268,6 +268,7 @@ func (m *marks) confirm(msg *agree.Message) error {
 		return nil
 	case errors.Is(err, keystore.ErrRestored):
 		m.n.log.Error("the keystore was restored from an older copy; its tuples are gone", "err", err)
+		m.n.foundRestored()
 		m.n.tuples.wake()
 	default:
 		return err

@@ -105,6 +105,7 @@ type Node struct {
 	blame    blame
 	requests requests
 	servings servings
+	restored restoredStore
 
 	mu    sync.Mutex
 	zones map[string]*zone
@@ -148,6 +149,11 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	if err = n.openGroup(); err != nil {
 		return n, err
 	}
+	if n.store.Restored() {
+		n.foundRestored()
+	} else if err = n.openRestored(); err != nil {
+		return n, err
+	}
 	if err = n.discardUnvouched(); err != nil {
 		return n, err
 	}
@@ -171,6 +177,7 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	n.wg.Go(n.tuples.fill)
 	n.wg.Go(n.marks.run)
 	n.wg.Go(n.keys.run)
+	n.wg.Go(n.watchRestored)
 	return n, nil
 }
 
@@ -326,15 +333,21 @@ func (n *Node) dispatch(m *agree.Message) error {
 		return n.receiveStaged(m)
 	case typeHeard:
 		return n.receiveHeard(m)
-	case typeHello:
+	case typeHello: // what it has follows
+		for _, z := range n.allZones() {
+			z.Anew(m.From)
+		}
 		n.mu.Lock()
 		n.asked[m.From] = true
 		n.mu.Unlock()
 		return nil
 	}
 	z, err := n.zoneOf(m)
-	if err != nil || z == nil {
+	if err != nil {
 		return err
+	}
+	if z == nil {
+		return n.restored.heard(m)
 	}
 	switch m.Type {
 	case pipeline.TypeCertificate:

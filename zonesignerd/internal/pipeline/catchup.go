@@ -55,6 +55,14 @@ func (z *Zone) Head(m *agree.Message) error {
 	return nil
 }
 
+// Anew forgets what a peer said: it greets us, and says again what it has. A
+// zone that it does not name then is not there any more.
+func (z *Zone) Anew(peer mpc.PartyID) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	delete(z.heads, peer)
+}
+
 // ahead reports whether our head is newer than a peer's.
 func (z *Zone) ahead(h *Head) bool {
 	z.mu.Lock()
