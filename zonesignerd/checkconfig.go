@@ -56,6 +56,10 @@ func (a *app) checkConfig(policies []string) error {
 			_, err = config.ReadSecret(secret, 4096)
 			add(secret, err)
 		}
+		if c.NATS.CA != "" {
+			_, err = config.ReadCA(c.NATS.CA)
+			add(c.NATS.CA, err)
+		}
 	}
 	for _, file := range policies {
 		add(file, checkPolicy(file, group))

@@ -26,6 +26,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,8 +69,11 @@ type Config struct {
 	Peers     []Peer   // all operators, Self included
 	Listen    string   // host:port of the embedded server's cluster listener; port 0 takes a free one
 	URLs      []string // external NATS servers; the embedded server is then off
-	Limits    Limits
-	Logger    *slog.Logger // nil: no logs
+	// RootCAs sign the certificates of external servers, all of which then
+	// have to speak TLS; nil: the system's, where the URL says tls.
+	RootCAs *x509.CertPool
+	Limits  Limits
+	Logger  *slog.Logger // nil: no logs
 
 	hooks hooks
 }

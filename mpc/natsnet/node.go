@@ -2,6 +2,7 @@ package natsnet
 
 import (
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,6 +62,9 @@ func startNode(t *Transport) (*node, error) {
 		options = append(options, nats.InProcessServer(n.srv))
 	} else {
 		options = append(options, nats.RetryOnFailedConnect(true))
+		if t.cfg.RootCAs != nil {
+			options = append(options, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: t.cfg.RootCAs}))
+		}
 	}
 	if n.nc, err = nats.Connect(where, options...); err != nil {
 		n.stop()

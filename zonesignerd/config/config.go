@@ -42,6 +42,7 @@ type Keystore struct {
 type NATS struct {
 	Listen string   `yaml:"listen"` // host:port for the other operators' servers
 	URLs   []string `yaml:"urls"`   // servers that run already; the embedded one is then off
+	CA     string   `yaml:"ca"`     // file with the certificates that sign those servers'; empty: the system's
 }
 
 // Knot is where the two control sockets are.

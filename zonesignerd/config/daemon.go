@@ -31,7 +31,7 @@ func defaultDaemon() Daemon {
 func (c *Daemon) resolve(dir string) {
 	for _, p := range []*string{
 		&c.Identity, &c.Group, &c.State, &c.Run, &c.Socket.Path,
-		&c.Keystore.KeyFile, &c.Keystore.PassphraseFile, &c.Knot.Hidden, &c.Knot.Public,
+		&c.Keystore.KeyFile, &c.Keystore.PassphraseFile, &c.Knot.Hidden, &c.Knot.Public, &c.NATS.CA,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
@@ -122,6 +122,11 @@ func (c *Daemon) validateNATS(fs *faults) {
 			fs.add(index("nats.urls", i), "not a server: want nats://host:port or tls://host:port")
 		} else if parsed.User != nil {
 			fs.add(index("nats.urls", i), "holds a user: operators authenticate with their nkeys")
+		} else if c.NATS.CA != "" && parsed.Scheme != "tls" {
+			fs.add(index("nats.urls", i), "is without tls, and nats.ca is set: want tls://host:port")
 		}
+	}
+	if c.NATS.CA != "" && len(c.NATS.URLs) == 0 {
+		fs.add("nats.ca", "is for the servers of nats.urls: the embedded one knows the operators by their nkeys")
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/x509"
 	"fmt"
 	"io"
 	"os"
@@ -87,6 +88,22 @@ func parse(file string, text []byte, v any, what string, version *int, validate 
 		return err
 	}
 	return d.finish(validate)
+}
+
+// ReadCA reads nats.ca, a file of certificates in PEM; nil without a file.
+func ReadCA(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("nats.ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("nats.ca: %s: expected certificates in PEM, it holds none", path)
+	}
+	return pool, nil
 }
 
 // ReadFile reads the text of a file, or as much of one that is too large as its

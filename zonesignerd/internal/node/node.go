@@ -233,9 +233,13 @@ func (n *Node) connect() error {
 	n.identity = natsnet.NewIdentity(n.self, key, peers)
 	n.transport = n.opt.Transport
 	if n.transport == nil {
+		cas, err := config.ReadCA(n.cfg.NATS.CA)
+		if err != nil {
+			return err
+		}
 		n.nats, err = natsnet.Start(n.ctx, natsnet.Config{
 			Self: n.self, Key: key, Group: g.Digest(), GroupName: g.Name, Peers: peers,
-			Listen: n.cfg.NATS.Listen, URLs: n.cfg.NATS.URLs, Logger: n.log,
+			Listen: n.cfg.NATS.Listen, URLs: n.cfg.NATS.URLs, RootCAs: cas, Logger: n.log,
 		})
 		if err != nil {
 			return err
