@@ -55,14 +55,12 @@ func (k *keyring) withoutDS(zone string) []keystore.KeyRecord {
 // parentOf says what the parent of a zone that is signed has yet to do: without
 // the DS of a key that signs keys, resolvers take the zone for unsigned.
 func (n *Node) parentOf(zone string) (api.Next, bool) {
-	for _, r := range n.keys.withoutDS(zone) {
-		apex, err := dnssec.ParseName(zone)
-		if err != nil {
-			return api.Next{}, false
-		}
-		return api.Next{Kind: api.ActorParent, Name: apex.Parent().String(), WaitsFor: fmt.Sprintf(
-			"the DS of key %d: give it `zonesignerd keys ds %s`, and say `keys ds %s --published` when it is there",
-			dnssecKey(r).KeyTag(), zone, zone)}, true
+	waiting := n.keys.withoutDS(zone)
+	apex, err := dnssec.ParseName(zone)
+	if len(waiting) == 0 || err != nil {
+		return api.Next{}, false
 	}
-	return api.Next{}, false
+	return api.Next{Kind: api.ActorParent, Name: apex.Parent().String(), WaitsFor: fmt.Sprintf(
+		"the DS of key %d: give it `zonesignerd keys ds %s`, and say `keys ds %s --published` when it is there",
+		dnssecKey(waiting[0]).KeyTag(), zone, zone)}, true
 }
