@@ -26,6 +26,18 @@ func TestGolden(t *testing.T) {
 	})
 }
 
+// The two manifests of a zone with ZONEMD stay as they are, too.
+func TestGoldenZONEMD(t *testing.T) {
+	ksk, zsk := kskAndZSK()
+	p := testParams(ksk, zsk)
+	p.ZONEMD = ZONEMDSHA384
+	first, second, sz := signWithZONEMD(t, readZone(t, "reverse.zone"), p, ksk, zsk)
+	base := filepath.Join(goldenDir, "reverse.zonemd")
+	golden(t, base+".manifest", string(first.Manifest()))
+	golden(t, base+"-2.manifest", string(second.Manifest()))
+	golden(t, base+".signed", zoneText(t, sz))
+}
+
 func golden(t *testing.T, path, got string) {
 	t.Helper()
 	if *update {

@@ -127,13 +127,18 @@ func zoneText(t testing.TB, sz *SignedZone) string {
 // run runs a tool and fails the test, with its output, when the tool fails.
 func run(t testing.TB, dir, tool string, args ...string) string {
 	t.Helper()
+	out, err := tryRun(dir, tool, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", tool, strings.Join(args, " "), err, clipped(out))
+	}
+	return out
+}
+
+func tryRun(dir, tool string, args ...string) (string, error) {
 	cmd := exec.Command(tool, args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", tool, strings.Join(args, " "), err, clipped(string(out)))
-	}
-	return string(out)
+	return string(out), err
 }
 
 func clipped(s string) string {

@@ -34,6 +34,7 @@ const manifestMagic = "zonesigner manifest "
 //	dnskey-ttl 3600
 //	denial nsec | nsec3 <opt-out: 0 or 1> <iterations> <salt or ->
 //	cds none
+//	zonemd <policy> <digest> | -    where the policy wants one; -: not known yet
 //	key <id> <flags> <csk: 0 or 1> <algorithm> <state> <public key, base64>
 //	made <count> <SHA-256>          RRsets that signing makes: keys, denial
 //	kept <count> <SHA-256>          signatures that come from the base
@@ -79,6 +80,9 @@ func (p *Plan) manifestHeader() []byte {
 	}
 	if h.CDS == "" {
 		h.CDS = CDSNone
+	}
+	if p.params.ZONEMD.Wanted() {
+		h.ZONEMD, h.ZONEMDDigest = p.params.ZONEMD, p.zonemd
 	}
 	if p.params.Base != nil {
 		d := p.params.Base.Digest()
@@ -158,6 +162,8 @@ type ManifestHeader struct {
 	DNSKEYTTL    uint32
 	Denial       Denial
 	CDS          CDSPolicy
+	ZONEMD       ZONEMDPolicy // empty: none
+	ZONEMDDigest []byte       // of the ZONEMD record; nil: not known yet
 	Keys         []Key
 	Made         int // RRsets that signing makes
 	MadeDigest   [32]byte
@@ -199,11 +205,14 @@ func (h *ManifestHeader) append(dst []byte) []byte {
 	line("refresh %d", h.Refresh)
 	line("dnskey-ttl %d", h.DNSKEYTTL)
 	if h.Denial.NSEC3 {
-		line("denial nsec3 %s %d %s", bit(h.Denial.OptOut), h.Denial.Iterations, saltText(h.Denial.Salt))
+		line("denial nsec3 %s %d %s", bit(h.Denial.OptOut), h.Denial.Iterations, hexOrNone(h.Denial.Salt))
 	} else {
 		line("denial nsec")
 	}
 	line("cds %s", h.CDS)
+	if h.ZONEMD != "" {
+		line("zonemd %s %s", h.ZONEMD, hexOrNone(h.ZONEMDDigest))
+	}
 	for _, k := range h.Keys {
 		line("key %s %d %s %d %s %s", k.ID, k.Flags, bit(k.CSK), k.Algorithm, k.State, base64.StdEncoding.EncodeToString(k.PublicKey))
 	}
@@ -220,11 +229,11 @@ func bit(b bool) string {
 	return "0"
 }
 
-func saltText(salt []byte) string {
-	if len(salt) == 0 {
+func hexOrNone(b []byte) string {
+	if len(b) == 0 {
 		return "-"
 	}
-	return hex.EncodeToString(salt)
+	return hex.EncodeToString(b)
 }
 
 func (m *ManifestItem) append(dst []byte) []byte {

@@ -14,7 +14,7 @@ func CompareManifests(a, b *Manifest, max int) []string {
 	y := strings.Split(string(b.ManifestHeader.append(nil)), "\n")
 	here, there := headerLines(x), headerLines(y)
 	for _, name := range []string{"zone", "source-serial", "serial", "content", "base", "time", "lifetime", "refresh",
-		"dnskey-ttl", "denial", "cds", "key", "made", "kept", "items"} {
+		"dnskey-ttl", "denial", "cds", "zonemd", "key", "made", "kept", "items"} {
 		if here[name] != there[name] {
 			say("%s: here %s, there %s", manifestWords[name], here[name], there[name])
 		}
@@ -62,7 +62,8 @@ var manifestWords = map[string]string{
 	"zone": "zone", "source-serial": "serial of the unsigned zone", "serial": "serial of the signed zone",
 	"content": "content", "base": "published zone", "time": "time", "lifetime": "rrsig-lifetime",
 	"refresh": "rrsig-refresh", "dnskey-ttl": "dnskey-ttl", "denial": "denial of existence", "cds": "CDS policy",
-	"key": "keys", "made": "records that signing makes", "kept": "signatures kept", "items": "signatures to be made",
+	"zonemd": "digest of the zone",
+	"key":    "keys", "made": "records that signing makes", "kept": "signatures kept", "items": "signatures to be made",
 }
 
 func headerLines(lines []string) map[string]string {

@@ -147,6 +147,14 @@ func (p *manifestReader) manifest() (*Manifest, error) {
 	if err := p.next(); err != nil {
 		return nil, err
 	}
+	if p.f[0] == "zonemd" {
+		if err := p.zonemd(h); err != nil {
+			return nil, err
+		}
+		if err := p.next(); err != nil {
+			return nil, err
+		}
+	}
 	for p.f[0] == "key" {
 		k, err := parseKey(p.f[1:])
 		if err != nil {
@@ -184,6 +192,26 @@ func (p *manifestReader) manifest() (*Manifest, error) {
 		return nil, errCanonical
 	}
 	return m, p.items(m)
+}
+
+// zonemd reads the line that is only there where a ZONEMD record is wanted.
+func (p *manifestReader) zonemd(h *ManifestHeader) (err error) {
+	if len(p.f) != 3 {
+		return fmt.Errorf("%q: expected \"zonemd\" and 2 more words", clip(p.text))
+	}
+	if h.ZONEMD = ZONEMDPolicy(p.f[1]); !h.ZONEMD.Wanted() {
+		return fmt.Errorf("unknown ZONEMD policy %q", clip(p.f[1]))
+	}
+	if p.f[2] == "-" {
+		return nil
+	}
+	if h.ZONEMDDigest, err = parseHex(p.f[2]); err != nil {
+		return err
+	}
+	if want := newZoneHash(h.ZONEMD.hash()).Size(); len(h.ZONEMDDigest) != want {
+		return fmt.Errorf("ZONEMD digest of %d bytes, expected %d", len(h.ZONEMDDigest), want)
+	}
+	return nil
 }
 
 func (p *manifestReader) denial(d *Denial) error {

@@ -29,7 +29,8 @@ const (
 type Params struct {
 	Keys   []Key
 	Denial Denial
-	CDS    CDSPolicy // empty: none
+	CDS    CDSPolicy    // empty: none
+	ZONEMD ZONEMDPolicy // empty: none
 
 	Time      uint32 // T, the agreed time, in UNIX seconds
 	Lifetime  uint32 // of a signature from T to expiration, in seconds
@@ -80,6 +81,9 @@ func (p Params) validate() error {
 	default:
 		return fmt.Errorf("unknown CDS policy %q", clip(string(p.CDS)))
 	}
+	if err := p.ZONEMD.validate(); err != nil {
+		return err
+	}
 	switch {
 	case p.Time < inceptionOffset:
 		return fmt.Errorf("time %d is too early", p.Time)
@@ -107,6 +111,18 @@ func (p Params) signers(t uint16) []int {
 		return cmp.Or(cmp.Compare(x.Algorithm, y.Algorithm), cmp.Compare(x.KeyTag(), y.KeyTag()))
 	})
 	return out
+}
+
+// blanks are the keys that sign RRsets of a type, and a signature of each that
+// lacks its expiration and itself.
+func (p Params) blanks(t uint16) (keys []int, blank []Signature) {
+	keys = p.signers(t)
+	blank = make([]Signature, len(keys))
+	for i, k := range keys {
+		key := p.Keys[k]
+		blank[i] = Signature{Algorithm: key.Algorithm, KeyTag: key.KeyTag(), Inception: p.Time - inceptionOffset}
+	}
+	return keys, blank
 }
 
 // isKeyType reports whether key-signing keys sign the type; such RRsets stand
@@ -159,6 +175,7 @@ type Plan struct {
 	content *Zone
 	signed  SignedZone // all RRsets; the signatures to be made are still zero
 	items   []planItem
+	zonemd  []byte // the zone's digest, of a plan that PlanZONEMD made
 	digest  func() [32]byte
 }
 
@@ -179,10 +196,15 @@ func NewPlan(z *Zone, p Params) (*Plan, error) {
 	}
 	plan := &Plan{params: p, content: z}
 	plan.signed = SignedZone{apex: z.apex, sourceSerial: z.Serial(), sets: sets}
-	plan.signed.init()
 	plan.schedule(kinds)
-	plan.digest = sync.OnceValue(plan.manifestDigest)
+	plan.init()
 	return plan, nil
+}
+
+// init prepares what is computed once.
+func (p *Plan) init() {
+	p.signed.init()
+	p.digest = sync.OnceValue(p.manifestDigest)
 }
 
 // allRRsets is the whole signed zone but its signatures, with the kind of
@@ -197,6 +219,9 @@ func allRRsets(z *Zone, p Params) ([]RRset, []nodeKind, error) {
 	ttl := min(soa.TTL, soaMinimum(soa.first())) // RFC 9077
 	if p.Denial.NSEC3 {
 		made = append(made, makeRRset(z.apex, dns.TypeNSEC3PARAM, ttl, &a, p.Denial.nsec3param()))
+	}
+	if p.ZONEMD.Wanted() {
+		made = append(made, p.ZONEMD.placeholder(z.apex, soa.TTL, p.Serial, &a))
 	}
 	slices.SortFunc(made, compareRRsets)
 	sets := mergeRRsets(z.sets, made)
@@ -281,17 +306,8 @@ func (p Params) announced() []int {
 // be made.
 func (p *Plan) schedule(kinds []nodeKind) {
 	sz := &p.signed
-	signers := func(t uint16) ([]int, []Signature) {
-		keys := p.params.signers(t)
-		blank := make([]Signature, len(keys))
-		for i, k := range keys {
-			key := p.params.Keys[k]
-			blank[i] = Signature{Algorithm: key.Algorithm, KeyTag: key.KeyTag(), Inception: p.params.Time - inceptionOffset}
-		}
-		return keys, blank
-	}
-	keyKeys, keyBlank := signers(dns.TypeDNSKEY)
-	zoneKeys, zoneBlank := signers(dns.TypeSOA)
+	keyKeys, keyBlank := p.params.blanks(dns.TypeDNSKEY)
+	zoneKeys, zoneBlank := p.params.blanks(dns.TypeSOA)
 	base := newBaseCursor(p.params)
 
 	sz.first = make([]uint32, 0, len(sz.sets)+1)
@@ -302,8 +318,8 @@ func (p *Plan) schedule(kinds []nodeKind) {
 	var buf []byte
 	for i, s := range sz.sets {
 		sz.first = append(sz.first, uint32(len(sz.sigs)))
-		if !kinds[i].isSigned(s.Type) {
-			continue
+		if !kinds[i].isSigned(s.Type) || s.Type == dns.TypeZONEMD && s.Owner == sz.apex {
+			continue // the zone's digest is signed when all else is: PlanZONEMD
 		}
 		keys, blank := zoneKeys, zoneBlank
 		if isKeyType(s.Type) && s.Owner == sz.apex {
@@ -443,4 +459,25 @@ func (p *Plan) Assemble(sigs [][64]byte) (*SignedZone, error) {
 	}
 	sz.init()
 	return sz, nil
+}
+
+// Matches reports whether sz is what Assemble makes of some signatures: the
+// plan's RRsets, the signatures that it keeps, and those to be made with the
+// plan's keys and times.
+func (p *Plan) Matches(sz *SignedZone) bool {
+	if sz.apex != p.signed.apex || sz.sourceSerial != p.signed.sourceSerial || !slices.Equal(sz.sets, p.signed.sets) ||
+		!slices.Equal(sz.first, p.signed.first) {
+		return false
+	}
+	next := 0
+	for i, g := range sz.sigs {
+		if next < len(p.items) && p.items[next].sig == uint32(i) {
+			g.Sig = p.signed.sigs[i].Sig
+			next++
+		}
+		if g != p.signed.sigs[i] {
+			return false
+		}
+	}
+	return true
 }

@@ -497,6 +497,11 @@ func FuzzParseManifest(f *testing.F) {
 		p.Denial = d
 		f.Add(mustPlan(f, mustParse(f, "example.", minimal+"sp\\032ace TYPE300 \\# 0\n"), p).Manifest())
 	}
+	p := testParams(ksk, zsk)
+	p.ZONEMD = ZONEMDSHA384
+	first, second, _ := signWithZONEMD(f, mustParse(f, "example.", minimal), p, ksk, zsk)
+	f.Add(first.Manifest())
+	f.Add(second.Manifest())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseManifest(bytes.NewReader(b))
 		if err == nil && !bytes.Equal(m.Bytes(), b) {

@@ -73,14 +73,18 @@ func compareRRsets(a, b RRset) int {
 // 3.1.8.1): owner, type, class, original TTL, length and rdata of each.
 func (s RRset) appendRecords(dst []byte) []byte {
 	for d := range s.RData() {
-		dst = append(dst, s.Owner...)
-		dst = binary.BigEndian.AppendUint16(dst, s.Type)
-		dst = binary.BigEndian.AppendUint16(dst, dns.ClassINET)
-		dst = binary.BigEndian.AppendUint32(dst, s.TTL)
-		dst = binary.BigEndian.AppendUint16(dst, uint16(len(d)))
-		dst = append(dst, d...)
+		dst = appendRecord(dst, s.Owner, s.Type, s.TTL, d)
 	}
 	return dst
+}
+
+func appendRecord[T string | []byte](dst []byte, owner Name, typ uint16, ttl uint32, rdata T) []byte {
+	dst = append(dst, owner...)
+	dst = binary.BigEndian.AppendUint16(dst, typ)
+	dst = binary.BigEndian.AppendUint16(dst, dns.ClassINET)
+	dst = binary.BigEndian.AppendUint32(dst, ttl)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(rdata)))
+	return append(dst, rdata...)
 }
 
 // appendFlat appends the RRset unambiguously: what digests hash and what the

@@ -147,14 +147,18 @@ func appendSignatures(dst []byte, sigs []Signature) []byte {
 // appendMessage appends what a signature over s signs (RFC 4034, section
 // 3.1.8.1).
 func (sz *SignedZone) appendMessage(dst []byte, s RRset, g *Signature) []byte {
+	return s.appendRecords(appendRRSIGHead(dst, s, sz.apex, g))
+}
+
+// appendRRSIGHead appends an RRSIG's rdata without the signature itself.
+func appendRRSIGHead(dst []byte, s RRset, zone Name, g *Signature) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, s.Type)
 	dst = append(dst, g.Algorithm, s.Owner.rrsigLabels())
 	dst = binary.BigEndian.AppendUint32(dst, s.TTL)
 	dst = binary.BigEndian.AppendUint32(dst, g.Expiration)
 	dst = binary.BigEndian.AppendUint32(dst, g.Inception)
 	dst = binary.BigEndian.AppendUint16(dst, g.KeyTag)
-	dst = append(dst, sz.apex...)
-	return s.appendRecords(dst)
+	return append(dst, zone...)
 }
 
 // hashGenerated hashes the RRsets that signing made.

@@ -46,7 +46,7 @@ func ownFormat(t uint16) bool {
 	case dns.TypeA, dns.TypeAAAA, dns.TypeNS, dns.TypeCNAME, dns.TypeDNAME, dns.TypePTR, dns.TypeMX, dns.TypeTXT,
 		dns.TypeSOA, dns.TypeSRV, dns.TypeCAA, dns.TypeDS, dns.TypeCDS, dns.TypeDNSKEY, dns.TypeCDNSKEY,
 		dns.TypeTLSA, dns.TypeSMIMEA, dns.TypeSSHFP, dns.TypeHINFO, dns.TypeNAPTR, dns.TypeRP, dns.TypeAFSDB, dns.TypeKX,
-		dns.TypeOPENPGPKEY, dns.TypeURI, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM:
+		dns.TypeOPENPGPKEY, dns.TypeURI, dns.TypeNSEC, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeZONEMD:
 		return true
 	}
 	return false
@@ -146,6 +146,12 @@ func appendRDataFields(dst []byte, t uint16, d string) ([]byte, bool) {
 		f.number(1)
 		f.hexRest()
 	case dns.TypeSSHFP:
+		f.number(1)
+		f.number(1)
+		f.hexRest()
+	case dns.TypeZONEMD:
+		f.ok = len(d) >= zonemdHead+12 // shorter digests are none (RFC 8976, section 2.2.4)
+		f.number(4)
 		f.number(1)
 		f.number(1)
 		f.hexRest()

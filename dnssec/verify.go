@@ -29,6 +29,9 @@ type VerifyOptions struct {
 	// else can make a second form of a zone that they signed. Other signers
 	// give either.
 	Canonical bool
+	// ZONEMD is the ZONEMD record that the zone must have; none: it must not
+	// have one. Empty: one that is there must verify (RFC 8976, section 4).
+	ZONEMD ZONEMDPolicy
 	// Threads bounds how many CPUs verify; 0: all.
 	Threads int
 	// Proven, when set, is asked before each signature is verified; true says
@@ -67,7 +70,7 @@ func (f Fault) String() string { return f.Owner.String() + " " + TypeName(f.Type
 
 // Verify checks a whole signed zone: that each RRset is signed by the keys
 // that have to sign it and nothing else is signed, times, the complete denial
-// chain, and every signature. It lists all faults, in canonical order within
+// chain, the zone's digest, and every signature. It lists all faults, in canonical order within
 // each kind; none means that the zone may be published. It shares no code of
 // decision with NewPlan, so that an error there is found here.
 func Verify(sz *SignedZone, o VerifyOptions) []Fault {
@@ -76,6 +79,7 @@ func Verify(sz *SignedZone, o VerifyOptions) []Fault {
 	v.checkKeys()
 	v.checkCoverage()
 	v.checkDenial()
+	v.checkZONEMD()
 	v.checkSignatures()
 	return v.faults
 }
