@@ -108,6 +108,7 @@ type Policy struct {
 	MaxOutage         Duration `yaml:"max-outage"`          // how long signing must go on without a missing operator
 
 	Denial Denial `yaml:"denial"`
+	ZONEMD string `yaml:"zonemd-generate"` // none, zonemd-sha384 or zonemd-sha512
 
 	ContentFrom   string `yaml:"content-from"`   // primary: one primary numbers the versions; copies: edited separately
 	ContentQuorum string `yaml:"content-quorum"` // all-present or t+1

@@ -54,6 +54,7 @@ func (p *Policy) Digest() [32]byte {
 	f.flag(p.Denial.OptOut)
 	f.number(int64(p.Denial.Iterations))
 	f.text(p.Denial.Salt)
+	f.text(p.ZONEMD)
 	f.text(p.ContentFrom)
 	f.text(p.ContentQuorum)
 	f.text(p.OnExpiry)

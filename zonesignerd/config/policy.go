@@ -23,6 +23,7 @@ func defaultPolicy() Policy {
 		DNSKEYTTL:        hour,
 		PropagationDelay: hour,
 		MaxOutage:        3 * day,
+		ZONEMD:           "none",
 		ContentFrom:      "primary",
 		ContentQuorum:    "all-present",
 		OnExpiry:         "keep",
@@ -65,6 +66,7 @@ func (p *Policy) Validate() error {
 		fs.oneOf("engine", p.Engine, engines...)
 	}
 	fs.oneOf("serial-policy", p.SerialPolicy, "keep", "increment", "unixtime", "dateserial")
+	fs.oneOf("zonemd-generate", p.ZONEMD, "none", "zonemd-sha384", "zonemd-sha512")
 	fs.oneOf("content-from", p.ContentFrom, "primary", "copies")
 	fs.oneOf("content-quorum", p.ContentQuorum, "all-present", "t+1")
 	fs.oneOf("on-expiry", p.OnExpiry, "keep", "withdraw")
