@@ -112,6 +112,21 @@ func (p *Plan) PlanZONEMD(draft *SignedZone) (*Plan, error) {
 	return second, nil
 }
 
+// ZONEMDKeyIDs are the ids of the keys that sign the ZONEMD record, in the
+// order of Params.Keys; none where none is wanted.
+func (p *Plan) ZONEMDKeyIDs() []string {
+	if !p.params.ZONEMD.Wanted() {
+		return nil
+	}
+	signers := p.params.signers(dns.TypeZONEMD)
+	slices.Sort(signers)
+	var ids []string
+	for _, i := range signers {
+		ids = append(ids, p.params.Keys[i].ID)
+	}
+	return ids
+}
+
 // Draft is the zone as it was before its ZONEMD record was made: with the
 // placeholder, which is not signed. A zone without ZONEMD is its own draft.
 func (sz *SignedZone) Draft() *SignedZone {

@@ -254,6 +254,7 @@ func (n *Node) connect() error {
 		Timeout: time.Duration(max(4*n.cfg.Sessions.Timeout, 2*n.cfg.Sessions.Settle)), Stops: n.stops, Logger: n.log,
 	})
 	n.agreement.Register(pipeline.KindZone, zoneProposals{n})
+	n.agreement.Register(pipeline.KindZONEMD, zoneProposals{n})
 	n.agreement.Register(kindTuples, fillProposals{n})
 	n.agreement.Register(kindBind, fillProposals{n})
 	n.agreement.Register(kindShared, n.sharing)

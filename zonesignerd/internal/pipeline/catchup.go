@@ -301,7 +301,7 @@ func (z *Zone) fetch(ctx context.Context, peer mpc.PartyID, cert *Certificate) (
 	}
 	// The certificate's own time: signatures may have run out since, which
 	// is no reason not to build on them.
-	if err := z.check(zone, cert.Time); err != nil {
+	if err := z.check(zone, cert); err != nil {
 		return nil, fmt.Errorf("signed zone of operator %s, serial %d: %w", peer, cert.Serial, err)
 	}
 	s := &Signed{Zone: zone, Cert: *cert, Keys: cert.Keys, Policy: cert.Policy, Content: agree.Digest(zone.Content().ContentDigest()), Source: cert.Source}
@@ -367,8 +367,30 @@ func (z *Zone) rederive(s *Signed) error {
 	if ours := agree.Digest(plan.Digest()); ours != body.Manifest {
 		return fmt.Errorf("its manifest %s differs from ours, %s", body.Manifest, ours)
 	}
+	if err := z.made(plan, s.Zone); err != nil {
+		return err
+	}
 	_, err = z.promise(body)
 	return err
+}
+
+// made reports why s is not what the plan, and then the plan of its ZONEMD
+// record, make.
+func (z *Zone) made(plan *dnssec.Plan, s *dnssec.SignedZone) error {
+	if plan.Params().ZONEMD.Wanted() {
+		second, err := plan.PlanZONEMD(s.Draft())
+		if err != nil {
+			return err
+		}
+		if !second.Matches(s) {
+			return errors.New("its ZONEMD record is not the one that follows from it")
+		}
+		s = s.Draft()
+	}
+	if !plan.Matches(s) {
+		return errors.New("it is not what its manifest says")
+	}
+	return nil
 }
 
 // Fetch serves a peer that asks for a signed zone that we have.

@@ -357,10 +357,17 @@ func (z *Zone) Hello(peer mpc.PartyID) {
 	}
 }
 
-// check verifies a signed zone in full: chain, coverage, keys, times, and
-// every signature, trusting nobody.
-func (z *Zone) check(s *dnssec.SignedZone, at uint32) error {
-	faults := dnssec.Verify(s, dnssec.VerifyOptions{Keys: z.d.Keys(z.name), At: at, Canonical: true})
+// check verifies a signed zone in full: chain, coverage, keys, times, digest,
+// and every signature, trusting nobody.
+func (z *Zone) check(s *dnssec.SignedZone, cert *Certificate) error {
+	o := dnssec.VerifyOptions{Keys: z.d.Keys(z.name), At: cert.Time, Canonical: true}
+	// Under another policy another digest may be right, or none.
+	if policy := z.policyNow(); policy.Digest == cert.Policy {
+		if o.ZONEMD = policy.ZONEMD; !o.ZONEMD.Wanted() {
+			o.ZONEMD = dnssec.ZONEMDNone
+		}
+	}
+	faults := dnssec.Verify(s, o)
 	if len(faults) > 0 {
 		return fmt.Errorf("%d faults, the first: %s", len(faults), faults[0])
 	}

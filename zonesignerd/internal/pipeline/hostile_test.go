@@ -22,7 +22,13 @@ import (
 // withHostile is a and b with one signed zone, and c by hand.
 func withHostile(t *testing.T) (w *world, c *byHand, serial uint32) {
 	t.Helper()
+	return withHostileUnder(t, testPolicy)
+}
+
+func withHostileUnder(t *testing.T, policy Policy) (w *world, c *byHand, serial uint32) {
+	t.Helper()
 	w = newWorld(t, "c", "a", "b", "c")
+	w.policy = policy
 	w.hub.SetDown("c", true)
 	serial = w.runAll("www A 192.0.2.10")
 	w.hub.SetDown("c", false)
@@ -55,6 +61,9 @@ func body(t *testing.T, w *world) *Proposal {
 	b, _, err := z.derive(t.Context(), &want{zone: v.zone, version: v, content: v.digest, source: v.serial})
 	check(t, err)
 	b.Batches[0].Tuples = []mpc.TupleRange{{Chunk: mpc.ChunkID{'c'}, Count: b.Batches[0].Count}}
+	for i := range b.ZONEMD {
+		b.ZONEMD[i].Tuples = []mpc.TupleRange{{Chunk: mpc.ChunkID{'c'}, From: b.Batches[0].Count, Count: 1}}
+	}
 	return b
 }
 

@@ -16,6 +16,9 @@ import (
 // Judge compares a peer's proposal with what this operator derives from its
 // own copy of the zone and its own head.
 func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, provisional func(agree.Verdict, string)) agree.Answer {
+	if p.Kind == KindZONEMD {
+		return z.judgeZONEMD(ctx, p, provisional)
+	}
 	var body Proposal
 	if err := json.Unmarshal(p.Body, &body); err != nil {
 		return refuse("form", "proposal cannot be read: %v", err)
@@ -72,7 +75,7 @@ func (z *Zone) judgeSession(ctx context.Context, id agree.Digest, p *agree.Propo
 		}
 	}()
 	body := &session.body
-	for _, b := range body.Batches {
+	for _, b := range slices.Concat(body.Batches, body.ZONEMD) {
 		err := z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples)
 		for wait := 0; err != nil && wait < 10 && sleep(ctx, 100*time.Millisecond); wait++ {
 			// The proposer may have stored a chunk a moment before us.
@@ -299,30 +302,40 @@ func (z *Zone) judgePlan(ctx context.Context, content *dnssec.Zone, body *Propos
 		return nil, &a
 	}
 	z.planned(start, plan)
-	mine := batches(plan)
-	for i, b := range body.Batches {
-		n := 0
-		for _, r := range b.Tuples {
-			if r.Count < 1 || r.From < 0 || n > b.Count {
-				a := refuse("form", "its tuple ranges do not add up")
-				return nil, &a
-			}
-			n += r.Count
-		}
-		if i >= len(mine) || b.Key != mine[i].Key || b.Count != mine[i].Count || n < b.Count {
-			a := refuse("form", "its batches do not fit the plan")
-			return nil, &a
-		}
-	}
-	if len(mine) != len(body.Batches) {
-		a := refuse("form", "its batches do not fit the plan")
+	if !fit(body.Batches, batches(plan)) || !fit(body.ZONEMD, zonemdBatches(plan)) {
+		a := refuse("form", "its batches of tuples do not fit the plan")
 		return nil, &a
 	}
 	return plan, nil
 }
 
+// fit reports whether the proposed batches are those of the plan, each with
+// tuples enough and no endless list of them.
+func fit(proposed, planned []Batch) bool {
+	if len(proposed) != len(planned) {
+		return false
+	}
+	for i, b := range proposed {
+		n := 0
+		for _, r := range b.Tuples {
+			if r.Count < 1 || r.From < 0 || n > b.Count {
+				return false
+			}
+			n += r.Count
+		}
+		if b.Key != planned[i].Key || b.Count != planned[i].Count || n < b.Count {
+			return false
+		}
+	}
+	return true
+}
+
 // Sign runs an agreed session at a member that is not the proposer.
 func (z *Zone) Sign(ctx context.Context, a *agree.Agreed) {
+	if a.Proposal.Kind == KindZONEMD {
+		z.runZONEMD(ctx, a)
+		return
+	}
 	z.mu.Lock()
 	p := z.plans[a.ID]
 	z.mu.Unlock()
@@ -372,6 +385,10 @@ func (z *Zone) resting(proposer mpc.PartyID) (time.Time, bool) {
 // Abandon frees the zone after an acceptance that came to nothing. Nothing
 // was said under the promise either, so that its serial is free again.
 func (z *Zone) Abandon(id agree.Digest, p *agree.Proposal, why error) {
+	if p.Kind == KindZONEMD {
+		z.abandonZONEMD(p, why)
+		return
+	}
 	if why != nil {
 		z.came(p.Proposer, why)
 	}
@@ -386,6 +403,9 @@ func (z *Zone) Abandon(id agree.Digest, p *agree.Proposal, why error) {
 
 // Answered notes an operator's final answer, to whoever's proposal.
 func (z *Zone) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
+	if p.Kind == KindZONEMD {
+		return // it says nothing about a content
+	}
 	if a.Verdict == agree.Accept {
 		z.reconciled(p, from)
 		return

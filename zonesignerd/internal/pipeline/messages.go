@@ -8,6 +8,10 @@ import (
 // KindZone is the kind of proposal that signs one version of a zone.
 const KindZone agree.Kind = "zone"
 
+// KindZONEMD is the kind of proposal that signs the ZONEMD record of the zone
+// that a session of KindZone has just signed.
+const KindZONEMD agree.Kind = "zonemd"
+
 // CodeSource is the code of a refusal by an operator that cannot read its
 // source: it says nothing for or against the content, and the others sign
 // without it as if it were away.
@@ -37,9 +41,21 @@ type Proposal struct {
 	Manifest agree.Digest `json:"manifest"`
 	Refresh  bool         `json:"refresh"` // signs Base's own content again
 	Batches  []Batch      `json:"batches"` // one for each key that signs, by key id
+	// ZONEMD names the tuples for the ZONEMD record, which is agreed on once all
+	// else is signed; empty where the policy wants none.
+	ZONEMD []Batch `json:"zonemd,omitempty"`
 	// Shared: it is signed in a session with those of other zones, which the
 	// proposer proposes once they are agreed on.
 	Shared bool `json:"shared,omitempty"`
+}
+
+// ZONEMDProposal is the body of the proposal that follows a session for a zone
+// with a ZONEMD record. All of it is what a member of that session has itself.
+type ZONEMDProposal struct {
+	Session  agree.Digest `json:"session"`  // the id of the session that signed all else
+	First    agree.Digest `json:"first"`    // its manifest
+	Draft    agree.Digest `json:"draft"`    // the zone that it signed, without the digest
+	Manifest agree.Digest `json:"manifest"` // of the record
 }
 
 // Batch names the tuples that one key's signatures use.

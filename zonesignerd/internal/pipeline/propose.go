@@ -70,12 +70,9 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	if err != nil {
 		return set, err
 	}
-	for i, b := range body.Batches {
-		body.Batches[i].Tuples, err = z.d.Pools.Choose(b.Key, set, b.Count, z.Wake)
-		if err != nil {
-			z.waitedForTuples(w, err)
-			return set, err
-		}
+	if err := z.chooseTuples(body, set); err != nil {
+		z.waitedForTuples(w, err)
+		return set, err
 	}
 	z.waitedForTuples(w, nil)
 	if w.version == nil {
@@ -109,6 +106,42 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	err = z.sign(ctx, agreed, &planned{body: *body, plan: plan, version: w.version})
 	z.release(own)
 	return set, err
+}
+
+// chooseTuples names the tuples for all that is to be signed. Those for the
+// ZONEMD record come after the others of its key.
+func (z *Zone) chooseTuples(body *Proposal, set mpc.SignerSet) error {
+	for i, b := range body.Batches {
+		last := slices.IndexFunc(body.ZONEMD, func(d Batch) bool { return d.Key == b.Key })
+		n := b.Count
+		if last >= 0 {
+			n += body.ZONEMD[last].Count
+		}
+		tuples, err := z.d.Pools.Choose(b.Key, set, n, z.Wake)
+		if err != nil {
+			return err
+		}
+		if last >= 0 {
+			tuples, body.ZONEMD[last].Tuples = splitTuples(tuples, b.Count)
+		}
+		body.Batches[i].Tuples = tuples
+	}
+	return nil
+}
+
+// splitTuples parts the first n tuples from the rest.
+func splitTuples(rs []mpc.TupleRange, n int) (head, tail []mpc.TupleRange) {
+	for _, r := range rs {
+		k := min(n, r.Count)
+		if k > 0 {
+			head = append(head, mpc.TupleRange{Chunk: r.Chunk, From: r.From, Count: k})
+		}
+		if k < r.Count {
+			tail = append(tail, mpc.TupleRange{Chunk: r.Chunk, From: r.From + k, Count: r.Count - k})
+		}
+		n -= k
+	}
+	return head, tail
 }
 
 // shareMost is how many signatures a zone has at most that shares a session.
@@ -177,7 +210,7 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 		return nil, nil, err
 	}
 	body.Manifest = agree.Digest(plan.Digest())
-	body.Batches = batches(plan)
+	body.Batches, body.ZONEMD = batches(plan), zonemdBatches(plan)
 	z.planned(start, plan)
 	return body, plan, nil
 }
@@ -215,7 +248,7 @@ func (z *Zone) plan(content *dnssec.Zone, body *Proposal, head *Signed, policy P
 		// A session renews what falls due a little later too, so that spread
 		// expirations do not make a session each.
 		Refresh:   uint32((policy.Refresh + policy.Refresh/8) / time.Second),
-		DNSKEYTTL: policy.DNSKEYTTL,
+		DNSKEYTTL: policy.DNSKEYTTL, ZONEMD: policy.ZONEMD,
 	}
 	if head != nil {
 		p.Base = head.Zone
@@ -322,7 +355,7 @@ func (z *Zone) proposed(chunks []string) []string {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(chunks), func(name string) bool {
-		for _, b := range z.tried.Batches {
+		for _, b := range slices.Concat(z.tried.Batches, z.tried.ZONEMD) {
 			if slices.ContainsFunc(b.Tuples, func(r mpc.TupleRange) bool { return hex.EncodeToString(r.Chunk[:]) == name }) {
 				return false
 			}
@@ -480,10 +513,26 @@ func (z *Zone) begin(body *Proposal) error {
 	return z.d.Store.Put(promiseKey(z.name, body.Serial), append(body.Manifest[:len(body.Manifest):len(body.Manifest)], begun...))
 }
 
+// extend makes a promise under which a session has begun longer by the
+// manifest of the ZONEMD record, once: there is no second record under a
+// serial, whatever restarts.
+func (z *Zone) extend(body *Proposal, zonemd agree.Digest) error {
+	key := promiseKey(z.name, body.Serial)
+	old, err := z.d.Store.Get(key)
+	if err != nil {
+		return err
+	}
+	first := string(body.Manifest[:]) + begun
+	if string(old) != first && !z.holes.manyZONEMD {
+		return fmt.Errorf("serial %d is promised to no session that waits for its ZONEMD record", body.Serial)
+	}
+	return z.d.Store.Put(key, append([]byte(first), zonemd[:]...))
+}
+
 // promised reports whether this operator stands by exactly this manifest.
 func (z *Zone) promised(body *Proposal) bool {
 	old, err := z.d.Store.Get(promiseKey(z.name, body.Serial))
-	return err == nil && strings.TrimSuffix(string(old), begun) == string(body.Manifest[:])
+	return err == nil && strings.HasPrefix(string(old), string(body.Manifest[:]))
 }
 
 // unpromise takes back a promise under which this operator has taken part in
@@ -539,6 +588,16 @@ func batches(p *dnssec.Plan) []Batch {
 	var out []Batch
 	for _, k := range p.KeyIDs() {
 		out = append(out, Batch{Key: mpc.KeyID(k), Count: len(p.ItemsOf(k))})
+	}
+	return out
+}
+
+// zonemdBatches is what the ZONEMD record needs: one signature of each key that
+// signs it, which are keys that sign the SOA too.
+func zonemdBatches(p *dnssec.Plan) []Batch {
+	var out []Batch
+	for _, k := range p.ZONEMDKeyIDs() {
+		out = append(out, Batch{Key: mpc.KeyID(k), Count: 1})
 	}
 	return out
 }

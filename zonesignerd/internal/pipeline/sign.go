@@ -18,15 +18,20 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 		return err
 	}
 	start := z.d.Now()
-	sigs, err := z.signAll(ctx, a, p)
+	zonemd := p.plan.Params().ZONEMD
+	var digest *second
+	if zonemd.Wanted() {
+		digest = z.expectZONEMD(a, p)
+		defer z.endZONEMD(digest)
+	}
+	s, err := z.signPlan(ctx, a, p.plan, p.body.Batches, p.body.Shared)
+	if err == nil && zonemd.Wanted() {
+		s, err = z.signZONEMD(ctx, digest, s)
+	}
 	if err != nil {
 		return err
 	}
 	signed := z.d.Now()
-	s, err := p.plan.Assemble(sigs)
-	if err != nil {
-		return fmt.Errorf("assemble: %w", err)
-	}
 	release, err := z.heavy(ctx)
 	if err != nil {
 		return err
@@ -34,7 +39,7 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 	// The signatures made here were verified by the signer, and those kept
 	// from the head when it was checked; all else is checked now.
 	faults := dnssec.Verify(s, dnssec.VerifyOptions{
-		Keys: z.d.Keys(z.name), At: p.body.Time, Proven: func(dnssec.Check) bool { return true },
+		Keys: z.d.Keys(z.name), At: p.body.Time, ZONEMD: zonemd, Proven: func(dnssec.Check) bool { return true },
 	})
 	release()
 	if len(faults) > 0 {
@@ -54,25 +59,26 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 	})
 }
 
-// signAll makes the signatures of all keys, in the plan's order.
-func (z *Zone) signAll(ctx context.Context, a *agree.Agreed, p *planned) ([][64]byte, error) {
-	sigs := make([][64]byte, p.plan.Len())
+// signPlan makes the plan's signatures, with all keys, in the session that is
+// agreed on, and assembles the zone.
+func (z *Zone) signPlan(ctx context.Context, a *agree.Agreed, plan *dnssec.Plan, batches []Batch, shared bool) (*dnssec.SignedZone, error) {
+	sigs := make([][64]byte, plan.Len())
 	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer}
-	items := make([][]int, len(p.body.Batches))
-	for i, b := range p.body.Batches {
-		items[i] = p.plan.ItemsOf(string(b.Key))
-		req := mpc.SignRequest{Key: b.Key, Manifest: p.body.Manifest, Tuples: b.Tuples}
+	items := make([][]int, len(batches))
+	for i, b := range batches {
+		items[i] = plan.ItemsOf(string(b.Key))
+		req := mpc.SignRequest{Key: b.Key, Manifest: plan.Digest(), Tuples: b.Tuples}
 		for _, item := range items[i] {
-			req.Messages = append(req.Messages, p.plan.Message(item))
+			req.Messages = append(req.Messages, plan.Message(item))
 		}
 		session.Requests = append(session.Requests, req)
 	}
 	if len(session.Requests) == 0 {
-		return sigs, nil // a plan that keeps every signature
+		return plan.Assemble(sigs) // a plan that keeps every signature
 	}
 	var out [][]mpc.Signature
 	var err error
-	if p.body.Shared && z.d.Sharing != nil {
+	if shared && z.d.Sharing != nil {
 		out, err = z.d.Sharing.Sign(ctx, a, session.Requests)
 	} else {
 		out, err = z.signAlone(ctx, session)
@@ -85,7 +91,7 @@ func (z *Zone) signAll(ctx context.Context, a *agree.Agreed, p *planned) ([][64]
 			sigs[item] = out[i][j]
 		}
 	}
-	return sigs, nil
+	return plan.Assemble(sigs)
 }
 
 // signAlone runs a session for this zone.

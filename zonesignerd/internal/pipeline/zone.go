@@ -37,8 +37,9 @@ type Policy struct {
 	Refresh      time.Duration // rrsig-refresh
 	DNSKEYTTL    uint32
 	Denial       dnssec.Denial
-	TPlus1       bool // content-quorum t+1
-	Withdraw     bool // on-expiry withdraw
+	ZONEMD       dnssec.ZONEMDPolicy // zonemd-generate
+	TPlus1       bool                // content-quorum t+1
+	Withdraw     bool                // on-expiry withdraw
 }
 
 // Source gives the zone's unsigned content, and limits by itself how many zones
@@ -214,7 +215,8 @@ type Zone struct {
 	judging   int          // peers' proposals that are being judged
 	draining  bool         // nothing is begun any more
 	plans     map[agree.Digest]*planned
-	asked     bool // an operator asked to sign now
+	second    *second // of the session that this zone is in; nil: no ZONEMD record is to be made
+	asked     bool    // an operator asked to sign now
 	disputed  map[agree.Digest]*dispute
 	dissent   map[mpc.PartyID]agree.Digest // who is left out of signing which content: it cannot tell, or content quorum is t+1 and it refused
 	refusals  map[mpc.PartyID]Refusal      // the last of each, for people
@@ -264,6 +266,8 @@ type want struct {
 type holes struct {
 	noDerivation bool // believe a single certificate
 	noUnpromise  bool // keep the promises of sessions that never were
+	anyZONEMD    bool // believe the proposer what the zone's digest is
+	manyZONEMD   bool // accept as many proposals for the digest as come
 }
 
 // New makes a zone and loads its last certified state. Run it afterwards.
