@@ -56,6 +56,8 @@ type Zone struct {
 	Primary string
 	// Validate has Knot check DNSSEC itself.
 	Validate bool
+	// Digest has Knot refuse a zone without a right ZONEMD record.
+	Digest bool
 }
 
 // Server is one running knotd.
@@ -408,8 +410,8 @@ database:
 	fmt.Fprintf(w, "acl:\n  - id: friends\n    address: 127.0.0.0/8\n    action: [transfer, update, notify]\n%s", keyRef)
 	w.WriteString("zone:\n")
 	for _, z := range s.cfg.Zones {
-		fmt.Fprintf(w, "  - domain: %s\n    storage: %s\n    dnssec-signing: off\n    dnssec-validation: %s\n    zonefile-sync: -1\n    journal-content: all\n    journal-max-usage: 2G\n    acl: friends\n",
-			z.Name, s.Dir, onOff(z.Validate))
+		fmt.Fprintf(w, "  - domain: %s\n    storage: %s\n    dnssec-signing: off\n    dnssec-validation: %s\n    zonemd-verify: %s\n    zonefile-sync: -1\n    journal-content: all\n    journal-max-usage: 2G\n    acl: friends\n",
+			z.Name, s.Dir, onOff(z.Validate), onOff(z.Digest))
 		if z.Text != "" {
 			fmt.Fprintf(w, "    file: %s\n    zonefile-load: difference-no-serial\n", s.zoneFile(z.Name))
 		} else {

@@ -28,20 +28,22 @@ type knots struct {
 
 const knotZone = "$ORIGIN example.\n$TTL 300\n@ SOA ns1 hostmaster %d 7200 3600 86400 300\n@ NS ns1\nns1 A 192.0.2.1\nmail MX 10 ns1\n*.wild TXT wild\nsub NS ns.sub\nns.sub A 192.0.2.2\n%s\n"
 
-func newKnots(t *testing.T) *knots {
+// newKnots starts them with a policy. The public ones look for themselves at
+// what they are given.
+func newKnots(t *testing.T, policy string) *knots {
 	t.Helper()
 	k := &knots{newOperators(t, 3, 1), map[string]*knottest.Server{}, map[string]*knottest.Server{}}
 	for _, name := range k.names {
 		k.hidden[name] = knottest.Start(t, knottest.Config{Zones: []knottest.Zone{{Name: "example.", Text: fmt.Sprintf(knotZone, 1, "www A 192.0.2.10")}}})
-		// The public ones validate for themselves what they are given.
-		k.public[name] = knottest.Start(t, knottest.Config{Zones: []knottest.Zone{{Name: "example.", Validate: true}}})
+		public := knottest.Zone{Name: "example.", Validate: true, Digest: strings.Contains(policy, "zonemd-generate")}
+		k.public[name] = knottest.Start(t, knottest.Config{Zones: []knottest.Zone{public}})
 	}
 	k.edit = func(c *config.Daemon) {
 		c.Knot.Hidden, c.Knot.Public = k.hidden[c.Operator].Socket, k.public[c.Operator].Socket
 	}
 	k.startAll()
 	for _, name := range k.names {
-		_, err := k.nodes[name].AddZone(t.Context(), api.AddZone{Policy: "version: 1\nzone: example.\ndenial:\n  nsec3: true\n", File: "policy"})
+		_, err := k.nodes[name].AddZone(t.Context(), api.AddZone{Policy: "version: 1\nzone: example.\n" + policy, File: "policy"})
 		must(t, err)
 		_, err = k.nodes[name].GenerateKeys(t.Context(), api.GenerateKeys{Zone: "example."})
 		must(t, err)
@@ -122,7 +124,7 @@ func (k *knots) allChecked() {
 // The whole way from one Knot to the other, with what happens to Knots.
 func TestBetweenKnots(t *testing.T) {
 	t.Parallel()
-	k := newKnots(t)
+	k := newKnots(t, "denial:\n  nsec3: true\n")
 	k.all("192.0.2.10")
 	k.allChecked()
 
@@ -184,5 +186,24 @@ func TestBetweenKnots(t *testing.T) {
 		if log := k.public[name].Log(); strings.Contains(log, "DNSSEC validation failed") {
 			t.Errorf("operator %s: knot refused what it was given:\n%s", name, log)
 		}
+	}
+}
+
+// Knots that want a right digest take what they are given, whole and as changes.
+func TestBetweenKnotsWithDigest(t *testing.T) {
+	t.Parallel()
+	k := newKnots(t, "zonemd-generate: zonemd-sha384\n")
+	for i, addr := range []string{"192.0.2.10", "192.0.2.11", "192.0.2.12"} {
+		if i > 0 {
+			k.write(uint32(i+1), addr)
+		}
+		k.all(addr)
+		k.allChecked()
+	}
+	k.public["b"].Kill()
+	k.public["b"].Restart()
+	k.all("192.0.2.12")
+	if text := k.checked("b"); !strings.Contains(text, "\tZONEMD\t") {
+		t.Error("no ZONEMD record is served")
 	}
 }
