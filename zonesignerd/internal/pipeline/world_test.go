@@ -65,6 +65,7 @@ type byHand struct {
 	id        mpc.PartyID
 	transport mpc.Transport
 	got       chan *agree.Message
+	last      agree.Digest // of the message that next returned
 }
 
 func newWorld(t testing.TB, byHandNames string, names ...mpc.PartyID) *world {
@@ -584,6 +585,7 @@ func (h *byHand) next(typ agree.Type, into any, ok func() bool) mpc.PartyID {
 		select {
 		case m := <-h.got:
 			if m.Type == typ && m.Decode(into) == nil && (ok == nil || ok()) {
+				h.last = m.Digest()
 				return m.From
 			}
 		case <-timeout:

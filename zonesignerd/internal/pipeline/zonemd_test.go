@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -468,5 +469,50 @@ func TestSplitTuples(t *testing.T) {
 		if !slices.Equal(head, c.head) || !slices.Equal(tail, c.tail) {
 			t.Errorf("%d: %v and %v", c.n, head, tail)
 		}
+	}
+}
+
+// A member that signs the zone and refuses its digest is left out, and the
+// others sign without it.
+func TestMemberRefusesZONEMD(t *testing.T) {
+	w, c, serial := withHostileUnder(t, zonemdPolicy)
+	z := w.members["a"].zone
+	z.mu.Lock()
+	head := z.head
+	z.mu.Unlock()
+	w.change(2, "www A 192.0.2.11")
+	var p agree.Proposal
+	proposer := c.next(agree.TypeProposal, &p, func() bool { return p.Kind == KindZone })
+	var b Proposal
+	check(t, json.Unmarshal(p.Body, &b))
+	plan, err := z.plan(parse(t, 2, "www A 192.0.2.11"), &b, head, w.policy, w.signer.zoneKeys())
+	check(t, err)
+	id := c.last
+	own := agree.Answer{Proposal: id, Verdict: agree.Accept, Nonce: make([]byte, 16)}
+	_, _ = rand.Read(own.Nonce)
+	c.say(agree.TypeAnswer, own)
+	nonces := map[mpc.PartyID][]byte{"c": own.Nonce}
+	for len(nonces) < 3 {
+		var ans agree.Answer
+		from := c.next(agree.TypeAnswer, &ans, func() bool { return ans.Proposal == id && ans.Verdict == agree.Accept })
+		nonces[from] = ans.Nonce
+	}
+	s := &handSession{w: w, c: c, proposal: p}
+	s.sign(mpc.NewSessionID("session:"+string(id[:]), nonces), plan, nil)
+	c.next(agree.TypeProposal, &p, func() bool { return p.Kind == KindZONEMD && p.Proposer == proposer })
+	c.say(agree.TypeAnswer, agree.Answer{Proposal: c.last, Verdict: agree.Refuse, Code: "zonemd", Reason: "no reason"})
+	w.level(serial)
+	valid(t, w, w.members["a"].public.now())
+	if got := w.members["a"].public.now().Serial(); got == b.Serial {
+		t.Errorf("serial %d is signed, that of the session that failed", got)
+	}
+	m := w.members[proposer]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.ContainsFunc(m.blamed, func(err error) bool {
+		absent, ok := mpc.AsAbsent(err)
+		return ok && slices.Equal(absent.Parties, []mpc.PartyID{"c"})
+	}) {
+		t.Errorf("the proposer blames %v", m.blamed)
 	}
 }
