@@ -41,6 +41,22 @@ func BenchmarkHost100k(b *testing.B) {
 	step("digest", func(*testing.B) { plan.manifestDigest() })
 	step("assemble", func(b *testing.B) { _, _ = plan.Assemble(sigs) })
 	step("zone-digest", func(*testing.B) { sz.computeDigest() })
+	step("zonemd", func(b *testing.B) { // the digest, the second plan, and its manifest
+		q := p
+		q.ZONEMD = ZONEMDSHA384
+		b.StopTimer()
+		first := mustPlan(b, z, q)
+		draft, err := first.Assemble(sigs)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		second, err := first.PlanZONEMD(draft)
+		if err != nil {
+			b.Fatal(err)
+		}
+		second.Digest()
+	})
 	step("verify-proven", func(b *testing.B) {
 		wantNoFaults(b, Verify(sz, VerifyOptions{Keys: p.Keys, At: testTime, Proven: func(Check) bool { return true }}))
 	})

@@ -177,6 +177,10 @@ func FuzzLoad(f *testing.F) {
 		sz := signPlan(f, mustPlan(f, mustParse(f, "example.", minimal+"a TXT x\nb TYPE300 \\# 0\n"), p), ksk, zsk)
 		f.Add(save(f, sz))
 	}
+	p := testParams(ksk, zsk)
+	p.ZONEMD = ZONEMDSHA384
+	_, _, sz := signWithZONEMD(f, mustParse(f, "example.", minimal), p, ksk, zsk)
+	f.Add(save(f, sz))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// The digest would stop the fuzzer at the door: put the right one in.
 		if len(b) > 32 {
@@ -196,6 +200,9 @@ func FuzzLoad(f *testing.F) {
 		for range sz.Changes(nil) {
 		}
 		sz.Content().ContentDigest()
+		if d := sz.Draft(); d.Draft().Digest() != d.Digest() || d.Len() != sz.Len() {
+			t.Fatal("the draft of a draft is another")
+		}
 		_ = zoneText(t, sz)
 	})
 }
