@@ -3,6 +3,7 @@ package mpc
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -63,6 +64,16 @@ func AsAbsent(err error) (*AbsentError, bool) {
 func AsCheat(err error) (*CheatError, bool) {
 	var e *CheatError
 	return e, errors.As(err, &e)
+}
+
+// Dispute is a CheatError: one of suspects cheated, at least.
+func Dispute(suspects []PartyID, what string) error {
+	return &CheatError{Parties: suspects, Disputed: len(suspects) > 1, What: what}
+}
+
+// Without is a copy of parties that self is not in.
+func Without(parties []PartyID, self PartyID) []PartyID {
+	return slices.DeleteFunc(slices.Clone(parties), func(p PartyID) bool { return p == self })
 }
 
 // operators names them in words.

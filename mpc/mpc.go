@@ -69,6 +69,11 @@ func (g Group) X(id PartyID) (uint32, bool) {
 	return uint32(i + 1), i >= 0
 }
 
+// Equal reports whether both are the same group, with the same points.
+func (g Group) Equal(o Group) bool {
+	return g.T == o.T && g.Digest == o.Digest && slices.Equal(g.Parties, o.Parties)
+}
+
 // Validate reports an ArgumentError for a group that no engine can serve.
 func (g Group) Validate() error {
 	seen := map[PartyID]bool{}

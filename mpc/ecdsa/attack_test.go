@@ -287,7 +287,7 @@ func TestStatementsDiffer(t *testing.T) {
 				})
 				blames(t, "b", errs["b"], true)
 				if cheat, _ := mpc.AsCheat(errs["b"]); cheat != nil {
-					if _, from, err := VerifyStatement(w.ids["b"], cheat.Evidence); err != nil || from != "a" {
+					if _, from, err := mpc.VerifyStatement(w.ids["b"], cheat.Evidence); err != nil || from != "a" {
 						t.Errorf("evidence does not verify: %v", err)
 					}
 				}

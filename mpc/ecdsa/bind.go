@@ -42,9 +42,9 @@ func (s *Signer) Bind(ctx context.Context, net mpc.Network, req BindRequest, pro
 		return fmt.Errorf("ecdsa: bind: %w", err)
 	}
 	defer shop.close()
-	done := counter{report: progress}
+	done := mpc.NewProgress(progress)
 	blobs := make([][]byte, len(b.units))
-	return pipeline(ctx, len(b.units), s.cfg.Window, func(i int) error {
+	return mpc.Pipeline(ctx, len(b.units), s.cfg.Window, func(i int) error {
 		statement := mpc.Digest("zonesigner bind unit v1", digest[:], uint64Bytes(uint64(i)))
 		spent, _, err := s.cfg.Store.Spend([]mpc.PoolRange{{Pool: b.pool, TupleRange: b.units[i].tuples}}, statement)
 		if err != nil {
@@ -59,7 +59,7 @@ func (s *Signer) Bind(ctx context.Context, net mpc.Network, req BindRequest, pro
 		if err := b.unit(ctx, shop, i, blob); err != nil {
 			return fmt.Errorf("ecdsa: bind unit %d: %w", i, err)
 		}
-		done.add(b.units[i].tuples.Count)
+		done.Add(b.units[i].tuples.Count)
 		return nil
 	})
 }
@@ -112,7 +112,7 @@ func (s *Signer) newBinder(net mpc.Network, req BindRequest) (*binder, error) {
 	left := slices.Clone(req.Keys)
 	key := 0
 	for _, r := range req.Tuples {
-		if r.Count < 1 || r.Count > MaxChunkSize || r.From < 0 || r.From > MaxChunkSize || r.Count > wanted {
+		if r.Count < 1 || r.Count > mpc.MaxChunkSize || r.From < 0 || r.From > mpc.MaxChunkSize || r.Count > wanted {
 			return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: bind tuples %d+%d, with %d wanted", r.From, r.Count, wanted)}
 		}
 		wanted -= r.Count
@@ -184,7 +184,7 @@ func (b *binder) unit(ctx context.Context, shop workshop, index int, blob []byte
 			defer clear(c.Blob)
 		}
 	}
-	if err := confirmView(ctx, b.net, label, mpc.Digest("zonesigner bind view v1", ids)); err != nil {
+	if err := mpc.ConfirmView(ctx, b.net, label+"/view", mpc.Digest("zonesigner bind view v1", ids), differentViews); err != nil {
 		return err
 	}
 	if !member {

@@ -115,7 +115,7 @@ func decodeUnbound(blob []byte, members, from, count int) (words []p256.Scalar, 
 		return nil, p, fmt.Errorf("unbound tuples: blob of %d bytes does not begin with %q", len(blob), unboundMagic)
 	}
 	n, m, width := uint64(binary.BigEndian.Uint32(blob[4:])), uint64(binary.BigEndian.Uint32(blob[8:])), uint64(binary.BigEndian.Uint32(blob[12:]))
-	if m != uint64(members) || n > MaxChunkSize || width < 1 || width > 255 || uint64(len(blob)) != chunkHeader+n*uint64(unboundSize(int(width), members)) {
+	if m != uint64(members) || n > mpc.MaxChunkSize || width < 1 || width > 255 || uint64(len(blob)) != chunkHeader+n*uint64(unboundSize(int(width), members)) {
 		return nil, p, fmt.Errorf("unbound tuples: blob of %d bytes holds %d tuples of %d words and %d members, want %d members", len(blob), n, width, m, members)
 	}
 	if from < 0 || count < 1 || uint64(from)+uint64(count) > n {
@@ -158,7 +158,7 @@ func decodeRun(blob []byte, members, from, count int) (*run, error) {
 		return nil, fmt.Errorf("tuples: blob of %d bytes does not begin with %q", len(blob), chunkMagic)
 	}
 	n, m := uint64(binary.BigEndian.Uint32(blob[4:])), uint64(binary.BigEndian.Uint32(blob[8:]))
-	if m != uint64(members) || n > MaxChunkSize || first > MaxChunkSize || uint64(len(blob)) != uint64(header)+n*uint64(tupleSize(members)) {
+	if m != uint64(members) || n > mpc.MaxChunkSize || first > mpc.MaxChunkSize || uint64(len(blob)) != uint64(header)+n*uint64(tupleSize(members)) {
 		return nil, fmt.Errorf("tuples: blob of %d bytes holds %d tuples of %d members, want %d members", len(blob), n, m, members)
 	}
 	if from < 0 || count < 1 || uint64(from)+uint64(count) > n {

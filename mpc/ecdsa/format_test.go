@@ -34,39 +34,6 @@ func fixtureShare() *KeyShare {
 	return k
 }
 
-func fixtureStatement() *Statement {
-	part := func(i byte) Part {
-		return Part{
-			Key:      "000102030405060708090a0b0c0d0e0f",
-			Epoch:    3,
-			Manifest: sha256.Sum256([]byte("manifest")),
-			Tuples:   mpc.TupleRange{Chunk: mpc.ChunkID{i}, From: 5, Count: 6},
-			Messages: MessagesDigest([][32]byte{{7}}),
-		}
-	}
-	return &Statement{
-		Session: mpc.SessionID{1},
-		Group:   sha256.Sum256([]byte("group")),
-		Engine:  "mal-shamir",
-		Set:     mpc.NewSignerSet("a", "b"),
-		Run:     2,
-		Parts:   []Part{part(4), part(5)},
-		Mark:    mpc.Mark{Generation: 8},
-	}
-}
-
-// stub signs by hashing: fixed bytes for fixtures, no security.
-type stub struct{ self mpc.PartyID }
-
-func (s stub) Self() mpc.PartyID { return s.self }
-func (s stub) Sign(msg []byte) []byte {
-	h := sha256.Sum256(append([]byte(s.self), msg...))
-	return append(h[:], h[:]...)
-}
-func (s stub) Verify(from mpc.PartyID, msg, sig []byte) bool {
-	return bytes.Equal(stub{from}.Sign(msg), sig)
-}
-
 // fixture compares b with the file of that name, which later versions must
 // read too.
 func fixture(t *testing.T, name string, b []byte) []byte {
@@ -111,14 +78,6 @@ func TestKeyShareFixture(t *testing.T) {
 	}
 }
 
-func TestStatementFixture(t *testing.T) {
-	kept := fixture(t, "statement.v1.hex", fixtureStatement().sign(stub{"b"}))
-	st, from, err := VerifyStatement(stub{"a"}, kept)
-	if err != nil || from != "b" || fmt.Sprint(st) != fmt.Sprint(fixtureStatement()) {
-		t.Errorf("the fixture reads as %+v of %s, %v", st, from, err)
-	}
-}
-
 func TestChunkFixtures(t *testing.T) {
 	two := []p256.Scalar{p256.NewScalar(11), p256.NewScalar(12)}
 	c := committed{view: [32]byte{9}, first: 7, rShares: make([]byte, 128), commitments: [][]byte{make([]byte, 64), make([]byte, 64)}}
@@ -145,35 +104,6 @@ func TestChunkFixtures(t *testing.T) {
 			t.Errorf("%s is read with the part that another kind of operator keeps", name)
 		}
 	}
-}
-
-func TestVerifyStatementRefuses(t *testing.T) {
-	good := fixtureStatement().sign(stub{"b"})
-	stranger := fixtureStatement().sign(stub{"z"})
-	unsorted := fixtureStatement()
-	unsorted.Set = mpc.SignerSet{"b", "a"}
-	for name, b := range map[string][]byte{
-		"empty":          nil,
-		"other version":  bytes.Replace(good, []byte("v1"), []byte("v2"), 1),
-		"cut short":      good[:len(good)-1],
-		"longer":         append(bytes.Clone(good), 0),
-		"not a member":   stranger,
-		"unsorted":       unsorted.sign(stub{"b"}),
-		"other mark":     changed(good, len(good)-65),
-		"other message":  changed(good, 100),
-		"other sign":     changed(good, len(good)-1),
-		"only the magic": []byte(statementMagic),
-	} {
-		if _, _, err := VerifyStatement(stub{"a"}, b); err == nil {
-			t.Errorf("%s: accepted", name)
-		}
-	}
-}
-
-func changed(b []byte, at int) []byte {
-	c := bytes.Clone(b)
-	c[at] ^= 1
-	return c
 }
 
 func TestSecretsPrintNothing(t *testing.T) {
@@ -207,21 +137,6 @@ func FuzzKeyShare(f *testing.F) {
 	})
 }
 
-func FuzzStatement(f *testing.F) {
-	f.Add(fixtureStatement().sign(stub{"b"}))
-	f.Add([]byte(statementMagic))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		st, from, signed, err := decodeStatement(b)
-		if err != nil {
-			return
-		}
-		again := st.sign(stub{from})
-		if !bytes.Equal(again[:len(again)-64], b[:signed]) {
-			t.Fatal("accepted bytes do not encode alike")
-		}
-	})
-}
-
 func FuzzChunk(f *testing.F) {
 	one := []p256.Scalar{p256.One()}
 	c := committed{rShares: make([]byte, 64), commitments: [][]byte{make([]byte, 32), make([]byte, 32)}}
@@ -229,7 +144,7 @@ func FuzzChunk(f *testing.F) {
 	f.Add(encodeUnbound(one, 1, c), 2, 0, 1)
 	f.Add(encodeUnbound(one, 1, committed{}), 0, 0, 1)
 	f.Fuzz(func(t *testing.T, b []byte, members, from, count int) {
-		if members < 0 || members > maxMembers {
+		if members < 0 || members > mpc.MaxMembers {
 			return
 		}
 		if r, err := decodeRun(b, members, from, count); err == nil && len(r.kInv) != count {

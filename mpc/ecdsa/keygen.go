@@ -96,7 +96,10 @@ func (g *generation) run(ctx context.Context, shop workshop, id mpc.Identity, en
 		}
 		transcripts = append(transcripts, t[:]...)
 	}
-	return g.endorse(ctx, id, transcripts)
+	if err := mpc.Endorse(ctx, g.net, id, transcripts); err != nil && !g.holes.noTranscript {
+		return err
+	}
+	return nil
 }
 
 // openPublic is pk ← Open(Convert([sk])) of Figure 4 for each key, committed to
@@ -168,14 +171,14 @@ func (g *generation) testSignatures(ctx context.Context, shop workshop) (view [3
 	if err != nil {
 		return view, nil, err
 	}
-	if err := confirmView(ctx, g.net, "test", mpc.Digest("zonesigner test chunk v1", append([][]byte{t.view[:]}, own.commitments...)...)); err != nil {
+	if err := mpc.ConfirmView(ctx, g.net, "test/view", mpc.Digest("zonesigner test chunk v1", append([][]byte{t.view[:]}, own.commitments...)...), differentViews); err != nil {
 		return view, nil, err
 	}
 	opening, err := g.holes.opening(g.group, all, g.net.Self())
 	if err != nil {
 		return view, nil, err
 	}
-	test := spending{round: "test", set: all, opening: opening, suspects: without(all, g.net.Self())}
+	test := spending{round: "test", set: all, opening: opening, suspects: mpc.Without(all, g.net.Self())}
 	for i, k := range g.keys {
 		message := k.testMessage()
 		test.parts = append(test.parts, spent{
@@ -205,28 +208,4 @@ func (k *KeyShare) transcript(label []byte, view [32]byte, test mpc.Signature) (
 		fields = append(fields, []byte(p))
 	}
 	return mpc.Digest("zonesigner key transcript v1", append(fields, points, view[:], test[:])...), nil
-}
-
-// endorse exchanges signatures over the transcripts, 32 bytes each; all n must
-// be there.
-func (g *generation) endorse(ctx context.Context, id mpc.Identity, transcripts []byte) error {
-	message := func(transcripts []byte) []byte {
-		return append([]byte("zonesigner key endorsement v1\n"), transcripts...)
-	}
-	got, err := mpc.Exchange(ctx, g.net, "key/endorse", slices.Concat(transcripts, id.Sign(message(transcripts))))
-	if err != nil {
-		return err
-	}
-	size := len(transcripts)
-	for _, p := range g.net.Parties() {
-		b := got[p]
-		switch {
-		case g.holes.noTranscript:
-		case len(b) < size || !id.Verify(p, message(b[:size]), b[size:]):
-			return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "its signature on the transcript of the key is wrong"}
-		case !bytes.Equal(b[:size], transcripts):
-			return dispute(without(g.net.Parties(), g.net.Self()), "operators hold different transcripts of the key")
-		}
-	}
-	return nil
 }

@@ -45,14 +45,14 @@ func (k *KeyShare) MarshalBinary() ([]byte, error) {
 		return nil, err
 	}
 	b := []byte(keyShareMagic)
-	b = appendText(b, string(k.ID))
-	b = appendText(b, k.Engine)
+	b = mpc.AppendText(b, string(k.ID))
+	b = mpc.AppendText(b, k.Engine)
 	b = append(b, k.Group.Digest[:]...)
 	b = append(b, byte(k.Group.T), byte(k.Group.N()))
 	for _, p := range k.Group.Parties {
-		b = appendText(b, string(p))
+		b = mpc.AppendText(b, string(p))
 	}
-	b = appendText(b, string(k.Self))
+	b = mpc.AppendText(b, string(k.Self))
 	b = binary.BigEndian.AppendUint64(b, k.Epoch)
 	b = append(b, byte(len(k.Share)))
 	b = p256.AppendScalars(b, k.Share)
@@ -62,34 +62,34 @@ func (k *KeyShare) MarshalBinary() ([]byte, error) {
 // UnmarshalBinary is the strict inverse of MarshalBinary: what it accepts
 // encodes to the same bytes.
 func (k *KeyShare) UnmarshalBinary(b []byte) error {
-	r := reader{b: b}
-	if string(r.take(len(keyShareMagic))) != keyShareMagic {
+	r := mpc.NewReader(b)
+	if string(r.Take(len(keyShareMagic))) != keyShareMagic {
 		return fmt.Errorf("key share: it is not of version 1")
 	}
 	var d KeyShare
-	d.ID = mpc.KeyID(r.text())
-	d.Engine = r.text()
-	copy(d.Group.Digest[:], r.take(32))
-	d.Group.T = int(r.byte())
-	n := int(r.byte())
-	if n > maxMembers {
-		return fmt.Errorf("key share: %d parties, at most %d are supported", n, maxMembers)
+	d.ID = mpc.KeyID(r.Text())
+	d.Engine = r.Text()
+	copy(d.Group.Digest[:], r.Take(32))
+	d.Group.T = int(r.Byte())
+	n := int(r.Byte())
+	if n > mpc.MaxMembers {
+		return fmt.Errorf("key share: %d parties, at most %d are supported", n, mpc.MaxMembers)
 	}
 	for range n {
-		d.Group.Parties = append(d.Group.Parties, mpc.PartyID(r.text()))
+		d.Group.Parties = append(d.Group.Parties, mpc.PartyID(r.Text()))
 	}
-	d.Self = mpc.PartyID(r.text())
-	d.Epoch = r.uint64()
-	words := int(r.byte())
+	d.Self = mpc.PartyID(r.Text())
+	d.Epoch = r.Uint64()
+	words := int(r.Byte())
 	var err error
-	if d.Share, err = p256.DecodeScalars(r.take(32*words), words); err != nil {
+	if d.Share, err = p256.DecodeScalars(r.Take(32*words), words); err != nil {
 		return fmt.Errorf("key share: %w", err)
 	}
-	points, err := p256.DecodePoints(r.take(64*(n+1)), n+1)
+	points, err := p256.DecodePoints(r.Take(64*(n+1)), n+1)
 	if err != nil {
 		return fmt.Errorf("key share: public key and shares: %w", err)
 	}
-	if r.short || len(r.b) != 0 {
+	if !r.Done() {
 		return fmt.Errorf("key share: %d bytes do not fit its fields", len(b))
 	}
 	d.Public, d.PublicShares = points[0], points[1:]
@@ -108,14 +108,14 @@ func (k *KeyShare) validate() error {
 		return fmt.Errorf("key share: operator %q is not of its group", k.Self)
 	}
 	for _, p := range k.Group.Parties {
-		if len(p) > maxName {
-			return fmt.Errorf("key share: name of %d bytes, at most %d are supported", len(p), maxName)
+		if len(p) > mpc.MaxName {
+			return fmt.Errorf("key share: name of %d bytes, at most %d are supported", len(p), mpc.MaxName)
 		}
 	}
 	switch {
-	case k.Group.N() > maxMembers:
-		return fmt.Errorf("key share: %d parties, at most %d are supported", k.Group.N(), maxMembers)
-	case k.ID == "" || len(k.ID) > maxName || k.Engine == "" || len(k.Engine) > maxName:
+	case k.Group.N() > mpc.MaxMembers:
+		return fmt.Errorf("key share: %d parties, at most %d are supported", k.Group.N(), mpc.MaxMembers)
+	case k.ID == "" || len(k.ID) > mpc.MaxName || k.Engine == "" || len(k.Engine) > mpc.MaxName:
 		return fmt.Errorf("key share: id or engine is empty or too long")
 	case len(k.Share) == 0 || len(k.Share) > 255:
 		return fmt.Errorf("key share: %d scalars", len(k.Share))

@@ -1,14 +1,12 @@
 package ecdsa
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
@@ -43,9 +41,9 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 	}
 	defer shop.close()
 
-	done := counter{report: progress}
+	done := mpc.NewProgress(progress)
 	chunks := (n + s.cfg.ChunkSize - 1) / s.cfg.ChunkSize
-	return pipeline(ctx, chunks, s.cfg.Window, nil, func(ctx context.Context, i int) error {
+	return mpc.Pipeline(ctx, chunks, s.cfg.Window, nil, func(ctx context.Context, i int) error {
 		count := min(s.cfg.ChunkSize, n-i*s.cfg.ChunkSize)
 		chunk, err := m.chunk(ctx, shop, i, count)
 		if err != nil {
@@ -57,7 +55,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 				return fmt.Errorf("ecdsa: store chunk %d: %w", i, err)
 			}
 		}
-		done.add(count)
+		done.Add(count)
 		return nil
 	})
 }
@@ -115,7 +113,7 @@ func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*m
 	if m.signer.holes.noView {
 		id = mpc.Digest("label", []byte(label))
 	}
-	if err := confirmView(ctx, m.net, label, id); err != nil {
+	if err := mpc.ConfirmView(ctx, m.net, label+"/view", id, differentViews); err != nil {
 		return nil, err
 	}
 	switch {
@@ -127,19 +125,8 @@ func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*m
 	return nil, nil // its shares are erased here
 }
 
-// confirmView returns when all parties hold the same view of a chunk.
-func confirmView(ctx context.Context, net mpc.Network, label string, view [32]byte) error {
-	views, err := mpc.Exchange(ctx, net, label+"/view", view[:])
-	if err != nil {
-		return err
-	}
-	for _, p := range net.Parties() {
-		if !bytes.Equal(views[p], view[:]) {
-			return dispute(without(net.Parties(), net.Self()), "operators hold different views of a chunk")
-		}
-	}
-	return nil
-}
+// differentViews is what mpc.ConfirmView says of a chunk.
+const differentViews = "operators hold different views of a chunk"
 
 // commitToR computes this party's shares of R and exchanges the commitments to
 // them. A party that does not sign has no shares.
@@ -189,29 +176,4 @@ func commitToR(ctx context.Context, net mpc.Network, g mpc.Group, set mpc.Signer
 	return out, nil
 }
 
-// dispute blames suspects: at least one of them cheated.
-func dispute(suspects []mpc.PartyID, what string) error {
-	return &mpc.CheatError{Parties: suspects, Disputed: len(suspects) > 1, What: what}
-}
-
-func without(parties []mpc.PartyID, self mpc.PartyID) []mpc.PartyID {
-	return slices.DeleteFunc(slices.Clone(parties), func(p mpc.PartyID) bool { return p == self })
-}
-
 func uint64Bytes(u uint64) []byte { return binary.BigEndian.AppendUint64(nil, u) }
-
-// counter adds up what several goroutines did; report may be nil.
-type counter struct {
-	mu     sync.Mutex
-	done   int
-	report func(done int)
-}
-
-func (c *counter) add(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.done += n
-	if c.report != nil {
-		c.report(c.done)
-	}
-}

@@ -67,7 +67,7 @@ func TestOrderOfSpending(t *testing.T) {
 			}
 			var from []mpc.PartyID
 			for _, b := range statements {
-				st, p, err := VerifyStatement(w.ids["b"], b)
+				st, p, err := mpc.VerifyStatement(w.ids["b"], b)
 				if err != nil {
 					t.Error(err)
 					continue

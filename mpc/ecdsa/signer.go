@@ -1,18 +1,9 @@
 package ecdsa
 
 import (
-	"context"
 	"fmt"
-	"sync"
 
 	"zonesigner/mpc"
-)
-
-// Defaults and bounds of Config.
-const (
-	DefaultChunkSize = 1024
-	DefaultWindow    = 4
-	MaxChunkSize     = 16384
 )
 
 // Config is what a Signer is made of.
@@ -22,8 +13,8 @@ type Config struct {
 	Protocols []Protocol                         // the engines of the keys that may be used
 	Keys      func(mpc.KeyID) (*KeyShare, error) // this party's share of a key
 	Group     func() mpc.Group                   // the one in force, for tuples that no key is bound to
-	ChunkSize int                                // tuples a chunk, signatures a run; 0: DefaultChunkSize. All parties must agree
-	Window    int                                // chunks in flight; 0: DefaultWindow
+	ChunkSize int                                // tuples a chunk, signatures a run; 0: mpc.DefaultChunkSize. All parties must agree
+	Window    int                                // chunks in flight; 0: mpc.DefaultWindow
 	// Signed, which may be nil, is given the signed statements of every run,
 	// one of each member of the signer set, before this party releases any
 	// share for it: the evidence of who took part, to be kept and relayed.
@@ -63,13 +54,13 @@ func NewSigner(cfg Config) (*Signer, error) {
 		return nil, &mpc.ArgumentError{Msg: "ecdsa: a signer needs an identity, a store, keys, a group and protocols"}
 	}
 	if cfg.ChunkSize == 0 {
-		cfg.ChunkSize = DefaultChunkSize
+		cfg.ChunkSize = mpc.DefaultChunkSize
 	}
 	if cfg.Window == 0 {
-		cfg.Window = DefaultWindow
+		cfg.Window = mpc.DefaultWindow
 	}
-	if cfg.ChunkSize < 1 || cfg.ChunkSize > MaxChunkSize || cfg.Window < 1 {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: chunk size %d (1 to %d) or window %d (1 or more) is out of range", cfg.ChunkSize, MaxChunkSize, cfg.Window)}
+	if cfg.ChunkSize < 1 || cfg.ChunkSize > mpc.MaxChunkSize || cfg.Window < 1 {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: chunk size %d (1 to %d) or window %d (1 or more) is out of range", cfg.ChunkSize, mpc.MaxChunkSize, cfg.Window)}
 	}
 	s := &Signer{cfg: cfg, protocols: map[string]Protocol{}}
 	for _, p := range cfg.Protocols {
@@ -98,50 +89,4 @@ func (s *Signer) protocol(engine string, g mpc.Group, set mpc.SignerSet) (Protoc
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("engine %q is none that this signer has", engine)}
 	}
 	return p, p.Signers(g, set)
-}
-
-// pipeline runs step for 0 to n-1 with at most window of them in flight. begin,
-// which may be nil, runs before each step, one at a time and in order. The
-// first failure cancels the others.
-func pipeline(ctx context.Context, n, window int, begin func(i int) error, step func(ctx context.Context, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var group sync.WaitGroup
-	slots := make(chan struct{}, window)
-	var once sync.Once
-	var failure error
-	fail := func(i int, err error) {
-		once.Do(func() {
-			failure = err
-			cancel(err)
-		})
-	}
-loop:
-	for i := range n {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			break loop
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		if begin != nil {
-			if err := begin(i); err != nil {
-				fail(i, err)
-				break
-			}
-		}
-		group.Go(func() {
-			defer func() { <-slots }()
-			if err := step(ctx, i); err != nil {
-				fail(i, err)
-			}
-		})
-	}
-	group.Wait()
-	if failure != nil {
-		return failure
-	}
-	return ctx.Err()
 }

@@ -12,7 +12,6 @@ import (
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
-	"zonesigner/mpc/ecdsa"
 	"zonesigner/zonesignerd/internal/agree"
 )
 
@@ -54,7 +53,7 @@ const (
 func newMarks(n *Node) *marks {
 	m := &marks{n: n, fresh: map[mpc.PartyID]keystore.PeerMark{}, durable: map[mpc.PartyID]uint64{}, held: map[mpc.PartyID]uint64{}}
 	if b, err := n.store.Get(bucketMark, keyOwn); err == nil {
-		if s, from, err := ecdsa.VerifyStatement(n.identity, b); err == nil && from == n.self {
+		if s, from, err := mpc.VerifyStatement(n.identity, b); err == nil && from == n.self {
 			m.own, m.ownMark = b, s.Mark.Generation
 		}
 	}
@@ -98,7 +97,7 @@ func (n *Node) discardUnvouched() error {
 // a commit.
 func (m *marks) signed(_ mpc.SessionID, statements [][]byte) error {
 	for _, raw := range statements {
-		s, from, err := ecdsa.VerifyStatement(m.n.identity, raw)
+		s, from, err := mpc.VerifyStatement(m.n.identity, raw)
 		if err != nil {
 			return err
 		}
@@ -200,7 +199,7 @@ func (m *marks) receive(msg *agree.Message) error {
 		if err := msg.Decode(&k); err != nil {
 			return err
 		}
-		s, from, err := ecdsa.VerifyStatement(m.n.identity, k.Statement)
+		s, from, err := mpc.VerifyStatement(m.n.identity, k.Statement)
 		if err != nil {
 			return err
 		}
@@ -233,7 +232,7 @@ func (m *marks) confirm(msg *agree.Message) error {
 	}
 	generation := uint64(0)
 	if len(k.Statement) > 0 {
-		s, from, err := ecdsa.VerifyStatement(m.n.identity, k.Statement)
+		s, from, err := mpc.VerifyStatement(m.n.identity, k.Statement)
 		if err != nil {
 			return err
 		}

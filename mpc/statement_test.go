@@ -1,0 +1,124 @@
+package mpc
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the fixtures in testdata anew")
+
+func fixtureStatement() *Statement {
+	part := func(i byte) Part {
+		return Part{
+			Key:      "000102030405060708090a0b0c0d0e0f",
+			Epoch:    3,
+			Manifest: sha256.Sum256([]byte("manifest")),
+			Tuples:   TupleRange{Chunk: ChunkID{i}, From: 5, Count: 6},
+			Messages: MessagesDigest([][32]byte{{7}}),
+		}
+	}
+	return &Statement{
+		Session: SessionID{1},
+		Group:   sha256.Sum256([]byte("group")),
+		Engine:  "mal-shamir",
+		Set:     NewSignerSet("a", "b"),
+		Run:     2,
+		Parts:   []Part{part(4), part(5)},
+		Mark:    Mark{Generation: 8},
+	}
+}
+
+// stub signs by hashing: fixed bytes for fixtures, no security.
+type stub struct{ self PartyID }
+
+func (s stub) Self() PartyID { return s.self }
+func (s stub) Sign(msg []byte) []byte {
+	h := sha256.Sum256(append([]byte(s.self), msg...))
+	return append(h[:], h[:]...)
+}
+func (s stub) Verify(from PartyID, msg, sig []byte) bool {
+	return bytes.Equal(stub{from}.Sign(msg), sig)
+}
+
+// fixture compares b with the file of that name, which later versions must
+// read too.
+func fixture(t *testing.T, name string, b []byte) []byte {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(hex.EncodeToString(b)+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(kept, b) {
+		t.Errorf("%s: the encoding has changed; a new one needs a new version", path)
+	}
+	return kept
+}
+
+func TestStatementFixture(t *testing.T) {
+	kept := fixture(t, "statement.v1.hex", fixtureStatement().Sign(stub{"b"}))
+	st, from, err := VerifyStatement(stub{"a"}, kept)
+	if err != nil || from != "b" || fmt.Sprint(st) != fmt.Sprint(fixtureStatement()) {
+		t.Errorf("the fixture reads as %+v of %s, %v", st, from, err)
+	}
+}
+
+func TestVerifyStatementRefuses(t *testing.T) {
+	good := fixtureStatement().Sign(stub{"b"})
+	stranger := fixtureStatement().Sign(stub{"z"})
+	unsorted := fixtureStatement()
+	unsorted.Set = SignerSet{"b", "a"}
+	for name, b := range map[string][]byte{
+		"empty":          nil,
+		"other version":  bytes.Replace(good, []byte("v1"), []byte("v2"), 1),
+		"cut short":      good[:len(good)-1],
+		"longer":         append(bytes.Clone(good), 0),
+		"not a member":   stranger,
+		"unsorted":       unsorted.Sign(stub{"b"}),
+		"other mark":     changed(good, len(good)-65),
+		"other message":  changed(good, 100),
+		"other sign":     changed(good, len(good)-1),
+		"only the magic": []byte(statementMagic),
+	} {
+		if _, _, err := VerifyStatement(stub{"a"}, b); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func changed(b []byte, at int) []byte {
+	c := bytes.Clone(b)
+	c[at] ^= 1
+	return c
+}
+
+func FuzzStatement(f *testing.F) {
+	f.Add(fixtureStatement().Sign(stub{"b"}))
+	f.Add([]byte(statementMagic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		st, from, signed, err := decodeStatement(b)
+		if err != nil {
+			return
+		}
+		again := st.Sign(stub{from})
+		if !bytes.Equal(again[:len(again)-64], b[:signed]) {
+			t.Fatal("accepted bytes do not encode alike")
+		}
+	})
+}
