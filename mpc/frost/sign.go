@@ -1,0 +1,107 @@
+package frost
+
+import (
+	"context"
+	"fmt"
+
+	"filippo.io/edwards25519"
+
+	"zonesigner/mpc"
+)
+
+// Sign signs the messages of all requests, as they are (PureEdDSA), in runs of
+// a chunk's size. All members of session.Set, and nobody else, are in net and
+// call it with the same session. A run that was begun leaves its tuples spent,
+// whatever happens.
+func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, progress func(done int)) ([][]mpc.Signature, error) {
+	said := make([]mpc.SigningKey, len(session.Requests))
+	keys, quorums := make([]*KeyShare, len(said)), make([]*quorum, len(said))
+	for i, req := range session.Requests {
+		var err error
+		if keys[i], err = s.key(req.Key, session.Set); err != nil {
+			return nil, err
+		}
+		if quorums[i], err = keys[i].newQuorum(session.Set, s.holes); err != nil {
+			return nil, err
+		}
+		said[i] = mpc.SigningKey{Engine: Engine, Group: keys[i].Group, Epoch: keys[i].Epoch}
+	}
+	spender := &mpc.Spender{
+		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: s.cfg.Window, Signed: s.cfg.Signed,
+		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements,
+	}
+	signatures, err := spender.Sign(ctx, net, session, said, progress, func(ctx context.Context, r *mpc.Run) ([]mpc.Signature, error) {
+		parts := make([]spent, 0, len(r.Parts))
+		defer func() {
+			for _, p := range parts {
+				p.own.erase()
+			}
+		}()
+		for _, p := range r.Parts {
+			own, err := decodeTuples(p.Blob, len(session.Set), p.Tuples.From, p.Tuples.Count)
+			if err != nil {
+				return nil, err
+			}
+			parts = append(parts, spent{quorum: quorums[p.Request], share: keys[p.Request].Share, own: own, messages: p.Messages})
+		}
+		return openRun(ctx, net, r.Round, parts)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("frost: %w", err)
+	}
+	return signatures, nil
+}
+
+// spent is tuples of one chunk, the key that they are of, and the messages that
+// they sign.
+type spent struct {
+	quorum   *quorum
+	share    *edwards25519.Scalar // of the key; secret
+	own      *tuples
+	messages [][]byte
+}
+
+// openRun is the signature share generation and aggregation of RFC 9591,
+// sections 5.2 and 5.3, for a run of tuples in one round: everyone aggregates.
+func openRun(ctx context.Context, net mpc.Network, round string, parts []spent) ([]mpc.Signature, error) {
+	var own []byte
+	var all []*signing
+	for _, p := range parts {
+		width := p.own.members * commitmentSize
+		for i, m := range p.messages {
+			g, err := p.quorum.prepare(m, p.own.commitments[i*width:(i+1)*width])
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, g)
+			own = append(own, p.quorum.share(g, p.own.nonces[i], p.share).Bytes()...)
+		}
+	}
+	got, err := mpc.Exchange(ctx, net, round+"/z", own)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range net.Parties() {
+		if len(got[p]) != len(own) {
+			return nil, cheated(p, fmt.Sprintf("shares of signatures of %d bytes, want %d", len(got[p]), len(own)))
+		}
+	}
+	signatures := make([]mpc.Signature, 0, len(all))
+	for _, p := range parts {
+		shares := make([]*edwards25519.Scalar, len(p.quorum.parties))
+		for _, m := range p.messages {
+			at := len(signatures)
+			for j, member := range p.quorum.parties {
+				if shares[j], err = decodeScalar(got[member][32*at : 32*at+32]); err != nil {
+					return nil, cheated(member, "share of a signature: "+err.Error())
+				}
+			}
+			sig, err := p.quorum.aggregate(all[at], m, shares)
+			if err != nil {
+				return nil, err
+			}
+			signatures = append(signatures, sig)
+		}
+	}
+	return signatures, nil
+}
