@@ -158,13 +158,16 @@ func TestArguments(t *testing.T) {
 			t.Error("tuples were spent")
 		}
 		for name, err := range map[string]error{
-			"prepare none":     w.prepare(w.key().ID, allABC, 0)["b"],
-			"no such key":      w.prepare("x", allABC, 1)["b"],
-			"unbound":          w.prepare(mpc.Unbound(Engine), allABC, 1)["b"],
-			"too few signers":  w.prepare(w.key().ID, mpc.NewSignerSet("b"), 1)["b"],
-			"key of two of us": w.among(pairAB, func(ctx context.Context, net mpc.Network) error { _, err := GenerateKey(ctx, net, w.ids["a"], w.group, nil); return err })["b"],
-			"no label":         w.generate(holes{})["b"],
-			"no config":        func() error { _, err := NewSigner(Config{}); return err }(),
+			"prepare none":    w.prepare(w.key().ID, allABC, 0)["b"],
+			"no such key":     w.prepare("x", allABC, 1)["b"],
+			"unbound":         w.prepare(mpc.Unbound(Engine), allABC, 1)["b"],
+			"too few signers": w.prepare(w.key().ID, mpc.NewSignerSet("b"), 1)["b"],
+			"key of two of us": w.among(pairAB, func(ctx context.Context, net mpc.Network) error {
+				_, err := GenerateKey(ctx, net, w.ids["a"], w.group, nil)
+				return err
+			})["b"],
+			"no label":  w.generate(holes{})["b"],
+			"no config": func() error { _, err := NewSigner(Config{}); return err }(),
 		} {
 			if err == nil {
 				t.Errorf("%s: no error", name)

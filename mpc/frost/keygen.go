@@ -80,6 +80,9 @@ type generation struct {
 	keys        []*KeyShare
 }
 
+// Format keeps every printing verb from what is secret.
+func (g *generation) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "key generation %s", g.session) }
+
 func (g *generation) erase() {
 	for _, f := range g.own {
 		for _, c := range f {

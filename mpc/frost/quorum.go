@@ -87,6 +87,9 @@ func makeNonces(random *[64]byte, share *edwards25519.Scalar) (nonces, [commitme
 	return n, c
 }
 
+// Format keeps every printing verb from what is secret.
+func (n nonces) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("nonces")) }
+
 func (n nonces) erase() {
 	n.hiding.Set(new(edwards25519.Scalar))
 	n.binding.Set(new(edwards25519.Scalar))

@@ -65,6 +65,9 @@ func checkCommitments(p mpc.PartyID, b []byte, n int) error {
 	return nil
 }
 
+// Format keeps every printing verb from what is secret.
+func (t *tuples) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "%d tuples", len(t.nonces)) }
+
 // slice is count tuples from the given one.
 func (t *tuples) slice(from, count int) *tuples {
 	width := t.members * commitmentSize
