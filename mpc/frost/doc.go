@@ -6,6 +6,6 @@
 // Signer makes nonces and publishes commitments to them ahead of time
 // (Prepare; such a pair is the tuple of this protocol) and turns one tuple and
 // one message into one signature (Sign). docs/protocol.md says why each step is
-// there, in its section on FROST; comments cite RFC 9591 by section and by the
+// there, in its section 11; comments cite RFC 9591 by section and by the
 // names of its functions.
 package frost

@@ -81,7 +81,9 @@ type generation struct {
 }
 
 // Format keeps every printing verb from what is secret.
-func (g *generation) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "key generation %s", g.session) }
+func (g *generation) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "key generation %s", g.session)
+}
 
 func (g *generation) erase() {
 	for _, f := range g.own {
