@@ -55,7 +55,7 @@ goes to standard error: read it to one another.`,
 	f.StringVar(&name, "name", "", "the group's `name`")
 	f.IntVar(&threshold, "threshold", 0, "so many operators together learn nothing (default: as many as fit, fewer than half)")
 	f.IntVar(&epoch, "epoch", 1, "1 for a new group; one more than the last to change an existing one with \"group stage\"")
-	f.StringVar(&engine, "engine", config.MalShamir, "how keys are shared: mal-shamir, shamir, mal-rep3 or rep3")
+	f.StringVar(&engine, "engine", config.MalShamir, "how keys are shared: mal-shamir, shamir, mal-rep3, rep3 or frost")
 	f.StringVar(&out, "out", "", "a new `file` to write to")
 	return cmd
 }

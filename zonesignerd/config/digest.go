@@ -26,7 +26,7 @@ func (g *Group) Digest() [32]byte {
 		f.text(o.NKey)
 		f.text(o.Address)
 	}
-	for _, engine := range []string{MalShamir, Shamir} {
+	for _, engine := range []string{MalShamir, Shamir} { // the others have the sets of one of them
 		sets := g.Sets(engine)
 		f.number(int64(len(sets)))
 		for _, s := range sets {

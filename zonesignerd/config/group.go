@@ -20,15 +20,16 @@ var namePattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
 func validName(s string) bool { return namePattern.MatchString(s) }
 
-// The engines that a group may use. All need an honest majority.
+// The engines that a group may use. Those of ECDSA need an honest majority.
 const (
 	MalShamir = "mal-shamir" // active security with abort
 	Shamir    = "shamir"     // passive security
 	MalRep3   = "mal-rep3"   // active security with abort, for three operators
 	Rep3      = "rep3"       // passive security, for three operators
+	Frost     = "frost"      // active security with abort; Ed25519, algorithm 15
 )
 
-var engines = []string{MalShamir, Shamir, MalRep3, Rep3}
+var engines = []string{MalShamir, Shamir, MalRep3, Rep3, Frost}
 
 // Passive reports whether one altered daemon can take a key of the engine.
 func Passive(engine string) bool { return engine == Shamir || engine == Rep3 }

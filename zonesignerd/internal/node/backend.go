@@ -589,7 +589,7 @@ func (n *Node) Pools(_ context.Context, zone string) ([]api.Pool, error) {
 		if zone != "" && k.Zone != dotted(zone) {
 			continue
 		}
-		if !stocks[k.Engine] {
+		if !stocks[k.Engine] && n.binds(k.Engine) {
 			stocks[k.Engine] = true
 			for _, set := range n.groups.file().Sets(k.Engine) {
 				out = append(out, n.tuples.stockViews(k.Engine, set)...)

@@ -231,6 +231,9 @@ func (t *tuples) lacking(keys []keystore.KeyRecord, set mpc.SignerSet, wanted ma
 func (t *tuples) nextFor(engine string, set mpc.SignerSet, l lacks) (job task, urgent bool) {
 	stock := mpc.PoolID{Key: mpc.Unbound(engine), Set: set.String(), Stripe: t.n.self}
 	depth, want := t.depth(stock), share(t.n.poolDepth(), set)
+	if !t.n.engines[engine].binds() {
+		want = 0 // no stock, and every need is large
+	}
 	for _, list := range [][]ecdsa.KeyCount{l.waited, l.spare} {
 		urgent = len(list) > 0 && len(l.waited) > 0
 		small := 0
@@ -485,8 +488,8 @@ func (h fillProposals) judgeMaking(p *agree.Proposal, refuse refuser) *agree.Ans
 	engine, unbound := strings.CutPrefix(string(body.Key), string(mpc.Unbound("")))
 	most := mostStock + h.n.poolDepth()
 	switch {
-	case unbound && h.n.engines[engine] == nil:
-		return refuse("engine", "engine %q is not known here", engine)
+	case unbound && !h.n.binds(engine):
+		return refuse("engine", "engine %q has no unbound tuples here", engine)
 	case !unbound:
 		k, ok := h.n.keys.find(string(body.Key))
 		if !ok {
@@ -511,6 +514,9 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 	}
 	if refusal := h.judgeSet(p, body.Engine, body.Set, refuse); refusal != nil {
 		return refusal
+	}
+	if !h.n.binds(body.Engine) {
+		return refuse("engine", "engine %q has no unbound tuples here", body.Engine)
 	}
 	if len(body.Keys) == 0 || len(body.Keys) > mostKeys || len(body.Tuples) == 0 || len(body.Tuples) > mostBound {
 		return refuse("form", "%d ranges of tuples for %d keys", len(body.Tuples), len(body.Keys))

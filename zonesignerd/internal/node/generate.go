@@ -15,7 +15,6 @@ import (
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
-	"zonesigner/mpc/ecdsa"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/pipeline"
 )
@@ -272,7 +271,7 @@ func (k *keyring) end(wants []want) {
 }
 
 // makeKeys runs the protocol.
-func (k *keyring) makeKeys(ctx context.Context, agreed *agree.Agreed, wants []want) ([]*ecdsa.KeyShare, error) {
+func (k *keyring) makeKeys(ctx context.Context, agreed *agree.Agreed, wants []want) ([]newKey, error) {
 	engine, ok := k.n.engines[wants[0].Engine]
 	if !ok {
 		return nil, fmt.Errorf("engine %q is not known to this version", wants[0].Engine)
@@ -288,12 +287,12 @@ func (k *keyring) makeKeys(ctx context.Context, agreed *agree.Agreed, wants []wa
 	for _, w := range wants {
 		labels = append(labels, fmt.Appendf(nil, "%s %s %x", w.Zone, w.role, w.Digest))
 	}
-	return ecdsa.GenerateKeys(ctx, net, k.n.identity, k.n.groups.mpc(), engine, labels)
+	return engine.generate(ctx, net, k.n.identity, k.n.groups.mpc(), labels)
 }
 
 // keep stores the keys of a session, all of them or none, and returns what to
 // say of them. What a rival has made needless is not kept.
-func (k *keyring) keep(wants []want, shares []*ecdsa.KeyShare) ([]made, error) {
+func (k *keyring) keep(wants []want, keys []newKey) ([]made, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var records []keystore.KeyRecord
@@ -301,13 +300,8 @@ func (k *keyring) keep(wants []want, shares []*ecdsa.KeyShare) ([]made, error) {
 		if k.rivalInUse(w.asking) {
 			continue
 		}
-		secret, err := shares[i].MarshalBinary()
-		if err != nil {
-			return nil, err
-		}
-		public := shares[i].PublicKey()
-		records = append(records, keystore.KeyRecord{ID: string(shares[i].ID), Zone: w.Zone, Role: w.role, Engine: w.Engine, Public: public[:],
-			State: keystore.Active, Created: k.n.opt.Now().UTC().Truncate(time.Second), Secret: secret,
+		records = append(records, keystore.KeyRecord{ID: string(keys[i].id), Zone: w.Zone, Role: w.role, Engine: w.Engine, Public: keys[i].public,
+			State: keystore.Active, Created: k.n.opt.Now().UTC().Truncate(time.Second), Secret: keys[i].secret,
 			Meta: map[string]string{metaAsk: hex.EncodeToString(w.Digest[:]), metaPending: string(holdHeld)}})
 	}
 	err := k.n.store.Update(func(t *keystore.Tx) error {

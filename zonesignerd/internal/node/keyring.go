@@ -15,8 +15,10 @@ import (
 	"zonesigner/keystore"
 	"zonesigner/mpc"
 	"zonesigner/mpc/ecdsa"
+	"zonesigner/mpc/frost"
 	"zonesigner/mpc/rep3"
 	"zonesigner/mpc/shamir"
+	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
 )
@@ -57,7 +59,7 @@ type keyring struct {
 	keys   map[string]*key
 	byZone map[string][]*key    // sorted by id
 	used   []keystore.KeyRecord // that are in use or will be, sorted by id; nil: to be listed anew
-	shares map[mpc.KeyID]*ecdsa.KeyShare
+	shares map[mpc.KeyID]any    // in the form of its protocol
 
 	asks     map[agree.Digest]*asking                  // this operator's and its peers'
 	rivals   map[agree.Digest][]*asking                // the same, by ask.words
@@ -75,17 +77,17 @@ type keyring struct {
 const bucketAsks = "asks"
 
 func (n *Node) openKeys() error {
-	n.engines = map[string]ecdsa.Protocol{}
+	n.engines = map[string]engine{config.Frost: frostEngine{}}
 	var protocols []ecdsa.Protocol
 	for _, p := range []ecdsa.Protocol{
 		ecdsa.Over(shamir.Passive()), ecdsa.Over(shamir.Active()), ecdsa.Over(rep3.Passive()), ecdsa.Over(rep3.Active()),
 	} {
-		n.engines[p.Name()] = p
+		n.engines[p.Name()] = ecdsaEngine{p}
 		protocols = append(protocols, p)
 	}
 	k := &n.keys
 	k.n, k.kick = n, make(chan struct{}, 1)
-	k.keys, k.byZone, k.shares = map[string]*key{}, map[string][]*key{}, map[mpc.KeyID]*ecdsa.KeyShare{}
+	k.keys, k.byZone, k.shares = map[string]*key{}, map[string][]*key{}, map[mpc.KeyID]any{}
 	k.asks, k.rivals = map[agree.Digest]*asking{}, map[agree.Digest][]*asking{}
 	k.open, k.news, k.lead = map[agree.Digest]*asking{}, map[agree.Digest]*asking{}, map[agree.Digest]*asking{}
 	k.asksOf = map[mpc.PartyID]map[string][]agree.Digest{}
@@ -104,9 +106,20 @@ func (n *Node) openKeys() error {
 	}
 	n.tuples = newTuples(n)
 	n.marks = newMarks(n)
-	n.signer, err = ecdsa.NewSigner(ecdsa.Config{
-		Identity: n.identity, Store: tupleStore{n.store, n.opt.spent}, Protocols: protocols,
-		Keys: k.share, Group: n.groups.mpc, ChunkSize: n.cfg.Pools.Chunk, Signed: n.marks.signed,
+	n.signer = &signers{keys: k}
+	store := tupleStore{n.store, n.opt.spent}
+	n.signer.Signer, err = ecdsa.NewSigner(ecdsa.Config{
+		Identity: n.identity, Store: store, Protocols: protocols,
+		Keys:  func(id mpc.KeyID) (*ecdsa.KeyShare, error) { return shareOf[ecdsa.KeyShare](k, id) },
+		Group: n.groups.mpc, ChunkSize: n.cfg.Pools.Chunk, Signed: n.marks.signed,
+	})
+	if err != nil {
+		return err
+	}
+	n.signer.frost, err = frost.NewSigner(frost.Config{
+		Identity: n.identity, Store: store,
+		Keys:      func(id mpc.KeyID) (*frost.KeyShare, error) { return shareOf[frost.KeyShare](k, id) },
+		ChunkSize: n.cfg.Pools.Chunk, Signed: n.marks.signed,
 	})
 	return err
 }
@@ -142,25 +155,6 @@ func (k *keyring) drop(e *key) {
 		delete(a.keys, e.Role)
 	}
 	k.used = nil
-}
-
-// share returns this operator's share of a key for the signer.
-func (k *keyring) share(id mpc.KeyID) (*ecdsa.KeyShare, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if s := k.shares[id]; s != nil {
-		return s, nil
-	}
-	r, err := k.n.store.Key(string(id))
-	if err != nil {
-		return nil, err
-	}
-	s := new(ecdsa.KeyShare)
-	if err := s.UnmarshalBinary(r.Secret); err != nil {
-		return nil, fmt.Errorf("key %s: %w", id, err)
-	}
-	k.shares[id] = s
-	return s, nil
 }
 
 // putMeta replaces a key's notes alone.
@@ -232,7 +226,11 @@ func dnssecKey(r keystore.KeyRecord) dnssec.Key {
 	if r.Role == roleZSK {
 		flags = 256
 	}
-	return dnssec.Key{ID: r.ID, Flags: flags, CSK: r.Role == roleCSK, Algorithm: dnssec.ECDSAP256SHA256,
+	algorithm := uint8(dnssec.ECDSAP256SHA256)
+	if r.Engine == config.Frost {
+		algorithm = dnssec.ED25519
+	}
+	return dnssec.Key{ID: r.ID, Flags: flags, CSK: r.Role == roleCSK, Algorithm: algorithm,
 		PublicKey: r.Public, State: dnssec.KeyState(r.State)}
 }
 

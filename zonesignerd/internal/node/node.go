@@ -21,7 +21,6 @@ import (
 	"zonesigner/keystore"
 	"zonesigner/knot"
 	"zonesigner/mpc"
-	"zonesigner/mpc/ecdsa"
 	"zonesigner/mpc/natsnet"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
@@ -84,8 +83,8 @@ type Node struct {
 	nats      *natsnet.Transport // nil with Options.Transport
 	outboxes  map[mpc.PartyID]*outbox
 	agreement *agree.Agreement
-	signer    *ecdsa.Signer
-	engines   map[string]ecdsa.Protocol
+	signer    *signers
+	engines   map[string]engine
 	hidden    *knot.Control
 	public    *knot.Control
 	heavy     chan struct{}

@@ -405,3 +405,38 @@ func TestMalRep3(t *testing.T) {
 	o.write("example.", 2, "www A 192.0.2.11")
 	o.level("example.", serial, "a", "c")
 }
+
+// Keys of FROST are of algorithm 15, and sign while an operator is down, as
+// those of ECDSA do. They have no stock of unbound tuples.
+func TestFrost(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 3, 1)
+	o.group.Engine = config.Frost
+	o.write("example.", 1, "www A 192.0.2.10")
+	o.startAll()
+	o.add("example.")
+	serial := o.level("example.", 0)
+	keys, err := o.nodes["a"].Keys(t.Context(), "example.")
+	must(t, err)
+	if len(keys) == 0 {
+		t.Fatal("no keys")
+	}
+	for _, k := range keys {
+		if k.Engine != config.Frost || k.Algorithm != 15 || !strings.Contains(k.DNSKEY, " 3 15 ") {
+			t.Errorf("key %+v is none of FROST", k)
+		}
+	}
+	o.poolsFull()
+	pools, err := o.nodes["a"].Pools(t.Context(), "example.")
+	must(t, err)
+	for _, p := range pools {
+		if p.Key == "" {
+			t.Errorf("there is a stock of unbound tuples: %+v", p)
+		}
+	}
+	o.stop("a")
+	o.write("example.", 2, "www A 192.0.2.11")
+	serial = o.level("example.", serial, "b", "c")
+	o.start("a")
+	o.level("example.", serial-1)
+}
