@@ -2,9 +2,11 @@ package frost
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha512"
 	"encoding/binary"
 	"errors"
+	mathbits "math/bits"
 
 	"filippo.io/edwards25519"
 )
@@ -41,27 +43,91 @@ func identifier(x uint32) [32]byte {
 // prime order and not its identity. Its time depends on b, which is public.
 func decodeElement(b []byte) (*edwards25519.Point, error) {
 	p, err := decodePoint(b)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if p.Equal(edwards25519.NewIdentityPoint()) == 1 {
+	case isIdentity(p):
 		return nil, errIdentity
-	}
-	// (q-1)·P = -P exactly when q·P is the identity.
-	if times := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, new(edwards25519.Scalar)); times.Negate(times).Equal(p) != 1 {
+	case !primeOrder(p):
 		return nil, errOrder
 	}
 	return p, nil
 }
 
-// decodePoint is decodeElement for what has been decoded before.
+func isIdentity(p *edwards25519.Point) bool { return p.Equal(edwards25519.NewIdentityPoint()) == 1 }
+
+// primeOrder reports whether q·P is the identity: whether (q-1)·P = -P.
+func primeOrder(p *edwards25519.Point) bool {
+	times := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, new(edwards25519.Scalar))
+	return times.Negate(times).Equal(p) == 1
+}
+
+// orderSums is the number of sums that stand for all points of a batch.
+const orderSums = 64
+
+// checkElements is decodeElement of many, flat, at a fraction of the cost:
+// it returns nothing but the first that is refused, and why. Points are each
+// added to a random half of 64 sums. A part of low order stays in a sum with a
+// chance of one half at least, so that all sums are of prime order with one of
+// 2⁻⁶⁴ if some point is not.
+func checkElements(b []byte) (at int, err error) {
+	n := len(b) / 32
+	if n <= orderSums {
+		return checkEach(b)
+	}
+	random := make([]byte, orderSums/8*n)
+	_, _ = rand.Read(random) // never fails
+	var sums [orderSums]*edwards25519.Point
+	for j := range sums {
+		sums[j] = edwards25519.NewIdentityPoint()
+	}
+	for i := range n {
+		p, err := decodePoint(b[32*i : 32*i+32])
+		switch {
+		case err != nil:
+			return i, err
+		case isIdentity(p):
+			return i, errIdentity
+		}
+		bits := binary.LittleEndian.Uint64(random[8*i:])
+		for ; bits != 0; bits &= bits - 1 {
+			sum := sums[mathbits.TrailingZeros64(bits)]
+			sum.Add(sum, p)
+		}
+	}
+	for _, sum := range sums {
+		if !primeOrder(sum) {
+			return checkEach(b)
+		}
+	}
+	return 0, nil
+}
+
+// checkEach is checkElements one by one.
+func checkEach(b []byte) (at int, err error) {
+	for at := 0; 32*at < len(b); at++ {
+		if _, err := decodeElement(b[32*at : 32*at+32]); err != nil {
+			return at, err
+		}
+	}
+	return 0, nil
+}
+
+// decodePoint decodes what has been through decodeElement before, or goes on to
+// be checked as it does. What it does not see is a sign where x = 0: only at the
+// identity and the point of order 2.
 func decodePoint(b []byte) (*edwards25519.Point, error) {
 	p, err := new(edwards25519.Point).SetBytes(b)
-	// SetBytes takes y not below 2²⁵⁵-19, and a sign for x = 0, too.
-	if err != nil || !bytes.Equal(p.Bytes(), b) {
+	if err != nil || !reduced(b) {
 		return nil, errEncoding
 	}
 	return p, nil
+}
+
+// reduced reports whether the y of 32 bytes is below 2²⁵⁵-19, which SetBytes
+// does not ask for.
+func reduced(b []byte) bool {
+	return b[0] < 0xed || b[31]&0x7f != 0x7f || !bytes.Equal(b[1:31], bytes.Repeat([]byte{0xff}, 30))
 }
 
 // decodeScalar is DeserializeScalar: 32 bytes, below the group's order.

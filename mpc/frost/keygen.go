@@ -354,7 +354,7 @@ func (g *generation) sum(i int) (*KeyShare, error) {
 		k.PublicShares = append(k.PublicShares, evaluatePoints(sums, uint32(j+1)))
 	}
 	for _, p := range append(k.PublicShares[:len(k.PublicShares):len(k.PublicShares)], k.Public) {
-		if p.Equal(edwards25519.NewIdentityPoint()) == 1 {
+		if isIdentity(p) {
 			return nil, fmt.Errorf("public key or share: %w", errIdentity)
 		}
 	}

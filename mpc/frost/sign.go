@@ -86,21 +86,33 @@ func openRun(ctx context.Context, net mpc.Network, round string, parts []spent) 
 			return nil, cheated(p, fmt.Sprintf("shares of signatures of %d bytes, want %d", len(got[p]), len(own)))
 		}
 	}
-	signatures := make([]mpc.Signature, 0, len(all))
+	var signatures []mpc.Signature
+	var shares [][]*edwards25519.Scalar // of each signature, of each member
+	var check batch
 	for _, p := range parts {
-		shares := make([]*edwards25519.Scalar, len(p.quorum.parties))
-		for _, m := range p.messages {
+		for range p.messages {
 			at := len(signatures)
+			z := make([]*edwards25519.Scalar, len(p.quorum.parties))
 			for j, member := range p.quorum.parties {
-				if shares[j], err = decodeScalar(got[member][32*at : 32*at+32]); err != nil {
+				if z[j], err = decodeScalar(got[member][32*at : 32*at+32]); err != nil {
 					return nil, cheated(member, "share of a signature: "+err.Error())
 				}
 			}
-			sig, err := p.quorum.aggregate(all[at], m, shares)
-			if err != nil {
+			shares = append(shares, z)
+			signatures = append(signatures, all[at].aggregate(z))
+			check.add(p.quorum, all[at])
+		}
+	}
+	if parts[0].quorum.holes.noFinalCheck || len(all) > 1 && check.verify() {
+		return signatures, nil
+	}
+	at := 0
+	for _, p := range parts {
+		for _, m := range p.messages {
+			if err := p.quorum.verify(all[at], m, signatures[at], shares[at]); err != nil {
 				return nil, err
 			}
-			signatures = append(signatures, sig)
+			at++
 		}
 	}
 	return signatures, nil

@@ -38,8 +38,8 @@ func makeTuples(ctx context.Context, net mpc.Network, round string, members []mp
 		t.erase()
 		return nil, err
 	}
-	for _, p := range members {
-		if err := checkCommitments(p, got[p], n); err != nil && p != net.Self() {
+	for _, p := range mpc.Without(members, net.Self()) {
+		if err := checkCommitments(p, got[p], n); err != nil {
 			t.erase()
 			return nil, err
 		}
@@ -57,10 +57,8 @@ func checkCommitments(p mpc.PartyID, b []byte, n int) error {
 	if len(b) != n*commitmentSize {
 		return cheated(p, fmt.Sprintf("commitments to nonces of %d bytes, want %d", len(b), n*commitmentSize))
 	}
-	for i := 0; i < len(b); i += 32 {
-		if _, err := decodeElement(b[i : i+32]); err != nil {
-			return cheated(p, fmt.Sprintf("commitment to a nonce of tuple %d: %v", i/commitmentSize, err))
-		}
+	if at, err := checkElements(b); err != nil {
+		return cheated(p, fmt.Sprintf("commitment to a nonce of tuple %d: %v", 32*at/commitmentSize, err))
 	}
 	return nil
 }

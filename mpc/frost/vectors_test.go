@@ -106,13 +106,27 @@ func TestRFC9591(t *testing.T) {
 			t.Errorf("share %d does not verify, or another one does", i)
 		}
 	}
-	sig, err := q.aggregate(g, v.Message, shares)
-	if err != nil {
+	sig := g.aggregate(shares)
+	if err := q.verify(g, v.Message, sig, shares); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "the signature", sig[:], v.Signature)
 	if !ed25519.Verify(ed25519.PublicKey(v.Public), v.Message, sig[:]) {
 		t.Error("the signature does not verify")
+	}
+
+	// In a batch, where one that is wrong is found however many are right.
+	var right, wrong batch
+	for i := range 5 {
+		right.add(q, g)
+		other := *g
+		if i == 3 {
+			other.z = new(edwards25519.Scalar).Add(g.z, one())
+		}
+		wrong.add(q, &other)
+	}
+	if !right.verify() || wrong.verify() {
+		t.Error("a batch of right signatures does not verify, or one with a wrong one does")
 	}
 }
 
@@ -165,6 +179,20 @@ func TestElements(t *testing.T) {
 		if _, err := decodeElement(c.b); err == nil {
 			t.Errorf("%s: %x is taken", c.name, c.b)
 		}
+		if len(c.b) != 32 {
+			continue
+		}
+		// Among many, wherever it stands.
+		for _, at := range []int{0, 50, 99} {
+			many := bytes.Repeat(times(7).Bytes(), 100)
+			copy(many[32*at:], c.b)
+			if found, err := checkElements(many); err == nil || found != at {
+				t.Errorf("%s: %x is taken at %d of many, or element %d is refused: %v", c.name, c.b, at, found, err)
+			}
+		}
+	}
+	if _, err := checkElements(bytes.Repeat(times(7).Bytes(), 100)); err != nil {
+		t.Errorf("many that are right: %v", err)
 	}
 	for i := range uint32(20) {
 		want := new(edwards25519.Point).ScalarBaseMult(smallScalar(i + 1))
