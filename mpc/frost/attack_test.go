@@ -310,9 +310,20 @@ func TestSplitCommitments(t *testing.T) {
 func TestWrongShare(t *testing.T) {
 	for name, alter := range map[string]func(b []byte) []byte{
 		"another scalar": func(b []byte) []byte { copy(b, one().Bytes()); return b },
-		"no scalar":      func(b []byte) []byte { copy(b, bytes.Repeat([]byte{0xff}, 32)); return b },
-		"short":          func(b []byte) []byte { return b[1:] },
-		"none":           func([]byte) []byte { return nil },
+		// Their sum is right, which a combination without coefficients takes.
+		"two that cancel": func(b []byte) []byte {
+			x, y := new(edwards25519.Scalar), new(edwards25519.Scalar)
+			if _, err := x.SetCanonicalBytes(b[:32]); err != nil {
+				t.Error(err)
+			}
+			if _, err := y.SetCanonicalBytes(b[32:]); err != nil {
+				t.Error(err)
+			}
+			return append(x.Add(x, one()).Bytes(), y.Subtract(y, one()).Bytes()...)
+		},
+		"no scalar": func(b []byte) []byte { copy(b, bytes.Repeat([]byte{0xff}, 32)); return b },
+		"short":     func(b []byte) []byte { return b[1:] },
+		"none":      func([]byte) []byte { return nil },
 	} {
 		for _, set := range []mpc.SignerSet{pairAB, allABC} {
 			t.Run(fmt.Sprint(name, " ", set), func(t *testing.T) {
