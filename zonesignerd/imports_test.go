@@ -27,7 +27,7 @@ var importRules = []struct {
 	{"mpc/natsnet", []string{"zonesigner/mpc", "github.com/nats-io/nats.go/...", "github.com/nats-io/nats-server/v2/...", "github.com/nats-io/nkeys"}, "the only place that knows NATS"},
 	{"mpc/ecdsa", []string{"zonesigner/mpc", "zonesigner/mpc/p256"}, "the paper's protocol, once, over any engine"},
 	{"mpc/abbtest", []string{"zonesigner/mpc", "zonesigner/mpc/p256", "zonesigner/mpc/memnet"}, "one conformance suite for every engine, itself none"},
-	{"mpc/cggmp", []string{"zonesigner/mpc", "zonesigner/mpc/p256", "github.com/taurusgroup/multi-party-sig/..."}, "the vendor's API stops here"},
+	{"mpc/cggmp", []string{"zonesigner/mpc", "zonesigner/mpc/p256", "github.com/taurusgroup/multi-party-sig/...", "github.com/cronokirby/saferith"}, "the vendor's API, and the numbers that it is written in, stop here"},
 	{"mpc/frost", []string{"zonesigner/mpc", "filippo.io/edwards25519"}, "a signer of its own"},
 	{"mpc/...", []string{"zonesigner/mpc", "zonesigner/mpc/p256"}, "engines are interchangeable and never import each other"},
 	{"keystore", []string{"go.etcd.io/bbolt/...", "golang.org/x/crypto/argon2", "golang.org/x/crypto/chacha20poly1305", "golang.org/x/sys/unix"}, "opaque blobs; knows nothing of engines"},
