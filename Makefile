@@ -32,9 +32,10 @@ test: vet fmt ## everything that must hold, in some minutes: vet, gofmt, a littl
 	testdata/scripts/fuzz.sh $(FUZZ_SHORT)
 	go test ./...
 
+# saferith computes in one goroutine, and under the detector takes ten times as long.
 race: ## all tests with the race detector
 	@$(DEPS) race
-	go test -race -timeout 30m ./...
+	go test -race -gcflags=github.com/cronokirby/saferith=-race=false -timeout 30m ./...
 
 fuzz: ## every fuzz target, for FUZZ_LONG seconds in all (an hour)
 	testdata/scripts/fuzz.sh $(FUZZ_LONG)
