@@ -118,7 +118,7 @@ func TestSignNowWithAnOperatorThatLies(t *testing.T) {
 	lies.Store(true)
 	before := string(read(t, tr.path("a", "example.org.signed")))
 	_, stderr := tr.at("a", 5, "sign-now", "example.org")
-	tr.match(stderr, `^zonesignerd: signing with key .*: operator c cheated: shares of R: `)
+	tr.match(stderr, `^zonesignerd: signing: .*operator c cheated: shares of R: `)
 	if string(read(t, tr.path("a", "example.org.signed"))) != before {
 		t.Error("a failed session changed what is served")
 	}
