@@ -31,7 +31,7 @@ type Claims struct {
 }
 
 // groups are (n, t); an engine is tested with those that it supports.
-var groups = [][2]int{{2, 1}, {3, 1}, {4, 1}, {5, 2}, {7, 3}}
+var groups = [][2]int{{2, 1}, {3, 1}, {3, 2}, {4, 1}, {5, 2}, {7, 3}}
 
 // Run tests engine.
 func Run[S any](t *testing.T, engine mpc.Engine[S], claims Claims) {

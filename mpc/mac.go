@@ -1,0 +1,90 @@
+package mpc
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+
+	"zonesigner/mpc/p256"
+)
+
+// MACBox is what a Box offers whose sharings have no redundancy, as those of
+// all n parties with n-1 adversaries, but MACs: shares of α·x for a key α that
+// is shared additively.
+type MACBox[S any] interface {
+	Box[S]
+	// MACKey is this party's share of α, an addend. It is the session's; who
+	// keeps MACs keeps it with them.
+	MACKey() p256.Scalar
+	// MAC is this party's share of α·x, an addend.
+	MAC(x S) p256.Scalar
+	// Adopt gives values of other sessions, such as a key, MACs of this one:
+	// for each x it returns a sharing of the same value, of which x·G is
+	// known to all. A CheatError says that a party put in another share.
+	Adopt(ctx context.Context, xs []S, points []p256.Point) ([]S, error)
+}
+
+// CheckPointMACs checks that points, which all parties of net hold alike, are
+// what their MACs say: the MAC in the exponent of section 4.4 of the paper, for
+// all points at once. macs are this party's shares of α·xᵢ where points[i]
+// should be xᵢ·G, key is its share of α. coins must be the same for all, and
+// nobody may have known them when the points were fixed: a value of a coin toss,
+// or a hash of all shares of points that were committed to before anyone saw
+// those of others. It takes two rounds, round+"c" and round+"o".
+//
+// A wrong point is a CheatError that disputes all others.
+func CheckPointMACs(ctx context.Context, net Network, round string, coins [32]byte, key p256.Scalar, macs []p256.Scalar, points []p256.Point) error {
+	if len(macs) != len(points) || len(points) == 0 {
+		return &ArgumentError{Msg: fmt.Sprintf("check of points: %d MACs for %d points", len(macs), len(points))}
+	}
+	// Σⱼ (Σᵢ ρᵢ·macᵢⱼ)·G - αⱼ·(Σᵢ ρᵢ·Pᵢ) is the identity, with ρᵢ of 128 bits.
+	rho := make([]p256.Scalar, len(points))
+	for i := range rho {
+		d := Digest("zonesigner point coins v1", coins[:], []byte{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)})
+		rho[i] = p256.ScalarFromWide(d[:16])
+	}
+	sum := p256.MultiScalarMult(rho, points)
+	share, err := p256.BaseMult(p256.InnerProduct(rho, macs)).Sub(sum.Mult(key)).Bytes()
+	if err != nil {
+		return fmt.Errorf("check of points: %w", err) // one in 2²⁵⁶
+	}
+	own := make([]byte, 32, 32+len(share))
+	_, _ = rand.Read(own)
+	own = append(own, share[:]...)
+	commit := func(p PartyID, opening []byte) []byte {
+		d := Digest("zonesigner point check v1", coins[:], []byte(round), []byte(p), opening)
+		return d[:sha256.Size]
+	}
+	commitments, err := Exchange(ctx, net, round+"c", commit(net.Self(), own))
+	if err != nil {
+		return err
+	}
+	openings, err := Exchange(ctx, net, round+"o", own)
+	if err != nil {
+		return err
+	}
+	var total p256.Point
+	var others []PartyID
+	for _, p := range net.Parties() {
+		if p != net.Self() {
+			others = append(others, p)
+		}
+		if !bytes.Equal(commit(p, openings[p]), commitments[p]) {
+			return &CheatError{Parties: []PartyID{p}, What: "check of points: it did not open what it committed to"}
+		}
+		if len(openings[p]) != len(own) {
+			return &CheatError{Parties: []PartyID{p}, What: fmt.Sprintf("check of points: opening of %d bytes, want %d", len(openings[p]), len(own))}
+		}
+		z, err := p256.PointFromBytes(openings[p][32:])
+		if err != nil {
+			return &CheatError{Parties: []PartyID{p}, What: "check of points: " + err.Error()}
+		}
+		total = total.Add(z)
+	}
+	if !total.IsIdentity() {
+		return &CheatError{Parties: others, Disputed: len(others) > 1, What: "a point does not fit its MAC"}
+	}
+	return nil
+}

@@ -1,0 +1,352 @@
+package mascot
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/p256"
+)
+
+// pending is what waits for the next check.
+type pending struct {
+	opened []opened
+	hidden []Share   // fresh from transfers, not opened
+	ties   []scaling // values multiplied by a factor
+}
+
+// opened is a value that everybody has seen, and this party's share of its MAC.
+type opened struct {
+	value p256.Scalar
+	mac   p256.Scalar
+}
+
+// scaling says that for each of the factors z, ws[t][i] is xs[i]·z[t]. The last
+// of the values is a mask that serves this check alone.
+type scaling struct {
+	xs []Share
+	ws [2][]Share
+	z  [2]Share
+}
+
+func (p *pending) erase() {
+	clear(p.opened)
+	clear(p.hidden)
+}
+
+// Check verifies everything that was multiplied or opened, and every random
+// value, since the last one.
+func (b *box) Check(ctx context.Context) error {
+	p := b.pending
+	if len(p.opened)+len(p.hidden)+len(p.ties) == 0 {
+		return nil
+	}
+	b.pending = pending{}
+	defer p.erase()
+	var mask []Share
+	if len(p.hidden) > 0 {
+		var err error
+		if mask, err = b.random(ctx, 1); err != nil {
+			return err
+		}
+	}
+	coins, err := b.coins(ctx)
+	if err != nil {
+		return err
+	}
+	// A random sum of the hidden values under a mask, and of the values of
+	// each scaling, which have a mask among them.
+	var sums []Share
+	if len(p.hidden) > 0 {
+		sums = append(sums, b.Add(horner(p.hidden, coin(coins, 1)), mask[0]))
+	}
+	psi := coin(coins, 2)
+	for _, s := range p.ties {
+		sums = append(sums, last(s.xs, psi))
+	}
+	values, err := b.reveal(ctx, "sums", sums)
+	if err != nil {
+		return err
+	}
+	// Each of these adds up to zero over all parties.
+	var zeros []p256.Scalar
+	var value, mac p256.Scalar
+	chi := coin(coins, 0)
+	for _, o := range slices.Backward(p.opened) {
+		value, mac = value.Mul(chi).Add(o.value), mac.Mul(chi).Add(o.mac)
+	}
+	zeros = append(zeros, mac.Sub(b.key.own.Mul(value)))
+	for i, v := range values {
+		zeros = append(zeros, sums[i].MAC.Sub(b.key.own.Mul(v)))
+	}
+	for i, s := range p.ties {
+		x := values[len(values)-len(p.ties)+i]
+		for t := range s.ws {
+			w := b.Sub(last(s.ws[t], psi), b.Scale(s.z[t], x))
+			zeros = append(zeros, w.Value, w.MAC)
+		}
+	}
+	return b.openZeros(ctx, zeros)
+}
+
+// horner returns Σ χⁱ·xᵢ.
+func horner(xs []Share, chi p256.Scalar) Share {
+	var v Share
+	for _, x := range slices.Backward(xs) {
+		v = Share{v.Value.Mul(chi).Add(x.Value), v.MAC.Mul(chi).Add(x.MAC)}
+	}
+	return v
+}
+
+// last is the last of xs plus Σ χⁱ⁺¹·xᵢ over the others.
+func last(xs []Share, chi p256.Scalar) Share {
+	v, mask := horner(xs[:len(xs)-1], chi), xs[len(xs)-1]
+	return Share{v.Value.Mul(chi).Add(mask.Value), v.MAC.Mul(chi).Add(mask.MAC)}
+}
+
+// openZeros has every party commit to its shares, all of which must add up to
+// zero, and then open them. All must have seen the same openings.
+func (b *box) openZeros(ctx context.Context, shares []p256.Scalar) error {
+	own := make([]byte, 32, 32+p256.ScalarSize*len(shares))
+	_, _ = rand.Read(own)
+	own = p256.AppendScalars(own, shares)
+	round, view := b.nextRound(), b.View()
+	commit := func(p mpc.PartyID, opening []byte) []byte {
+		d := mpc.Digest("zonesigner mascot zeros v1", b.id[:], []byte(round), []byte(p), opening)
+		return append(d[:], view[:]...)
+	}
+	commitments, err := mpc.Exchange(ctx, b.net, round+"c", commit(b.self, own))
+	if err != nil {
+		return err
+	}
+	for _, p := range b.parties {
+		if len(commitments[p]) != 64 {
+			return cheat(p, fmt.Sprintf("check of MACs: commitment of %d bytes, want 64", len(commitments[p])))
+		}
+		if !bytes.Equal(commitments[p][32:], view[:]) && !b.engine.holes.noEcho {
+			return b.dispute("operators were shown different openings")
+		}
+	}
+	openings, err := mpc.Exchange(ctx, b.net, round+"o", own)
+	if err != nil {
+		return err
+	}
+	sums := make([]p256.Scalar, len(shares))
+	for _, p := range b.parties {
+		if !bytes.Equal(commit(p, openings[p])[:32], commitments[p][:32]) && !b.engine.holes.noCommit {
+			return cheat(p, "check of MACs: it did not open what it committed to")
+		}
+		if len(openings[p]) != len(own) {
+			return cheat(p, fmt.Sprintf("check of MACs: opening of %d bytes, want %d", len(openings[p]), len(own)))
+		}
+		theirs, err := p256.DecodeScalars(openings[p][32:], len(shares))
+		if err != nil {
+			return cheat(p, "check of MACs: "+err.Error())
+		}
+		for i := range sums {
+			sums[i] = sums[i].Add(theirs[i])
+		}
+	}
+	for _, v := range sums {
+		if !v.IsZero() && !b.engine.holes.noMACs {
+			return b.dispute("a value does not fit its MAC")
+		}
+	}
+	return nil
+}
+
+// reveal opens values without a check.
+func (b *box) reveal(ctx context.Context, what string, xs []Share) ([]p256.Scalar, error) {
+	if len(xs) == 0 {
+		return nil, nil
+	}
+	values := make([]p256.Scalar, len(xs))
+	for i, x := range xs {
+		values[i] = x.Value
+	}
+	if b.engine.holes.shift != nil {
+		b.engine.holes.shift(what, values)
+	}
+	msg := p256.AppendScalars(make([]byte, 0, p256.ScalarSize*len(xs)), values)
+	got, err := mpc.Exchange(ctx, b.net, b.nextRound(), msg)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range b.links {
+		theirs, err := p256.DecodeScalars(got[l.peer], len(xs))
+		if err != nil {
+			return nil, cheat(l.peer, what+": "+err.Error())
+		}
+		for i := range values {
+			values[i] = values[i].Add(theirs[i])
+		}
+	}
+	b.note(what, p256.AppendScalars(msg[:0], values))
+	return values, nil
+}
+
+// Open reveals the values and checks them, and all that waits for a check.
+func (b *box) Open(ctx context.Context, xs []Share) ([]p256.Scalar, error) {
+	values, err := b.reveal(ctx, "open", xs)
+	if err != nil {
+		return nil, err
+	}
+	b.expect(values, xs)
+	if err := b.Check(ctx); err != nil {
+		return nil, err
+	}
+	return values, nil
+}
+
+// expect has the next check see that xs are values.
+func (b *box) expect(values []p256.Scalar, xs []Share) {
+	for i, x := range xs {
+		b.pending.opened = append(b.pending.opened, opened{values[i], x.MAC})
+	}
+}
+
+// OpenPoints reveals the values times the base point, and checks them with the
+// MAC in the exponent (section 4.4 of the paper), after all that waits.
+func (b *box) OpenPoints(ctx context.Context, xs []Share) ([]p256.Point, error) {
+	if err := b.Check(ctx); err != nil || len(xs) == 0 {
+		return nil, err
+	}
+	values, macs := make([]p256.Scalar, len(xs)), make([]p256.Scalar, len(xs))
+	for i, x := range xs {
+		values[i], macs[i] = x.Value, x.MAC
+	}
+	if b.engine.holes.shift != nil {
+		b.engine.holes.shift("points", values)
+	}
+	points := p256.BaseMultBatch(values)
+	clear(values)
+	msg, err := p256.AppendPoints(nil, points)
+	if err != nil {
+		return nil, fmt.Errorf("%s: open points: %w", b.engine.Name(), err)
+	}
+	got, err := mpc.Exchange(ctx, b.net, b.nextRound(), msg)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range b.links {
+		theirs, err := p256.DecodePoints(got[l.peer], len(xs))
+		if err != nil {
+			return nil, cheat(l.peer, "opening of points: "+err.Error())
+		}
+		for i := range points {
+			points[i] = points[i].Add(theirs[i])
+		}
+	}
+	p256.Normalize(points)
+	if msg, err = p256.AppendPoints(msg[:0], points); err != nil {
+		return nil, fmt.Errorf("%s: open points: %w", b.engine.Name(), err)
+	}
+	b.note("points", msg)
+	if err := b.checkPoints(ctx, macs, points); err != nil {
+		return nil, err
+	}
+	return points, nil
+}
+
+// checkPoints checks public points against MACs on their logarithms.
+func (b *box) checkPoints(ctx context.Context, macs []p256.Scalar, points []p256.Point) error {
+	coins, err := b.coins(ctx)
+	if err != nil {
+		return err
+	}
+	err = mpc.CheckPointMACs(ctx, b.net, b.nextRound(), coins, b.key.own, macs, points)
+	if _, ok := mpc.AsCheat(err); ok && b.engine.holes.noMACs {
+		return nil
+	}
+	return err
+}
+
+// MACKey is this party's share of the MAC key.
+func (b *box) MACKey() p256.Scalar { return b.key.own }
+
+// MAC is this party's share of x's MAC.
+func (b *box) MAC(x Share) p256.Scalar { return x.MAC }
+
+// Adopt gives values of other sessions a MAC of this one.
+func (b *box) Adopt(ctx context.Context, xs []Share, points []p256.Point) ([]Share, error) {
+	if len(xs) != len(points) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: adopt %d values of %d points", b.engine.Name(), len(xs), len(points))}
+	}
+	values := make([]p256.Scalar, len(xs))
+	for i, x := range xs {
+		values[i] = x.Value
+	}
+	adopted, err := b.authenticate(ctx, values)
+	if err != nil || len(xs) == 0 {
+		return nil, err
+	}
+	macs := make([]p256.Scalar, len(xs))
+	for i, x := range adopted {
+		macs[i] = x.MAC
+	}
+	if err := b.checkPoints(ctx, macs, points); err != nil {
+		return nil, err
+	}
+	return adopted, nil
+}
+
+// toss is the state of a box's coins: what this party will reveal next, and
+// what all have committed to.
+type toss struct {
+	next        [32]byte // secret until it is revealed
+	commitments map[mpc.PartyID][]byte
+}
+
+// coins returns a value that nobody could foresee when the last message before
+// it was sent: of each party a seed that it committed to, at the last toss or,
+// for the first one, in a round before. Everybody must have seen the same
+// openings.
+func (b *box) coins(ctx context.Context) ([32]byte, error) {
+	round, view := b.nextRound(), b.View()
+	commit := func(p mpc.PartyID, seed []byte) []byte {
+		d := mpc.Digest("zonesigner mascot toss v1", b.id[:], []byte(b.label), []byte(p), seed)
+		return d[:]
+	}
+	if b.toss.commitments == nil {
+		_, _ = rand.Read(b.toss.next[:])
+		got, err := mpc.Exchange(ctx, b.net, round+"c", commit(b.self, b.toss.next[:]))
+		if err != nil {
+			return [32]byte{}, err
+		}
+		b.toss.commitments = got
+	}
+	msg := slices.Concat(view[:], b.toss.next[:])
+	_, _ = rand.Read(b.toss.next[:])
+	got, err := mpc.Exchange(ctx, b.net, round, append(msg, commit(b.self, b.toss.next[:])...))
+	if err != nil {
+		return [32]byte{}, err
+	}
+	seeds := [][]byte{b.id[:], []byte(round)}
+	next := map[mpc.PartyID][]byte{}
+	for _, p := range b.parties {
+		m := got[p]
+		if len(m) != 96 {
+			return [32]byte{}, cheat(p, fmt.Sprintf("coins of %d bytes, want 96", len(m)))
+		}
+		if !bytes.Equal(commit(p, m[32:64]), b.toss.commitments[p]) {
+			return [32]byte{}, cheat(p, "coins: it did not open what it committed to")
+		}
+		if !bytes.Equal(m[:32], view[:]) && !b.engine.holes.noEcho {
+			return [32]byte{}, b.dispute("operators were shown different openings")
+		}
+		seeds = append(seeds, m[32:64])
+		next[p] = m[64:]
+	}
+	b.toss.commitments = next
+	return mpc.Digest("zonesigner mascot coins v1", seeds...), nil
+}
+
+// coin is the i-th scalar of coins.
+func coin(coins [32]byte, i byte) p256.Scalar {
+	d0 := mpc.Digest("zonesigner mascot coin v1", coins[:], []byte{i, 0})
+	d1 := mpc.Digest("zonesigner mascot coin v1", coins[:], []byte{i, 1})
+	return p256.ScalarFromWide(append(d0[:], d1[:16]...))
+}

@@ -1,0 +1,324 @@
+package mascot
+
+import (
+	"context"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+
+	"zonesigner/mpc/p256"
+)
+
+// factor is a random value Δ = Σ Δⱼ of which party j knows Δⱼ, set up so that
+// shared values can be multiplied by it over and over: the correlated
+// oblivious product evaluation with errors (COPEe) of MASCOT, Protocol 1, of
+// each party with each other one. The MAC key is such a factor, and so is the
+// mask of a key that many values are multiplied by.
+//
+// MASCOT takes Δⱼ bit by bit, here it is two bits at a time, which halves the
+// messages: of four seeds for a digit, the party that multiplies knows all,
+// and the holder of the digit all but the one of the digit's number (the
+// subspace VOLE of Roy, "SoftSpokenOT", CRYPTO 2022, section 4).
+type factor struct {
+	own   p256.Scalar // secret: this party's Δⱼ
+	links []factorLink
+}
+
+const (
+	digits     = 128 // of two bits, in a factor
+	factorBits = 2 * digits
+	factorSize = factorBits / 8 // bytes
+)
+
+// factorLink is what this party keeps for one peer.
+type factorLink struct {
+	theirs [digits][4]cipher.Block // to multiply by the peer's Δ: the seeds of all numbers
+	ours   [digits][3]cipher.Block // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
+	number [digits]uint64          // secret: our digits
+}
+
+// newFactors sets up k factors among all parties: two rounds.
+func (b *box) newFactors(ctx context.Context, k int) ([]*factor, error) {
+	own := make([]byte, factorSize*k) // little-endian numbers
+	_, _ = rand.Read(own)
+	defer clear(own)
+	fs := make([]*factor, k)
+	for i := range fs {
+		fs[i] = &factor{own: littleEndian(own[factorSize*i : factorSize*(i+1)]), links: make([]factorLink, len(b.links))}
+	}
+	// Of each digit's bits h and l the transfers choose 1-h and 1-l: the
+	// holder learns the seeds beside its own number's.
+	choices := make([]byte, len(own))
+	defer clear(choices)
+	for j := range digits * k {
+		pair := own[j/4] >> (2 * (j % 4)) & 3 // l + 2h
+		flipped := (pair>>1&1 | pair<<1) ^ 3
+		choices[j/4] |= flipped & 3 << (2 * (j % 4))
+	}
+
+	round := b.nextRound()
+	rows := make([][]byte, len(b.links))
+	msgs := make([][]byte, len(b.links))
+	n := factorBits * k
+	for p, l := range b.links {
+		msgs[p], rows[p] = l.receiver.receive(b.call(round, b.self, l.peer), choices, n, &b.engine.holes)
+	}
+	got, err := b.swap(ctx, round, msgs)
+	if err != nil {
+		return nil, err
+	}
+	for p, l := range b.links {
+		call := b.call(round, l.peer, b.self)
+		sent, err := l.sender.send(call, got[p], n, &b.engine.holes)
+		if err != nil {
+			return nil, err
+		}
+		msgs[p] = growTrees(fs, p, newRowHash(call), sent, &l.sender.delta)
+	}
+	if got, err = b.swap(ctx, b.nextRound(), msgs); err != nil {
+		return nil, err
+	}
+	for p, l := range b.links {
+		if len(got[p]) != 2*seedSize*digits*k {
+			return nil, cheat(l.peer, fmt.Sprintf("set-up of a factor: message of %d bytes, want %d", len(got[p]), 2*seedSize*digits*k))
+		}
+		pruneTrees(fs, p, newRowHash(b.call(round, b.self, l.peer)), rows[p], got[p], own)
+	}
+	return fs, nil
+}
+
+// growTrees makes the four seeds of each digit of a peer's factors. Two seeds
+// come of the first transfer of a digit, each has two children, and the sums of
+// the left and of the right ones are sent, masked by the second transfer.
+func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]byte) (msg []byte) {
+	msg = make([]byte, 2*seedSize*digits*len(fs))
+	var top, mask [2]seed
+	for j := range digits * len(fs) {
+		for c, dst := range []*[2]seed{&top, &mask} {
+			k := 2*j + c
+			row := rows[rowSize*k : rowSize*(k+1)]
+			hash.expand(dst[0][:], row, k)
+			hash.expandPlus(dst[1][:], row, delta, k)
+		}
+		left, right := children(&top[0]), children(&top[1])
+		seeds := [4]seed{left[0], left[1], right[0], right[1]}
+		for v := range seeds {
+			fs[j/digits].links[p].theirs[j%digits][v] = newCipher(seeds[v][:])
+		}
+		for l := range 2 {
+			out := msg[seedSize*(2*j+l) : seedSize*(2*j+l+1)]
+			copy(out, mask[l][:])
+			xorIf(out, left[l][:], 0xff)
+			xorIf(out, right[l][:], 0xff)
+		}
+	}
+	return msg
+}
+
+// pruneTrees computes the three seeds of each digit that its holder may know.
+func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
+	var top, mask seed
+	for j := range digits * len(fs) {
+		link := &fs[j/digits].links[p]
+		low, high := byte(bit(own, 2*j)), byte(bit(own, 2*j+1))
+		link.number[j%digits] = uint64(low | high<<1)
+		hash.expand(top[:], rows[rowSize*2*j:rowSize*(2*j+1)], 2*j)
+		hash.expand(mask[:], rows[rowSize*(2*j+1):rowSize*(2*j+2)], 2*j+1)
+		sides := children(&top) // of the other half: numbers 2(1-h) and 2(1-h)+1
+		near, far := sides[0], sides[1]
+		for i := range near { // near has our low bit, far the other
+			d := (near[i] ^ far[i]) & -low
+			near[i] ^= d
+			far[i] ^= d
+		}
+		beside := mask // the sum of the children with the other low bit, less far
+		xorIf(beside[:], msg[seedSize*2*j:seedSize*(2*j+1)], -low)
+		xorIf(beside[:], msg[seedSize*(2*j+1):seedSize*(2*j+2)], low-1)
+		xorIf(beside[:], far[:], 0xff)
+		link.ours[j%digits] = [3]cipher.Block{newCipher(beside[:]), newCipher(near[:]), newCipher(far[:])}
+	}
+}
+
+// children are the two seeds below one.
+func children(s *seed) (c [2]seed) {
+	d := sha256.Sum256(append([]byte("zonesigner mascot children v1"), s[:]...))
+	copy(c[0][:], d[:seedSize])
+	copy(c[1][:], d[seedSize:])
+	return c
+}
+
+// timesBatch bounds how many values are multiplied by factors in one message:
+// of 4 KiB a value and factor.
+const timesBatch = 256
+
+// times returns sharings of the products of the values that xs share with each
+// factor: products[f][i] is this party's share of xᵢ·Δf. A peer may make them
+// wrong by an amount that depends on the factor's digits.
+func (b *box) times(ctx context.Context, fs []*factor, xs []p256.Scalar) (products [][]p256.Scalar, err error) {
+	products = make([][]p256.Scalar, len(fs))
+	for batch := max(1, timesBatch/len(fs)); len(xs) > 0; {
+		n := min(batch, len(xs))
+		if err := b.timesOnce(ctx, fs, xs[:n], products); err != nil {
+			return nil, err
+		}
+		xs = xs[n:]
+	}
+	return products, nil
+}
+
+func (b *box) timesOnce(ctx context.Context, fs []*factor, xs []p256.Scalar, products [][]p256.Scalar) error {
+	n := len(xs)
+	size := digits * p256.ScalarSize * n
+	first := make([]int, len(fs))
+	for f := range fs {
+		first[f] = len(products[f])
+		for _, x := range xs {
+			products[f] = append(products[f], x.Mul(fs[f].own))
+		}
+	}
+	round := b.nextRound()
+	msgs := make([][]byte, len(b.links))
+	for p, l := range b.links {
+		iv := streamIV(b.call(round, b.self, l.peer))
+		msgs[p] = make([]byte, size*len(fs))
+		for f := range fs {
+			fs[f].links[p].multiply(iv, xs, msgs[p][size*f:size*(f+1)], products[f][first[f]:])
+			if b.engine.holes.correct != nil {
+				b.engine.holes.correct(msgs[p][size*f : size*(f+1)])
+			}
+		}
+	}
+	got, err := b.swap(ctx, round, msgs)
+	if err != nil {
+		return err
+	}
+	for p, l := range b.links {
+		if len(got[p]) != size*len(fs) || !canonical(got[p]) {
+			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), size*len(fs)))
+		}
+		iv := streamIV(b.call(round, l.peer, b.self))
+		for f := range fs {
+			fs[f].links[p].help(iv, got[p][size*f:size*(f+1)], products[f][first[f]:])
+		}
+	}
+	return nil
+}
+
+// group is how many digits are summed up before a reduction: with masks below
+// 2³⁸⁴ and sums of at most nine of them, 28 digits stay below 2⁴⁴⁸.
+const group = 28
+
+// multiply is the part of the party that has x. For a digit d with seeds' masks
+// r₀ … r₃ it sends y = x - Σᵥ rᵥ and has the share Σᵥ v·rᵥ of d·x.
+func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []p256.Scalar) {
+	n := len(xs)
+	var masks [4][]byte
+	flat := make([]byte, 4*maskSize*n)
+	sums := make([]wide, n)
+	shared := make([]p256.Scalar, n)
+	for j := digits - 1; j >= 0; j-- {
+		clear(flat)
+		for v := range masks {
+			masks[v] = flat[maskSize*n*v : maskSize*n*(v+1)]
+			cipher.NewCTR(l.theirs[j][v], iv).XORKeyStream(masks[v], masks[v])
+		}
+		out := msg[p256.ScalarSize*n*j : p256.ScalarSize*n*(j+1)]
+		for i := range n {
+			at := maskSize * i
+			var once, twice wide // r₁ + r₃, r₂ + r₃
+			once.add(masks[3][at : at+maskSize])
+			twice = once
+			once.add(masks[1][at : at+maskSize])
+			twice.add(masks[2][at : at+maskSize])
+			all := once
+			all.add(masks[0][at : at+maskSize])
+			all.add(masks[2][at : at+maskSize])
+			sums[i].double(2)
+			sums[i].addWide(&once, 0)
+			sums[i].addWide(&twice, 1)
+			y := xs[i].Sub(all.scalar()).Bytes()
+			copy(out[p256.ScalarSize*i:], y[:])
+		}
+		if j%group == 0 {
+			flush(shared, sums, min(group, digits-j))
+		}
+	}
+	for i := range n {
+		shares[i] = shares[i].Add(shared[i])
+	}
+	clear(flat)
+	clear(sums)
+}
+
+// help is the part of the digits' holder: with all masks but r_d and with y,
+// Σᵥ (d-v)·rᵥ + d·y = d·x - Σᵥ v·rᵥ.
+func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
+	n := len(msg) / (digits * p256.ScalarSize)
+	var masks [3][]byte
+	flat := make([]byte, 3*maskSize*n)
+	plus, minus := make([]wide, n), make([]wide, n)
+	sharedPlus, sharedMinus := make([]p256.Scalar, n), make([]p256.Scalar, n)
+	for j := digits - 1; j >= 0; j-- {
+		clear(flat)
+		d := l.number[j]
+		low, high := -(d & 1), -(d >> 1) // masks of the digit's bits
+		for e := range masks {
+			masks[e] = flat[maskSize*n*e : maskSize*n*(e+1)]
+			cipher.NewCTR(l.ours[j][e], iv).XORKeyStream(masks[e], masks[e])
+		}
+		in := msg[p256.ScalarSize*n*j : p256.ScalarSize*n*(j+1)]
+		for i := range n {
+			at := maskSize * i
+			plus[i].double(2)
+			minus[i].double(2)
+			// Masks of the numbers d^1, d^2 and d^3.
+			r1, r2, r3 := masks[0][at:at+maskSize], masks[1][at:at+maskSize], masks[2][at:at+maskSize]
+			var sum, once, twice wide
+			sum.add(r1)
+			sum.add(r2)
+			sum.add(r3)
+			sum.addScalarIf(in[p256.ScalarSize*i:], ^uint64(0))
+			plus[i].addWideIf(&sum, low)
+			sum.double(1)
+			plus[i].addWideIf(&sum, high)
+			once.addIf(r1, ^low) // where the low bit of the number is set
+			once.addIf(r2, low)
+			once.addIf(r3, ^low)
+			twice.addIf(r1, high) // where the high bit is
+			twice.addIf(r2, ^high)
+			twice.addIf(r3, ^high)
+			minus[i].addWide(&once, 0)
+			minus[i].addWide(&twice, 1)
+		}
+		if j%group == 0 {
+			flush(sharedPlus, plus, min(group, digits-j))
+			flush(sharedMinus, minus, min(group, digits-j))
+		}
+	}
+	for i := range n {
+		shares[i] = shares[i].Add(sharedPlus[i]).Sub(sharedMinus[i])
+	}
+	clear(flat)
+	clear(plus)
+	clear(minus)
+}
+
+// flush appends the sums of count digits to totals, which they come below.
+func flush(totals []p256.Scalar, sums []wide, count int) {
+	scale := powerOfTwo(2 * count)
+	for i := range sums {
+		totals[i] = totals[i].Mul(scale).Add(sums[i].scalar())
+		sums[i] = wide{}
+	}
+}
+
+// littleEndian reads 32 bytes as a number, modulo the group's order.
+func littleEndian(b []byte) p256.Scalar {
+	var big [32]byte
+	for i := range 4 {
+		binary.BigEndian.PutUint64(big[24-8*i:], binary.LittleEndian.Uint64(b[8*i:]))
+	}
+	return p256.ScalarFromWide(big[:])
+}

@@ -1,0 +1,419 @@
+// Package mascot is the engine against a dishonest majority: any n ≥ 2 of which
+// all but one may alter the protocol (with abort). It is MASCOT (Keller, Orsini,
+// Scholl, CCS 2016): additive sharings with additively shared MACs under a key
+// that nobody knows, and products by oblivious transfer. "mascot-minus" leaves
+// out checks that a signature's own verification makes up for.
+//
+// The argument, and what each check is for, is docs/protocol.md, section 11;
+// comments give its parts.
+//
+// # What mascot-minus gives up
+//
+// The differences by which products are made (Beaver's openings, and the masked
+// key) are not checked. Whoever alters one changes the product by a multiple of
+// the other factor, fixed before R and any statement: k⁻¹ and sk have all of
+// their entropy, so whether a signature then verifies tells nothing about them
+// that could be guessed (section 6.1 of "Securing DNSSEC Keys via Threshold
+// ECDSA From Generic MPC"). That is a heuristic, not a proof. A signature that
+// does not verify is what is seen of it; people must look into the key then.
+// The checks of transfers, of MACs on what transfers made, of everything that
+// Open and OpenPoints reveal, R among it, and the privacy amplification stay.
+package mascot
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"hash"
+	"slices"
+	"strconv"
+	"strings"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/p256"
+)
+
+// Share is one party's share of a value x: the shares of all parties add up to
+// x, their MACs to α·x, for the session's MAC key α.
+type Share struct {
+	Value p256.Scalar // secret
+	MAC   p256.Scalar // secret
+}
+
+// Engine is the protocol, or its form with fewer checks. It implements
+// mpc.Engine.
+type Engine struct {
+	minus bool
+	holes holes // tests only
+}
+
+var (
+	_ mpc.Engine[Share]    = Engine{}
+	_ mpc.MulOpener[Share] = (*box)(nil)
+	_ mpc.MACBox[Share]    = (*box)(nil)
+)
+
+// Full is "mascot": whatever n-1 parties do, they can at most stop a session.
+func Full() Engine { return Engine{} }
+
+// Minus is "mascot-minus".
+func Minus() Engine { return Engine{minus: true} }
+
+// holes takes defences out, and alters what this party sends, so that tests
+// can show what each defence is for.
+type holes struct {
+	noConsistency bool // check of transfer extension
+	noMACs        bool // check of MACs
+	noCombine     bool // privacy amplification
+	noCommit      bool // to what the check of MACs opens
+	noEcho        bool // of openings before the coins
+
+	column  func(i int, masked []byte)              // of transfer extension
+	correct func(msg []byte)                        // of a multiplication by a factor
+	send    func(k int, a, mac, key *p256.Scalar)   // what transfer k multiplies
+	shift   func(what string, shares []p256.Scalar) // of openings
+}
+
+// maxOperators bounds the group: every two of them have transfers of their own.
+const maxOperators = 7
+
+// Name is "mascot" or "mascot-minus".
+func (e Engine) Name() string {
+	if e.minus {
+		return "mascot-minus"
+	}
+	return "mascot"
+}
+
+// Active is true of both forms; see the package's doc for the second.
+func (e Engine) Active() bool { return true }
+
+// Supports wants t = n-1, and at most seven operators.
+func (e Engine) Supports(g mpc.Group) error {
+	if err := g.Validate(); err != nil {
+		return err
+	}
+	if g.T != g.N()-1 {
+		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: %d operators have threshold %d, not %d", e.Name(), g.N(), g.N()-1, g.T)}
+	}
+	if g.N() > maxOperators {
+		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: %d operators, at most %d are supported", e.Name(), g.N(), maxOperators)}
+	}
+	return nil
+}
+
+// Signers wants all operators of the group.
+func (e Engine) Signers(g mpc.Group, set mpc.SignerSet) error {
+	if !set.Equal(mpc.NewSignerSet(g.Parties...)) {
+		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: signer set %s, only all of %s can sign", e.Name(), set, mpc.NewSignerSet(g.Parties...))}
+	}
+	return nil
+}
+
+// Words is the share of the value, then of its MAC, which holds in the session
+// that made it alone (see MACBox.Adopt).
+func (e Engine) Words(x Share) []p256.Scalar { return []p256.Scalar{x.Value, x.MAC} }
+
+// FromWords is the inverse of Words.
+func (e Engine) FromWords(w []p256.Scalar) (Share, error) {
+	if len(w) != 2 {
+		return Share{}, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: a share has 2 scalars, not %d", e.Name(), len(w))}
+	}
+	return Share{w[0], w[1]}, nil
+}
+
+// Start agrees on the session, makes base transfers between every two parties
+// and sets the MAC key up. All of the group take part.
+func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding []byte) (mpc.Box[Share], error) {
+	if err := e.Supports(g); err != nil {
+		return nil, err
+	}
+	s := &session{engine: e, net: net, parties: net.Parties(), self: net.Self()}
+	if !mpc.NewSignerSet(s.parties...).Equal(mpc.NewSignerSet(g.Parties...)) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: the session is among %v, it takes all of %v", e.Name(), s.parties, g.Parties)}
+	}
+	s.lagrange = inverseLagrange(g, s.self)
+	b, err := s.setUp(ctx, g, binding)
+	if err != nil {
+		return nil, fmt.Errorf("%s: set-up: %w", e.Name(), err)
+	}
+	return b, nil
+}
+
+// session is what all boxes of one session share.
+type session struct {
+	engine   Engine
+	net      mpc.Network
+	parties  []mpc.PartyID // sorted
+	self     mpc.PartyID
+	id       mpc.SessionID
+	links    []link      // to all peers, in the order of parties
+	key      *factor     // the MAC key
+	lagrange p256.Scalar // what makes an addend a Shamir share
+}
+
+// link is what this party has with one peer.
+type link struct {
+	peer     mpc.PartyID
+	sender   *extensionSender
+	receiver *extensionReceiver
+}
+
+// setUp is the session's id, the base transfers, and the MAC key.
+func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box, error) {
+	if err := s.greet(ctx, g, binding); err != nil {
+		return nil, err
+	}
+	if err := s.baseTransfers(ctx); err != nil {
+		return nil, err
+	}
+	keys, err := s.box("set-up").newFactors(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	s.key = keys[0]
+	return s.box("main"), nil
+}
+
+// greet agrees on the session's id: a fresh nonce of each, and the same
+// binding at all.
+func (s *session) greet(ctx context.Context, g mpc.Group, binding []byte) error {
+	bound := mpc.Digest("zonesigner mascot binding v1", []byte(s.engine.Name()), g.Digest[:], partyList(g.Parties),
+		[]byte{byte(g.T)}, partyList(s.parties), binding)
+	hello := make([]byte, 64)
+	_, _ = rand.Read(hello[:32]) // never fails
+	copy(hello[32:], bound[:])
+	hellos, err := mpc.Exchange(ctx, s.net, "set-up/hello", hello)
+	if err != nil {
+		return err
+	}
+	nonces := map[mpc.PartyID][]byte{}
+	for _, p := range s.parties {
+		h := hellos[p]
+		if len(h) != 64 {
+			return cheat(p, fmt.Sprintf("hello of %d bytes, want 64", len(h)))
+		}
+		if !bytes.Equal(h[32:], bound[:]) {
+			return &mpc.ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
+		}
+		nonces[p] = h[:32]
+	}
+	s.id = mpc.NewSessionID(string(bound[:]), nonces)
+	// One that greeted others differently must not make them look like liars
+	// to each other, where everything is bound to the id.
+	ids, err := mpc.Exchange(ctx, s.net, "set-up/session", s.id[:])
+	if err != nil {
+		return err
+	}
+	for _, p := range s.parties {
+		if !bytes.Equal(ids[p], s.id[:]) {
+			return s.dispute("operators were greeted differently")
+		}
+	}
+	return nil
+}
+
+// baseTransfers makes the seeds of transfer extension with every peer, both
+// ways: who will send extended transfers receives base ones.
+func (s *session) baseTransfers(ctx context.Context) error {
+	const round = "set-up/base"
+	var receivers []*baseReceiver
+	var senders []*baseSender
+	var msgs [][]byte
+	for _, p := range s.parties {
+		if p == s.self {
+			continue
+		}
+		l := link{peer: p, sender: &extensionSender{peer: p}, receiver: &extensionReceiver{}}
+		_, _ = rand.Read(l.sender.delta[:])
+		r, err := newBaseReceiver(s.call(round, s.self, p), l.sender.delta[:], columns)
+		if err != nil {
+			return err
+		}
+		t, err := newBaseSender(columns)
+		if err != nil {
+			return err
+		}
+		s.links = append(s.links, l)
+		receivers, senders = append(receivers, r), append(senders, t)
+		msgs = append(msgs, slices.Concat(r.msg, t.msg))
+	}
+	got, err := s.swap(ctx, round, msgs)
+	if err != nil {
+		return err
+	}
+	for i, l := range s.links {
+		if len(got[i]) != (baseRequest+baseReply)*columns {
+			return cheat(l.peer, fmt.Sprintf("base transfers: message of %d bytes, want %d", len(got[i]), (baseRequest+baseReply)*columns))
+		}
+		requests, replies := got[i][:baseRequest*columns], got[i][baseRequest*columns:]
+		chosen, err := receivers[i].keys(s.call(round, s.self, l.peer), l.peer, replies)
+		if err != nil {
+			return err
+		}
+		both, err := senders[i].keys(s.call(round, l.peer, s.self), l.peer, requests)
+		if err != nil {
+			return err
+		}
+		for c := range columns {
+			l.sender.seeds[c] = newCipher(chosen[c][:])
+			l.receiver.seeds[c][0], l.receiver.seeds[c][1] = newCipher(both[c][0][:]), newCipher(both[c][1][:])
+		}
+		clear(chosen)
+		clear(both)
+	}
+	return nil
+}
+
+// call names one use of what two parties share, by the one that receives and
+// the one that sends.
+func (s *session) call(round string, receiver, sender mpc.PartyID) []byte {
+	d := mpc.Digest("zonesigner mascot call v1", s.id[:], []byte(round), []byte(receiver), []byte(sender))
+	return d[:]
+}
+
+// swap sends each peer its message and returns what each sent, both in the
+// order of links.
+func (s *session) swap(ctx context.Context, round string, msgs [][]byte) ([][]byte, error) {
+	for i, l := range s.links {
+		if err := s.net.Send(ctx, l.peer, round, msgs[i]); err != nil {
+			return nil, err
+		}
+	}
+	all, err := mpc.Gather(ctx, s.net, round, nil)
+	if err != nil {
+		return nil, err
+	}
+	got := make([][]byte, len(s.links))
+	for i, l := range s.links {
+		got[i] = all[l.peer]
+	}
+	return got, nil
+}
+
+// box implements mpc.Box. Its rounds belong to its label.
+type box struct {
+	*session
+	label   string
+	round   int
+	view    hash.Hash
+	pending pending
+	toss    toss
+}
+
+func (s *session) box(label string) *box {
+	b := &box{session: s, label: label, view: sha256.New()}
+	b.note("session", s.id[:])
+	return b
+}
+
+// Fork is a box with rounds of its own; what was multiplied here waits for the
+// check of the box that multiplied it.
+func (b *box) Fork(label string) mpc.Box[Share] { return b.session.box(b.label + "." + label) }
+
+func (b *box) View() [32]byte { return [32]byte(b.view.Sum(nil)) }
+
+// Signing is the addend divided by the party's Lagrange coefficient.
+func (b *box) Signing(x Share) p256.Scalar { return x.Value.Mul(b.lagrange) }
+
+// Close forgets the session's secrets.
+func (b *box) Close() {
+	b.links, b.key, b.pending, b.toss = nil, nil, pending{}, toss{}
+}
+
+func (b *box) Add(x, y Share) Share { return Share{x.Value.Add(y.Value), x.MAC.Add(y.MAC)} }
+
+func (b *box) Sub(x, y Share) Share { return Share{x.Value.Sub(y.Value), x.MAC.Sub(y.MAC)} }
+
+func (b *box) Scale(x Share, c p256.Scalar) Share { return Share{x.Value.Mul(c), x.MAC.Mul(c)} }
+
+// constant is this party's share of the public value c.
+func (b *box) constant(c p256.Scalar) Share {
+	x := Share{MAC: b.key.own.Mul(c)}
+	if b.self == b.parties[0] {
+		x.Value = c
+	}
+	return x
+}
+
+// Random has every party authenticate an addend of its own: one round. That
+// they did it rightly is checked with what is next opened or multiplied.
+func (b *box) Random(ctx context.Context, n int) ([]Share, error) {
+	xs, err := b.random(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	b.pending.hidden = append(b.pending.hidden, xs...)
+	return slices.Clone(xs), nil
+}
+
+func (b *box) random(ctx context.Context, n int) ([]Share, error) {
+	values := make([]p256.Scalar, n)
+	for i := range values {
+		values[i] = randomScalar()
+	}
+	return b.authenticate(ctx, values)
+}
+
+// authenticate returns sharings of the sums of all parties' values, with MACs.
+func (b *box) authenticate(ctx context.Context, values []p256.Scalar) ([]Share, error) {
+	macs, err := b.times(ctx, []*factor{b.key}, values)
+	if err != nil {
+		return nil, err
+	}
+	xs := make([]Share, len(values))
+	for i := range xs {
+		xs[i] = Share{values[i], macs[0][i]}
+	}
+	return xs, nil
+}
+
+// note enters opened values into the view.
+func (b *box) note(what string, values []byte) {
+	sum := mpc.Digest("zonesigner opened v1", []byte(what), values)
+	b.view.Write(sum[:])
+}
+
+// nextRound names a round; parties count alike because they run alike.
+func (b *box) nextRound() string {
+	b.round++
+	return b.label + "/" + strconv.Itoa(b.round)
+}
+
+// dispute blames everybody but this party: at least one of them cheated.
+func (s *session) dispute(what string) error {
+	others := slices.DeleteFunc(slices.Clone(s.parties), func(p mpc.PartyID) bool { return p == s.self })
+	return &mpc.CheatError{Parties: others, Disputed: len(others) > 1, What: what}
+}
+
+func cheat(p mpc.PartyID, what string) error {
+	return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: what}
+}
+
+// inverseLagrange is 1/λ for the coefficient λ by which the Shamir share of
+// self enters the value at 0.
+func inverseLagrange(g mpc.Group, self mpc.PartyID) p256.Scalar {
+	scalar := func(p mpc.PartyID) p256.Scalar {
+		x, _ := g.X(p)
+		return p256.NewScalar(uint64(x))
+	}
+	num, den := p256.One(), p256.One()
+	for _, p := range g.Parties {
+		if p != self {
+			num = num.Mul(scalar(p).Sub(scalar(self)))
+			den = den.Mul(scalar(p))
+		}
+	}
+	return num.Mul(den.Inverse())
+}
+
+func partyList(ids []mpc.PartyID) []byte {
+	var b strings.Builder
+	for _, p := range ids {
+		b.WriteString(string(p))
+		b.WriteByte('\n')
+	}
+	return []byte(b.String())
+}
