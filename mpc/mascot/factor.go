@@ -218,6 +218,10 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 	flat := make([]byte, 4*maskSize*n)
 	sums := make([]wide, n)
 	shared := make([]p256.Scalar, n)
+	encoded := make([][p256.ScalarSize]byte, n)
+	for i, x := range xs {
+		encoded[i] = x.Bytes()
+	}
 	for j := digits - 1; j >= 0; j-- {
 		clear(flat)
 		for v := range masks {
@@ -232,17 +236,20 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 			twice = once
 			once.add(masks[1][at : at+maskSize])
 			twice.add(masks[2][at : at+maskSize])
-			all := once
-			all.add(masks[0][at : at+maskSize])
-			all.add(masks[2][at : at+maskSize])
+			// -(r₁ + r₃) - r₂ - r₀
+			var less wide
+			less.addWide(&once, 0)
+			less.add(masks[0][at : at+maskSize])
+			less.add(masks[2][at : at+maskSize])
+			less.negate()
 			sums[i].double(2)
 			sums[i].addWide(&once, 0)
 			sums[i].addWide(&twice, 1)
-			y := xs[i].Sub(all.scalar()).Bytes()
+			y := less.masked(&encoded[i])
 			copy(out[p256.ScalarSize*i:], y[:])
 		}
 		if j%group == 0 {
-			flush(shared, sums, min(group, digits-j))
+			flush(shared, sums, min(group, digits-j), (*wide).mask)
 		}
 	}
 	for i := range n {
@@ -250,6 +257,7 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 	}
 	clear(flat)
 	clear(sums)
+	clear(encoded)
 }
 
 // help is the part of the digits' holder: with all masks but r_d and with y,
@@ -258,8 +266,11 @@ func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
 	n := len(msg) / (digits * p256.ScalarSize)
 	var masks [3][]byte
 	flat := make([]byte, 3*maskSize*n)
-	plus, minus := make([]wide, n), make([]wide, n)
-	sharedPlus, sharedMinus := make([]p256.Scalar, n), make([]p256.Scalar, n)
+	plus, minus, sent := make([]wide, n), make([]wide, n), make([]wide, n)
+	var totals [3][]p256.Scalar
+	for k := range totals {
+		totals[k] = make([]p256.Scalar, n)
+	}
 	for j := digits - 1; j >= 0; j-- {
 		clear(flat)
 		d := l.number[j]
@@ -270,46 +281,52 @@ func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
 		}
 		in := msg[p256.ScalarSize*n*j : p256.ScalarSize*n*(j+1)]
 		for i := range n {
-			at := maskSize * i
-			plus[i].double(2)
-			minus[i].double(2)
+			at, y := maskSize*i, in[p256.ScalarSize*i:p256.ScalarSize*(i+1)]
 			// Masks of the numbers d^1, d^2 and d^3.
 			r1, r2, r3 := masks[0][at:at+maskSize], masks[1][at:at+maskSize], masks[2][at:at+maskSize]
-			var sum, once, twice wide
+			var sum, once, twice, sentTwice wide
 			sum.add(r1)
 			sum.add(r2)
 			sum.add(r3)
-			sum.addScalarIf(in[p256.ScalarSize*i:], ^uint64(0))
+			plus[i].double(2)
 			plus[i].addWideIf(&sum, low)
 			sum.double(1)
 			plus[i].addWideIf(&sum, high)
+			sent[i].double(2)
+			sent[i].addScalarIf(y, low)
+			sentTwice.addScalarIf(y, high)
+			sent[i].addWide(&sentTwice, 1)
 			once.addIf(r1, ^low) // where the low bit of the number is set
 			once.addIf(r2, low)
 			once.addIf(r3, ^low)
 			twice.addIf(r1, high) // where the high bit is
 			twice.addIf(r2, ^high)
 			twice.addIf(r3, ^high)
+			minus[i].double(2)
 			minus[i].addWide(&once, 0)
 			minus[i].addWide(&twice, 1)
 		}
 		if j%group == 0 {
-			flush(sharedPlus, plus, min(group, digits-j))
-			flush(sharedMinus, minus, min(group, digits-j))
+			count := min(group, digits-j)
+			flush(totals[0], plus, count, (*wide).mask)
+			flush(totals[1], sent, count, (*wide).scalar)
+			flush(totals[2], minus, count, (*wide).mask)
 		}
 	}
 	for i := range n {
-		shares[i] = shares[i].Add(sharedPlus[i]).Sub(sharedMinus[i])
+		shares[i] = shares[i].Add(totals[0][i]).Add(totals[1][i]).Sub(totals[2][i])
 	}
 	clear(flat)
 	clear(plus)
+	clear(sent)
 	clear(minus)
 }
 
-// flush appends the sums of count digits to totals, which they come below.
-func flush(totals []p256.Scalar, sums []wide, count int) {
+// flush puts sums, of count digits, below totals.
+func flush(totals []p256.Scalar, sums []wide, count int, value func(*wide) p256.Scalar) {
 	scale := powerOfTwo(2 * count)
 	for i := range sums {
-		totals[i] = totals[i].Mul(scale).Add(sums[i].scalar())
+		totals[i] = totals[i].Mul(scale).Add(value(&sums[i]))
 		sums[i] = wide{}
 	}
 }

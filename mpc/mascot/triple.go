@@ -104,8 +104,9 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 func (b *box) correct(hash *rowHash, rows []byte, delta *[rowSize]byte, a []Share, products [][inputs]p256.Scalar) (msg []byte) {
 	msg = make([]byte, len(a)*tripleBits*inputs*p256.ScalarSize)
 	var pads [2][padSize]byte
+	key := b.key.own.Bytes()
 	for i := range products {
-		x := [inputs]p256.Scalar{a[i/2].Value, a[i/2].MAC, b.key.own}
+		x := [inputs][p256.ScalarSize]byte{a[i/2].Value.Bytes(), a[i/2].MAC.Bytes(), key}
 		var sums [inputs]wide
 		var totals [inputs]p256.Scalar
 		for j := 255; j >= 0; j-- {
@@ -115,17 +116,19 @@ func (b *box) correct(hash *rowHash, rows []byte, delta *[rowSize]byte, a []Shar
 			hash.expandPlus(pads[1][:], row, delta, k)
 			in := x
 			if b.engine.holes.send != nil {
-				b.engine.holes.send(k, &in[0], &in[1], &in[2])
+				b.engine.holes.send(k, &in)
 			}
 			out := msg[inputs*p256.ScalarSize*k:]
 			for c := range inputs {
 				pad0, pad1 := pads[0][maskSize*c:maskSize*(c+1)], pads[1][maskSize*c:maskSize*(c+1)]
 				sums[c].double(1)
 				sums[c].add(pad0)
-				y := difference(pad0, pad1).Add(in[c]).Bytes()
+				var d wide
+				d.addDifference(pad0, pad1)
+				y := d.masked(&in[c])
 				copy(out[p256.ScalarSize*c:], y[:])
 			}
-			flushBits(&totals, &sums, j)
+			flushBits(&totals, &sums, j, (*wide).mask)
 		}
 		for c := range inputs {
 			products[i][c] = products[i][c].Sub(totals[c])
@@ -142,8 +145,8 @@ func (b *box) correct(hash *rowHash, rows []byte, delta *[rowSize]byte, a []Shar
 func choose(hash *rowHash, rows, choices, msg []byte, products [][inputs]p256.Scalar) {
 	var pad [padSize]byte
 	for i := range products {
-		var sums [inputs]wide
-		var totals [inputs]p256.Scalar
+		var sums, sent [inputs]wide
+		var totals, sentTotals [inputs]p256.Scalar
 		for j := 255; j >= 0; j-- {
 			k := 256*i + j
 			hash.expand(pad[:], rows[rowSize*k:rowSize*(k+1)], k)
@@ -152,25 +155,27 @@ func choose(hash *rowHash, rows, choices, msg []byte, products [][inputs]p256.Sc
 			for c := range inputs {
 				sums[c].double(1)
 				sums[c].add(pad[maskSize*c : maskSize*(c+1)])
-				sums[c].addScalarIf(in[p256.ScalarSize*c:p256.ScalarSize*(c+1)], chosen)
+				sent[c].double(1)
+				sent[c].addScalarIf(in[p256.ScalarSize*c:p256.ScalarSize*(c+1)], chosen)
 			}
-			flushBits(&totals, &sums, j)
+			flushBits(&totals, &sums, j, (*wide).mask)
+			flushBits(&sentTotals, &sent, j, (*wide).scalar)
 		}
 		for c := range inputs {
-			products[i][c] = products[i][c].Add(totals[c])
+			products[i][c] = products[i][c].Add(totals[c]).Add(sentTotals[c])
 		}
 	}
 	clear(pad[:])
 }
 
 // flushBits moves sums to totals when enough bits above the j-th and it are in.
-func flushBits(totals *[inputs]p256.Scalar, sums *[inputs]wide, j int) {
+func flushBits(totals *[inputs]p256.Scalar, sums *[inputs]wide, j int, value func(*wide) p256.Scalar) {
 	if j%padGroup != 0 {
 		return
 	}
 	scale := powerOfTwo(min(padGroup, 256-j))
 	for c := range sums {
-		totals[c] = totals[c].Mul(scale).Add(sums[c].scalar())
+		totals[c] = totals[c].Mul(scale).Add(value(&sums[c]))
 		sums[c] = wide{}
 	}
 }

@@ -73,28 +73,46 @@ func (w *wide) double(times uint) {
 
 // multiple is 2¹²⁹·n for the group's order n: more than any mask.
 var multiple = func() wide {
-	// n = 2²⁵⁶ - 2²²⁴ + 2¹⁹² - d; its words from the lowest.
 	n := wide{0xf3b9cac2fc632551, 0xbce6faada7179e84, 0xffffffffffffffff, 0xffffffff00000000}
 	return wide{0, 0, n[0] << 1, n[1]<<1 | n[0]>>63, n[2]<<1 | n[1]>>63, n[3]<<1 | n[2]>>63, n[3] >> 63}
 }()
 
-// difference returns x - y, both 48 bytes, little-endian, as a scalar.
-func difference(x, y []byte) p256.Scalar {
-	w := multiple
-	w.add(x)
+// addDifference adds a mask less another, 48 bytes each, little-endian, and
+// enough of multiples of the order that it is not negative.
+func (w *wide) addDifference(x, y []byte) {
+	v := multiple
 	_ = y[maskSize-1]
 	var c uint64
-	w[0], c = bits.Sub64(w[0], binary.LittleEndian.Uint64(y), 0)
-	w[1], c = bits.Sub64(w[1], binary.LittleEndian.Uint64(y[8:]), c)
-	w[2], c = bits.Sub64(w[2], binary.LittleEndian.Uint64(y[16:]), c)
-	w[3], c = bits.Sub64(w[3], binary.LittleEndian.Uint64(y[24:]), c)
-	w[4], c = bits.Sub64(w[4], binary.LittleEndian.Uint64(y[32:]), c)
-	w[5], c = bits.Sub64(w[5], binary.LittleEndian.Uint64(y[40:]), c)
-	w[6] -= c
-	return w.scalar()
+	v[0], c = bits.Sub64(v[0], binary.LittleEndian.Uint64(y), 0)
+	v[1], c = bits.Sub64(v[1], binary.LittleEndian.Uint64(y[8:]), c)
+	v[2], c = bits.Sub64(v[2], binary.LittleEndian.Uint64(y[16:]), c)
+	v[3], c = bits.Sub64(v[3], binary.LittleEndian.Uint64(y[24:]), c)
+	v[4], c = bits.Sub64(v[4], binary.LittleEndian.Uint64(y[32:]), c)
+	v[5], c = bits.Sub64(v[5], binary.LittleEndian.Uint64(y[40:]), c)
+	v[6] -= c
+	v.add(x)
+	w.addWide(&v, 0)
 }
 
-// scalar is w modulo the group's order.
+// negate makes a sum of masks below 2³⁸⁸ its negative modulo the order.
+func (w *wide) negate() {
+	v := multiple
+	v.double(4)
+	var c uint64
+	for i := range w {
+		w[i], c = bits.Sub64(v[i], w[i], c)
+	}
+}
+
+// mask is the scalar that a sum of masks stands for.
+func (w *wide) mask() p256.Scalar { return p256.MaskScalar((*[7]uint64)(w)) }
+
+// masked is the encoding of a scalar plus a sum of masks, given its own.
+func (w *wide) masked(x *[p256.ScalarSize]byte) [p256.ScalarSize]byte {
+	return p256.AddMask(x, (*[7]uint64)(w))
+}
+
+// scalar is w modulo the group's order, for a sum of scalars.
 func (w *wide) scalar() p256.Scalar {
 	var b [56]byte
 	for i, word := range w {
