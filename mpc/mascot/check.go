@@ -16,6 +16,8 @@ type pending struct {
 	opened []opened
 	hidden []Share   // fresh from transfers, not opened
 	ties   []scaling // values multiplied by a factor
+
+	revealed bool // something that not all are sure to have seen alike
 }
 
 // opened is a value that everybody has seen, and this party's share of its MAC.
@@ -41,7 +43,7 @@ func (p *pending) erase() {
 // value, since the last one.
 func (b *box) Check(ctx context.Context) error {
 	p := b.pending
-	if len(p.opened)+len(p.hidden)+len(p.ties) == 0 {
+	if len(p.opened)+len(p.hidden)+len(p.ties) == 0 && !p.revealed {
 		return nil
 	}
 	b.pending = pending{}
@@ -89,7 +91,9 @@ func (b *box) Check(ctx context.Context) error {
 			zeros = append(zeros, w.Value, w.MAC)
 		}
 	}
-	return b.openZeros(ctx, zeros)
+	err = b.openZeros(ctx, zeros)
+	b.pending.revealed = false
+	return err
 }
 
 // horner returns Σ χⁱ·xᵢ.
@@ -185,6 +189,7 @@ func (b *box) reveal(ctx context.Context, what string, xs []Share) ([]p256.Scala
 		}
 	}
 	b.note(what, p256.AppendScalars(msg[:0], values))
+	b.pending.revealed = true
 	return values, nil
 }
 

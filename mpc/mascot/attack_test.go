@@ -1,0 +1,526 @@
+package mascot
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/p256"
+)
+
+// Each attack here is run against the engine as it is, where it must fail, and
+// against one with the defence that it is aimed at taken out (holes), where it
+// must succeed. The adversary is a.
+
+func groupOf(n int) mpc.Group {
+	g := mpc.Group{T: n - 1, Digest: [32]byte{byte(n)}}
+	for i := range n {
+		g.Parties = append(g.Parties, mpc.PartyID(rune('a'+i)))
+	}
+	return g
+}
+
+// play runs f at each of n parties. The adversary's engine has the hooks of
+// attack beside the holes of e, and its network is what wrap makes of it.
+func play(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Network) mpc.Network, f func(ctx context.Context, b *box) error) map[mpc.PartyID]error {
+	t.Helper()
+	g := groupOf(n)
+	errs := map[mpc.PartyID]error{}
+	synctest.Test(t, func(t *testing.T) {
+		hub := memnet.New(g.Parties...)
+		defer hub.Close()
+		ends, err := hub.Open(mpc.SessionID{1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for _, end := range ends {
+			wg.Go(func() {
+				err := func() error {
+					mine, net := e, mpc.Network(end)
+					if end.Self() == "a" && wrap != nil {
+						net = wrap(net)
+					}
+					b, err := mine.Start(ctx, net, g, nil)
+					if err != nil {
+						return err
+					}
+					defer b.Close()
+					own := b.(*box)
+					if end.Self() == "a" && attack != nil {
+						attack(&own.engine.holes)
+					}
+					return f(ctx, own)
+				}()
+				mu.Lock()
+				defer mu.Unlock()
+				errs[end.Self()] = err
+			})
+		}
+		wg.Wait()
+	})
+	return errs
+}
+
+// caught wants every honest party to blame a, alone or among others, for what.
+func caught(t *testing.T, errs map[mpc.PartyID]error, what string) {
+	t.Helper()
+	for p, err := range errs {
+		if p == "a" {
+			continue
+		}
+		cheat, ok := mpc.AsCheat(err)
+		if !ok || !strings.Contains(cheat.What, what) || !slices.Contains(cheat.Parties, "a") || slices.Contains(cheat.Parties, p) {
+			t.Errorf("%s says %v, want a blamed for %q", p, err, what)
+		}
+		if ok && len(cheat.Parties) > 1 && !cheat.Disputed {
+			t.Errorf("%s names %v without calling it a dispute", p, cheat.Parties)
+		}
+	}
+}
+
+func missed(t *testing.T, errs map[mpc.PartyID]error) {
+	t.Helper()
+	for p, err := range errs {
+		if p != "a" && err != nil {
+			t.Errorf("with the defence out %s still says %v", p, err)
+		}
+	}
+}
+
+// collect keeps what the parties come to.
+type collect[V any] struct {
+	mu  sync.Mutex
+	all map[mpc.PartyID]V
+}
+
+func (c *collect[V]) put(p mpc.PartyID, v V) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = map[mpc.PartyID]V{}
+	}
+	c.all[p] = v
+}
+
+func addOne(at string, index int) func(*holes) {
+	return func(h *holes) {
+		h.shift = func(what string, shares []p256.Scalar) {
+			if what == at && index < len(shares) {
+				shares[index] = shares[index].Add(p256.One())
+			}
+		}
+	}
+}
+
+// A party opens another value than the one that its MAC is for.
+func TestWrongShareOfOpening(t *testing.T) {
+	for _, n := range []int{2, 3} {
+		attack := func(e Engine) (errs map[mpc.PartyID]error, wrong bool) {
+			var opened, shares collect[p256.Scalar]
+			errs = play(t, e, n, addOne("open", 0), nil, func(ctx context.Context, b *box) error {
+				x, err := b.Random(ctx, 1)
+				if err != nil {
+					return err
+				}
+				shares.put(b.self, x[0].Value)
+				v, err := b.Open(ctx, x)
+				if err == nil {
+					opened.put(b.self, v[0])
+				}
+				return err
+			})
+			var sum p256.Scalar
+			for _, s := range shares.all {
+				sum = sum.Add(s)
+			}
+			return errs, opened.all["b"] == sum.Add(p256.One())
+		}
+		errs, _ := attack(Full())
+		caught(t, errs, "does not fit its MAC")
+		errs, wrong := attack(Engine{holes: holes{noMACs: true}})
+		if missed(t, errs); !wrong {
+			t.Error("without MACs b does not open a wrong value")
+		}
+	}
+}
+
+// A party opens a point of its choice: R, in signing.
+func TestShiftedPoint(t *testing.T) {
+	attack := func(e Engine) (errs map[mpc.PartyID]error, wrong bool) {
+		var opened collect[p256.Point]
+		var shares collect[p256.Scalar]
+		errs = play(t, e, 2, addOne("points", 1), nil, func(ctx context.Context, b *box) error {
+			x, err := b.Random(ctx, 2)
+			if err != nil {
+				return err
+			}
+			shares.put(b.self, x[1].Value)
+			v, err := b.OpenPoints(ctx, x)
+			if err == nil {
+				opened.put(b.self, v[1])
+			}
+			return err
+		})
+		want := shares.all["a"].Add(shares.all["b"]).Add(p256.One())
+		return errs, opened.all["b"].Equal(p256.BaseMult(want))
+	}
+	for _, e := range []Engine{Full(), Minus()} {
+		errs, _ := attack(e)
+		caught(t, errs, "does not fit its MAC")
+	}
+	errs, wrong := attack(Engine{holes: holes{noMACs: true}})
+	if missed(t, errs); !wrong {
+		t.Error("without MACs b does not open a wrong point")
+	}
+}
+
+// rushing sees the others' shares of the zeros before it sends its own, which
+// then make the sums right. Only a commitment is in its way.
+type rushing struct {
+	mpc.Network
+	peer mpc.PartyID
+	kept map[string][]byte
+}
+
+func (r *rushing) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if strings.HasPrefix(round, "main/") && strings.HasSuffix(round, "o") {
+		theirs, err := r.Network.Recv(ctx, r.peer, round)
+		if err != nil {
+			return err
+		}
+		r.kept[round] = theirs
+		zeros, err := p256.DecodeScalars(theirs[32:], len(theirs)/32-1)
+		if err != nil {
+			return err
+		}
+		b = slices.Clone(b[:32])
+		for _, z := range zeros {
+			b = z.Neg().AppendBytes(b)
+		}
+	}
+	return r.Network.Send(ctx, to, round, b)
+}
+
+func (r *rushing) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
+	if b, ok := r.kept[round]; ok {
+		return b, nil
+	}
+	return r.Network.Recv(ctx, from, round)
+}
+
+func TestRushingMACs(t *testing.T) {
+	attack := func(e Engine) map[mpc.PartyID]error {
+		wrap := func(net mpc.Network) mpc.Network { return &rushing{net, "b", map[string][]byte{}} }
+		return play(t, e, 2, addOne("open", 0), wrap, func(ctx context.Context, b *box) error {
+			x, err := b.Random(ctx, 1)
+			if err != nil {
+				return err
+			}
+			_, err = b.Open(ctx, x)
+			return err
+		})
+	}
+	caught(t, attack(Full()), "did not open what it committed to")
+	missed(t, attack(Engine{holes: holes{noCommit: true}}))
+}
+
+// multiplied has all parties multiply and open factors and product.
+func multiplied(t *testing.T, e Engine, n int, attack func(*holes)) (errs map[mpc.PartyID]error, wrong bool) {
+	t.Helper()
+	var opened collect[[]p256.Scalar]
+	errs = play(t, e, n, attack, nil, func(ctx context.Context, b *box) error {
+		r, err := b.Random(ctx, 2)
+		if err != nil {
+			return err
+		}
+		c, err := b.Mul(ctx, r[:1], r[1:])
+		if err != nil {
+			return err
+		}
+		if err := b.Check(ctx); err != nil {
+			return err
+		}
+		v, err := b.Open(ctx, append(r, c...))
+		if err == nil {
+			opened.put(b.self, v)
+		}
+		return err
+	})
+	v := opened.all["b"]
+	return errs, len(v) == 3 && v[2] != v[0].Mul(v[1])
+}
+
+// A sender multiplies the others' factors by something else than its own share.
+func TestWrongTriple(t *testing.T) {
+	attack := func(h *holes) {
+		h.send = func(_ int, in *[inputs][32]byte) { in[0][31] ^= 1 }
+	}
+	errs, _ := multiplied(t, Full(), 2, attack)
+	caught(t, errs, "does not fit its MAC")
+	errs, _ = multiplied(t, Minus(), 3, attack)
+	caught(t, errs, "does not fit its MAC")
+	errs, wrong := multiplied(t, Engine{holes: holes{noMACs: true}}, 2, attack)
+	if missed(t, errs); !wrong {
+		t.Error("without the check of MACs the product is right")
+	}
+}
+
+// A sender puts a wrong input into the one transfer that a bit of the other's
+// factor chooses: if the check passes, the bit was 0. Privacy amplification
+// makes the factor that is used one that the bit says nothing of.
+func TestSelectiveFailure(t *testing.T) {
+	const tries = 24
+	attack := func(e Engine) (passed, set int) {
+		var mu sync.Mutex
+		var lows []uint64 // the lowest bit of b's factor, where the check passed
+		play(t, e, 2, func(h *holes) {
+			h.send = func(k int, in *[inputs][32]byte) {
+				if k == 0 {
+					in[0][31] ^= 1
+				}
+			}
+		}, nil, func(ctx context.Context, b *box) error {
+			zero := []Share{{}}
+			for i := range tries {
+				fork := b.Fork(string(rune('A' + i))).(*box)
+				session := *fork.session
+				fork.session = &session
+				var shares []p256.Scalar
+				if b.self == "b" {
+					fork.engine.holes.shift = func(what string, s []p256.Scalar) {
+						if what == "differences" {
+							shares = slices.Clone(s)
+						}
+					}
+				}
+				if _, err := fork.Mul(ctx, zero, zero); err == nil && b.self == "b" {
+					factor := shares[1].Neg().Bytes() // 0 less b's share of the factor
+					mu.Lock()
+					lows = append(lows, uint64(factor[31]&1))
+					mu.Unlock()
+				}
+			}
+			return nil
+		})
+		for _, low := range lows {
+			set += int(low)
+		}
+		return len(lows), set
+	}
+	passed, set := attack(Full())
+	if passed == 0 || passed == tries || set == 0 {
+		t.Errorf("with privacy amplification %d of %d passed, of which %d have the bit set", passed, tries, set)
+	}
+	passed, set = attack(Engine{holes: holes{noCombine: true}})
+	if passed == 0 || passed == tries || set != 0 {
+		t.Errorf("without privacy amplification %d of %d passed, of which %d have the bit set, want none", passed, tries, set)
+	}
+}
+
+// A receiver of extended transfers puts a wrong bit into row i of column i. The
+// sender's row then shows the correlation bit of that column to anyone who can
+// tell two masks apart. Without the consistency check all 128 bits are known,
+// and with them every string that was not chosen.
+func TestInconsistentColumns(t *testing.T) {
+	const n = 128
+	sender, receiver := extension(t)
+	choices := make([]byte, n/8)
+	attack := &holes{column: func(i int, masked []byte) { masked[i/8] ^= 1 << (i % 8) }}
+	call := []byte("test")
+	msg, rows := receiver.receive(call, choices, n, attack)
+	if _, err := sender.send(call, msg, n, &holes{}); err == nil {
+		t.Error("columns that do not fit together were accepted")
+	} else if cheat, ok := mpc.AsCheat(err); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
+		t.Errorf("got %v, want a named", err)
+	}
+	sent, err := sender.send(call, msg, n, &holes{noConsistency: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found [rowSize]byte
+	hash := newRowHash(call)
+	var theirs, ours [32]byte
+	for i := range n {
+		hash.expand(theirs[:], sent[rowSize*i:rowSize*(i+1)], i) // what the receiver would see used
+		hash.expand(ours[:], rows[rowSize*i:rowSize*(i+1)], i)
+		if theirs != ours {
+			found[i/8] |= 1 << (i % 8)
+		}
+	}
+	if found != sender.delta {
+		t.Error("without the consistency check the attack does not find the correlation")
+	}
+}
+
+// extension is a sender and a receiver with base seeds from nowhere.
+func extension(t *testing.T) (*extensionSender, *extensionReceiver) {
+	t.Helper()
+	sender, receiver := &extensionSender{peer: "a"}, &extensionReceiver{}
+	_, _ = rand.Read(sender.delta[:])
+	for i := range columns {
+		for c := range 2 {
+			var key [16]byte
+			_, _ = rand.Read(key[:])
+			receiver.seeds[i][c] = newCipher(key[:])
+		}
+		sender.seeds[i] = receiver.seeds[i][bit(sender.delta[:], i)]
+	}
+	return sender, receiver
+}
+
+// In a session, too, it is the receiver who is named.
+func TestInconsistentReceiverIsNamed(t *testing.T) {
+	errs, _ := multiplied(t, Full(), 3, func(h *holes) {
+		h.column = func(i int, masked []byte) {
+			if i == 7 {
+				masked[0] ^= 1
+			}
+		}
+	})
+	named := 0
+	for p, err := range errs {
+		if cheat, ok := mpc.AsCheat(err); ok && p != "a" {
+			if cheat.Disputed || cheat.Parties[0] != "a" || !strings.Contains(cheat.What, "do not fit together") {
+				t.Errorf("%s says %v, want a named", p, err)
+			}
+			named++
+		}
+	}
+	// The check misses one whose correlation bit is 0 at both others, one time
+	// in four; then nothing was altered either.
+	if named == 0 && errs["b"] != nil {
+		t.Errorf("nobody named a: %v", errs)
+	}
+}
+
+// scaled has all parties multiply a value by a key, and returns by what it is
+// wrong.
+func scaled(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Network) mpc.Network) (errs map[mpc.PartyID]error, off p256.Scalar) {
+	t.Helper()
+	var x, z, w collect[p256.Scalar]
+	errs = play(t, e, n, attack, wrap, func(ctx context.Context, b *box) error {
+		r, err := b.Random(ctx, 2)
+		if err != nil {
+			return err
+		}
+		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: r[1]}})
+		if err != nil {
+			return err
+		}
+		x.put(b.self, r[0].Value)
+		z.put(b.self, r[1].Value)
+		w.put(b.self, ws[0][0].Value)
+		return b.Check(ctx)
+	})
+	var xs, zs, ws p256.Scalar
+	for p := range w.all {
+		xs, zs, ws = xs.Add(x.all[p]), zs.Add(z.all[p]), ws.Add(w.all[p])
+	}
+	return errs, ws.Sub(xs.Mul(zs))
+}
+
+// A party shifts the opening of a masked key. mascot sees it before anything is
+// made of the product; mascot-minus does not: this is what it gives up. The
+// shift is fixed when the tuple is made.
+func TestShiftedDifference(t *testing.T) {
+	errs, _ := scaled(t, Full(), 2, addOne("differences", 0), nil)
+	caught(t, errs, "does not fit its MAC")
+	errs, off := scaled(t, Minus(), 2, addOne("differences", 0), nil)
+	if missed(t, errs); off.IsZero() {
+		t.Error("mascot-minus: a shifted opening has no effect")
+	}
+	errs, off = scaled(t, Engine{holes: holes{noMACs: true}}, 2, addOne("differences", 0), nil)
+	if missed(t, errs); off.IsZero() {
+		t.Error("without MACs a shifted opening has no effect")
+	}
+}
+
+// A party gives a multiplication by the masked key another input at one digit:
+// whether it is seen would tell of the key's mask, were it not combined only
+// afterwards. The check sees all but a guess.
+func TestWrongCorrection(t *testing.T) {
+	attack := func(h *holes) {
+		h.correct = func(msg []byte) {
+			for j := range digits / 2 {
+				msg[len(msg)/digits*j+31] ^= 1
+			}
+		}
+	}
+	errs, _ := scaled(t, Full(), 2, attack, nil)
+	caught(t, errs, "does not fit its MAC")
+	errs, off := scaled(t, Engine{holes: holes{noMACs: true}}, 2, attack, nil)
+	if missed(t, errs); off.IsZero() {
+		t.Error("without MACs a wrong correction has no effect")
+	}
+}
+
+// splitView shows c another share of the opening that it is told of.
+type splitView struct {
+	mpc.Network
+	armed bool
+}
+
+func (s *splitView) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if to == "c" && s.armed {
+		b = slices.Clone(b)
+		b[len(b)-1] ^= 1
+		s.armed = false
+	}
+	return s.Network.Send(ctx, to, round, b)
+}
+
+// A party shows two others different openings where no MAC is checked. They
+// compare what they saw before anything is made of it.
+func TestSplitView(t *testing.T) {
+	attack := func(e Engine) (errs map[mpc.PartyID]error, off p256.Scalar) {
+		var split *splitView
+		return scaled(t, e, 3, func(h *holes) {
+			h.shift = func(what string, _ []p256.Scalar) { split.armed = what == "differences" }
+		}, func(net mpc.Network) mpc.Network {
+			split = &splitView{Network: net}
+			return split
+		})
+	}
+	errs, _ := attack(Minus())
+	caught(t, errs, "shown different openings")
+	errs, off := attack(Engine{minus: true, holes: holes{noEcho: true}})
+	if missed(t, errs); off.IsZero() {
+		t.Error("without the comparison a split view has no effect")
+	}
+}
+
+// A key is brought into a session by its shares; one that puts in another is
+// seen by the public point.
+func TestAdoptWrongShare(t *testing.T) {
+	attack := func(e Engine, wrong bool) map[mpc.PartyID]error {
+		secret := p256.NewScalar(77)
+		return play(t, e, 2, nil, nil, func(ctx context.Context, b *box) error {
+			share := Share{Value: p256.NewScalar(70)}
+			if b.self == "b" {
+				share.Value = p256.NewScalar(7)
+			} else if wrong {
+				share.Value = p256.NewScalar(71)
+			}
+			xs, err := b.Adopt(ctx, []Share{share}, []p256.Point{p256.BaseMult(secret)})
+			if err != nil {
+				return err
+			}
+			_, err = b.Open(ctx, xs)
+			return err
+		})
+	}
+	missed(t, attack(Full(), false))
+	caught(t, attack(Full(), true), "does not fit its MAC")
+	missed(t, attack(Engine{holes: holes{noMACs: true}}, true))
+}
