@@ -20,10 +20,6 @@ type MACBox[S any] interface {
 	MACKey() p256.Scalar
 	// MAC is this party's share of α·x, an addend.
 	MAC(x S) p256.Scalar
-	// Adopt gives values of other sessions, such as a key, MACs of this one:
-	// for each x it returns a sharing of the same value, of which x·G is
-	// known to all. A CheatError says that a party put in another share.
-	Adopt(ctx context.Context, xs []S, points []p256.Point) ([]S, error)
 }
 
 // CheckPointMACs checks that points, which all parties of net hold alike, are

@@ -291,7 +291,7 @@ func TestSelectiveFailure(t *testing.T) {
 				}
 			}
 		}, nil, func(ctx context.Context, b *box) error {
-			zero := []Share{{}}
+			zero := []Share{b.constant(p256.Scalar{})}
 			for i := range tries {
 				fork := b.Fork(string(rune('A' + i))).(*box)
 				session := *fork.session
@@ -500,27 +500,47 @@ func TestSplitView(t *testing.T) {
 	}
 }
 
-// A key is brought into a session by its shares; one that puts in another is
-// seen by the public point.
+// A key was made in one session and is multiplied in another, where a party puts
+// in another share of it. The MAC of the first session tells.
 func TestAdoptWrongShare(t *testing.T) {
-	attack := func(e Engine, wrong bool) map[mpc.PartyID]error {
-		secret := p256.NewScalar(77)
-		return play(t, e, 2, nil, nil, func(ctx context.Context, b *box) error {
-			share := Share{Value: p256.NewScalar(70)}
-			if b.self == "b" {
-				share.Value = p256.NewScalar(7)
-			} else if wrong {
-				share.Value = p256.NewScalar(71)
+	attack := func(e Engine, wrong bool) (errs map[mpc.PartyID]error, off p256.Scalar) {
+		var keys, xs, ws collect[Share]
+		errs = play(t, e, 2, nil, nil, func(ctx context.Context, b *box) error {
+			sk, err := b.Random(ctx, 1)
+			if err == nil {
+				keys.put(b.self, sk[0])
 			}
-			xs, err := b.Adopt(ctx, []Share{share}, []p256.Point{p256.BaseMult(secret)})
+			return err
+		})
+		missed(t, errs)
+		errs = play(t, e, 2, nil, nil, func(ctx context.Context, b *box) error {
+			x, err := b.Random(ctx, 1)
 			if err != nil {
 				return err
 			}
-			_, err = b.Open(ctx, xs)
-			return err
+			sk := keys.all[b.self]
+			if b.self == "a" && wrong {
+				sk.Value = sk.Value.Add(p256.One())
+			}
+			_, w, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: x, By: sk}})
+			if err != nil {
+				return err
+			}
+			xs.put(b.self, x[0])
+			ws.put(b.self, w[0][0])
+			return b.Check(ctx)
 		})
+		sum := func(c *collect[Share]) p256.Scalar { return c.all["a"].Value.Add(c.all["b"].Value) }
+		return errs, sum(&ws).Sub(sum(&xs).Mul(sum(&keys)))
 	}
-	missed(t, attack(Full(), false))
-	caught(t, attack(Full(), true), "does not fit its MAC")
-	missed(t, attack(Engine{holes: holes{noMACs: true}}, true))
+	errs, off := attack(Full(), false)
+	if missed(t, errs); !off.IsZero() {
+		t.Error("a product with a key of another session is wrong")
+	}
+	errs, _ = attack(Full(), true)
+	caught(t, errs, "does not fit its MAC")
+	errs, off = attack(Engine{holes: holes{noMACs: true}}, true)
+	if missed(t, errs); off.IsZero() {
+		t.Error("without MACs another share of a key has no effect")
+	}
 }

@@ -13,9 +13,10 @@ import (
 
 // pending is what waits for the next check.
 type pending struct {
-	opened []opened
-	hidden []Share   // fresh from transfers, not opened
-	ties   []scaling // values multiplied by a factor
+	opened  []opened
+	hidden  []Share    // fresh from transfers, not opened
+	ties    []scaling  // values multiplied by a factor
+	adopted []adoption // values of other sessions
 
 	revealed bool // something that not all are sure to have seen alike
 }
@@ -43,7 +44,7 @@ func (p *pending) erase() {
 // value, since the last one.
 func (b *box) Check(ctx context.Context) error {
 	p := b.pending
-	if len(p.opened)+len(p.hidden)+len(p.ties) == 0 && !p.revealed {
+	if len(p.opened)+len(p.hidden)+len(p.ties)+len(p.adopted) == 0 && !p.revealed {
 		return nil
 	}
 	b.pending = pending{}
@@ -69,6 +70,9 @@ func (b *box) Check(ctx context.Context) error {
 	for _, s := range p.ties {
 		sums = append(sums, last(s.xs, psi))
 	}
+	for _, a := range p.adopted {
+		sums = append(sums, last(a.fresh, psi))
+	}
 	values, err := b.reveal(ctx, "sums", sums)
 	if err != nil {
 		return err
@@ -84,12 +88,17 @@ func (b *box) Check(ctx context.Context) error {
 	for i, v := range values {
 		zeros = append(zeros, sums[i].MAC.Sub(b.key.own.Mul(v)))
 	}
+	values = values[len(values)-len(p.ties)-len(p.adopted):]
 	for i, s := range p.ties {
-		x := values[len(values)-len(p.ties)+i]
+		x := values[i]
 		for t := range s.ws {
 			w := b.Sub(last(s.ws[t], psi), b.Scale(s.z[t], x))
 			zeros = append(zeros, w.Value, w.MAC)
 		}
+	}
+	for i, a := range p.adopted {
+		x := values[len(p.ties)+i]
+		zeros = append(zeros, last(a.old, psi).MAC.Sub(a.old[0].Key.Mul(x)))
 	}
 	err = b.openZeros(ctx, zeros)
 	b.pending.revealed = false
@@ -100,7 +109,7 @@ func (b *box) Check(ctx context.Context) error {
 func horner(xs []Share, chi p256.Scalar) Share {
 	var v Share
 	for _, x := range slices.Backward(xs) {
-		v = Share{v.Value.Mul(chi).Add(x.Value), v.MAC.Mul(chi).Add(x.MAC)}
+		v = Share{v.Value.Mul(chi).Add(x.Value), v.MAC.Mul(chi).Add(x.MAC), x.Key}
 	}
 	return v
 }
@@ -108,7 +117,7 @@ func horner(xs []Share, chi p256.Scalar) Share {
 // last is the last of xs plus Σ χⁱ⁺¹·xᵢ over the others.
 func last(xs []Share, chi p256.Scalar) Share {
 	v, mask := horner(xs[:len(xs)-1], chi), xs[len(xs)-1]
-	return Share{v.Value.Mul(chi).Add(mask.Value), v.MAC.Mul(chi).Add(mask.MAC)}
+	return Share{v.Value.Mul(chi).Add(mask.Value), v.MAC.Mul(chi).Add(mask.MAC), mask.Key}
 }
 
 // openZeros has every party commit to its shares, all of which must add up to
@@ -274,29 +283,6 @@ func (b *box) MACKey() p256.Scalar { return b.key.own }
 
 // MAC is this party's share of x's MAC.
 func (b *box) MAC(x Share) p256.Scalar { return x.MAC }
-
-// Adopt gives values of other sessions a MAC of this one.
-func (b *box) Adopt(ctx context.Context, xs []Share, points []p256.Point) ([]Share, error) {
-	if len(xs) != len(points) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: adopt %d values of %d points", b.engine.Name(), len(xs), len(points))}
-	}
-	values := make([]p256.Scalar, len(xs))
-	for i, x := range xs {
-		values[i] = x.Value
-	}
-	adopted, err := b.authenticate(ctx, values)
-	if err != nil || len(xs) == 0 {
-		return nil, err
-	}
-	macs := make([]p256.Scalar, len(xs))
-	for i, x := range adopted {
-		macs[i] = x.MAC
-	}
-	if err := b.checkPoints(ctx, macs, points); err != nil {
-		return nil, err
-	}
-	return adopted, nil
-}
 
 // toss is the state of a box's coins: what this party will reveal next, and
 // what all have committed to.

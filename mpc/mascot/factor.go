@@ -39,11 +39,18 @@ type factorLink struct {
 	number [digits]uint64          // secret: our digits
 }
 
-// newFactors sets up k factors among all parties: two rounds.
-func (b *box) newFactors(ctx context.Context, k int) ([]*factor, error) {
-	own := make([]byte, factorSize*k) // little-endian numbers
+// randomFactors draws this party's part of k factors.
+func randomFactors(k int) []byte {
+	own := make([]byte, factorSize*k)
 	_, _ = rand.Read(own)
+	return own
+}
+
+// newFactors sets factors up among all parties: two rounds. own is this party's
+// part of each, a number of 32 bytes, little-endian, and erased.
+func (b *box) newFactors(ctx context.Context, own []byte) ([]*factor, error) {
 	defer clear(own)
+	k := len(own) / factorSize
 	fs := make([]*factor, k)
 	for i := range fs {
 		fs[i] = &factor{own: littleEndian(own[factorSize*i : factorSize*(i+1)]), links: make([]factorLink, len(b.links))}

@@ -36,10 +36,11 @@ import (
 )
 
 // Share is one party's share of a value x: the shares of all parties add up to
-// x, their MACs to α·x, for the session's MAC key α.
+// x, their MACs to α·x, their keys to α, the MAC key of the session that made x.
 type Share struct {
 	Value p256.Scalar // secret
 	MAC   p256.Scalar // secret
+	Key   p256.Scalar // secret
 }
 
 // Engine is the protocol, or its form with fewer checks. It implements
@@ -112,16 +113,15 @@ func (e Engine) Signers(g mpc.Group, set mpc.SignerSet) error {
 	return nil
 }
 
-// Words is the share of the value, then of its MAC, which holds in the session
-// that made it alone (see MACBox.Adopt).
-func (e Engine) Words(x Share) []p256.Scalar { return []p256.Scalar{x.Value, x.MAC} }
+// Words is the share of the value, of its MAC and of the key of that.
+func (e Engine) Words(x Share) []p256.Scalar { return []p256.Scalar{x.Value, x.MAC, x.Key} }
 
 // FromWords is the inverse of Words.
 func (e Engine) FromWords(w []p256.Scalar) (Share, error) {
-	if len(w) != 2 {
-		return Share{}, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: a share has 2 scalars, not %d", e.Name(), len(w))}
+	if len(w) != 3 {
+		return Share{}, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: a share has 3 scalars, not %d", e.Name(), len(w))}
 	}
-	return Share{w[0], w[1]}, nil
+	return Share{w[0], w[1], w[2]}, nil
 }
 
 // Start agrees on the session, makes base transfers between every two parties
@@ -169,7 +169,7 @@ func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box,
 	if err := s.baseTransfers(ctx); err != nil {
 		return nil, err
 	}
-	keys, err := s.box("set-up").newFactors(ctx, 1)
+	keys, err := s.box("set-up").newFactors(ctx, randomFactors(1))
 	if err != nil {
 		return nil, err
 	}
@@ -323,15 +323,21 @@ func (b *box) Close() {
 	b.links, b.key, b.pending, b.toss = nil, nil, pending{}, toss{}
 }
 
-func (b *box) Add(x, y Share) Share { return Share{x.Value.Add(y.Value), x.MAC.Add(y.MAC)} }
+func (b *box) Add(x, y Share) Share {
+	return Share{x.Value.Add(y.Value), x.MAC.Add(y.MAC), x.Key}
+}
 
-func (b *box) Sub(x, y Share) Share { return Share{x.Value.Sub(y.Value), x.MAC.Sub(y.MAC)} }
+func (b *box) Sub(x, y Share) Share {
+	return Share{x.Value.Sub(y.Value), x.MAC.Sub(y.MAC), x.Key}
+}
 
-func (b *box) Scale(x Share, c p256.Scalar) Share { return Share{x.Value.Mul(c), x.MAC.Mul(c)} }
+func (b *box) Scale(x Share, c p256.Scalar) Share {
+	return Share{x.Value.Mul(c), x.MAC.Mul(c), x.Key}
+}
 
 // constant is this party's share of the public value c.
 func (b *box) constant(c p256.Scalar) Share {
-	x := Share{MAC: b.key.own.Mul(c)}
+	x := Share{MAC: b.key.own.Mul(c), Key: b.key.own}
 	if b.self == b.parties[0] {
 		x.Value = c
 	}
@@ -365,7 +371,7 @@ func (b *box) authenticate(ctx context.Context, values []p256.Scalar) ([]Share, 
 	}
 	xs := make([]Share, len(values))
 	for i := range xs {
-		xs[i] = Share{values[i], macs[0][i]}
+		xs[i] = Share{values[i], macs[0][i], b.key.own}
 	}
 	return xs, nil
 }

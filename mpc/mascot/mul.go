@@ -33,6 +33,9 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	if n != len(ys) {
 		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: multiply %d values by %d", b.engine.Name(), n, len(ys))}
 	}
+	if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
+		return nil, nil, err
+	}
 	triples, err := b.components(ctx, n)
 	if err != nil {
 		return nil, nil, err
@@ -103,7 +106,7 @@ func (b *box) scaleByMask(ctx context.Context, xs []Share) (scaling, error) {
 		return scaling{}, err
 	}
 	s := scaling{xs: append(xs[:len(xs):len(xs)], fresh...)}
-	fs, err := b.newFactors(ctx, 2)
+	fs, err := b.newFactors(ctx, randomFactors(2))
 	if err != nil {
 		return scaling{}, err
 	}
@@ -127,7 +130,7 @@ func (b *box) scaleByMask(ctx context.Context, xs []Share) (scaling, error) {
 	for t := range s.ws {
 		s.ws[t] = make([]Share, n)
 		for i := range n {
-			s.ws[t][i] = Share{out[t][i], out[t][n+i]}
+			s.ws[t][i] = Share{out[t][i], out[t][n+i], b.key.own}
 		}
 	}
 	return s, nil

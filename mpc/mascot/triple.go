@@ -92,8 +92,8 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 	}
 	for i, v := range own {
 		s := i % 2
-		t.c[s] = append(t.c[s], Share{products[i][0], products[i][1]})
-		t.b[s] = append(t.b[s], Share{v, products[i][2]})
+		t.c[s] = append(t.c[s], Share{products[i][0], products[i][1], b.key.own})
+		t.b[s] = append(t.b[s], Share{v, products[i][2], b.key.own})
 	}
 	return nil
 }

@@ -1,0 +1,124 @@
+package mascot
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/p256"
+)
+
+// adoption says that fresh, with MACs of this session, shares the same values
+// as old, with MACs of another. The last of them is a mask that serves this
+// check alone.
+type adoption struct{ old, fresh []Share }
+
+// adopter gives values that were kept MACs of this session, each once. That
+// every party put in the share that it had then is checked with the next check:
+// a random sum of the values under a mask fits both MACs.
+type adopter struct {
+	box   *box
+	keys  []p256.Scalar // secret: of the other sessions, in the order of their first values
+	old   [][]Share     // for each of the keys
+	fresh [][]Share
+}
+
+// adoptAll returns the arguments of a multiplication as values of this session.
+func (b *box) adoptAll(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) ([]Share, []Share, []mpc.Scaling[Share], error) {
+	a := &adopter{box: b}
+	a.note(xs)
+	a.note(ys)
+	for _, sc := range scale {
+		a.note(sc.Xs)
+		a.note([]Share{sc.By})
+	}
+	if len(a.keys) == 0 {
+		return xs, ys, scale, nil
+	}
+	if err := a.adopt(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	taken := make([]int, len(a.keys))
+	xs, ys = a.take(taken, xs), a.take(taken, ys)
+	scale = slices.Clone(scale)
+	for j, sc := range scale {
+		scale[j].Xs = a.take(taken, sc.Xs)
+		scale[j].By = a.take(taken, []Share{sc.By})[0]
+	}
+	return xs, ys, scale, nil
+}
+
+// session is the index of the key of x, or -1 for this session's own. Which
+// values are of one session is no secret.
+func (a *adopter) session(x Share) int {
+	if x.Key.Equal(a.box.key.own) {
+		return -1
+	}
+	i := slices.IndexFunc(a.keys, x.Key.Equal)
+	if i < 0 {
+		i = len(a.keys)
+		a.keys, a.old = append(a.keys, x.Key), append(a.old, nil)
+	}
+	return i
+}
+
+func (a *adopter) note(xs []Share) {
+	for _, x := range xs {
+		if i := a.session(x); i >= 0 {
+			a.old[i] = append(a.old[i], x)
+		}
+	}
+}
+
+// take replaces what was noted, in the same order.
+func (a *adopter) take(taken []int, xs []Share) []Share {
+	out := slices.Clone(xs)
+	for k, x := range out {
+		if i := a.session(x); i >= 0 {
+			out[k] = a.fresh[i][taken[i]]
+			taken[i]++
+		}
+	}
+	return out
+}
+
+func (a *adopter) adopt(ctx context.Context) error {
+	b := a.box
+	own := make([]byte, 0, factorSize*len(a.keys))
+	for _, key := range a.keys {
+		big := key.Bytes()
+		for i := range 4 {
+			own = binary.LittleEndian.AppendUint64(own, binary.BigEndian.Uint64(big[24-8*i:]))
+		}
+	}
+	fs, err := b.newFactors(ctx, own)
+	if err != nil {
+		return err
+	}
+	for i, key := range a.keys {
+		masks, err := b.random(ctx, 1)
+		if err != nil {
+			return err
+		}
+		macs, err := b.times(ctx, fs[i:i+1], []p256.Scalar{masks[0].Value})
+		if err != nil {
+			return err
+		}
+		values := make([]p256.Scalar, len(a.old[i]))
+		for k, x := range a.old[i] {
+			values[k] = x.Value
+		}
+		fresh, err := b.authenticate(ctx, values)
+		if err != nil {
+			return err
+		}
+		clear(values)
+		a.fresh = append(a.fresh, fresh)
+		b.pending.adopted = append(b.pending.adopted, adoption{
+			old:   append(a.old[i][:len(a.old[i]):len(a.old[i])], Share{masks[0].Value, macs[0][0], key}),
+			fresh: append(fresh[:len(fresh):len(fresh)], masks[0]),
+		})
+	}
+	return nil
+}
