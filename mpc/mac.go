@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 
 	"zonesigner/mpc/p256"
@@ -22,36 +22,50 @@ type MACBox[S any] interface {
 	MAC(x S) p256.Scalar
 }
 
+// PointMACs are points that should be xᵢ·G, and this party's shares of the MACs
+// of the xᵢ and of the MAC key.
+type PointMACs struct {
+	Key    p256.Scalar   // secret: an addend of α
+	MACs   []p256.Scalar // secret: addends of α·xᵢ
+	Points []p256.Point
+}
+
 // CheckPointMACs checks that points, which all parties of net hold alike, are
 // what their MACs say: the MAC in the exponent of section 4.4 of the paper, for
-// all points at once. macs are this party's shares of α·xᵢ where points[i]
-// should be xᵢ·G, key is its share of α. coins must be the same for all, and
-// nobody may have known them when the points were fixed: a value of a coin toss,
-// or a hash of all shares of points that were committed to before anyone saw
-// those of others. It takes two rounds, round+"c" and round+"o".
+// all points at once. coins must be the same for all, and nobody may have known
+// them when the points were fixed: a value of a coin toss, or a hash of all
+// shares of points that were committed to before anyone saw those of others. It
+// takes two rounds, round+"c" and round+"o".
 //
 // A wrong point is a CheatError that disputes all others.
-func CheckPointMACs(ctx context.Context, net Network, round string, coins [32]byte, key p256.Scalar, macs []p256.Scalar, points []p256.Point) error {
-	if len(macs) != len(points) || len(points) == 0 {
-		return &ArgumentError{Msg: fmt.Sprintf("check of points: %d MACs for %d points", len(macs), len(points))}
+func CheckPointMACs(ctx context.Context, net Network, round string, coins [32]byte, parts ...PointMACs) error {
+	// Σⱼ Σᵢ ρᵢ·(macᵢⱼ·G - αⱼ·Pᵢ) is the identity, with ρᵢ of 128 bits.
+	var mac p256.Scalar
+	var share p256.Point
+	next := 0
+	for _, p := range parts {
+		if len(p.MACs) != len(p.Points) {
+			return &ArgumentError{Msg: fmt.Sprintf("check of points: %d MACs for %d points", len(p.MACs), len(p.Points))}
+		}
+		rho := make([]p256.Scalar, len(p.Points))
+		for i := range rho {
+			d := Digest("zonesigner point coins v1", coins[:], binary.BigEndian.AppendUint32(nil, uint32(next)))
+			rho[i] = p256.ScalarFromWide(d[:16])
+			next++
+		}
+		mac = mac.Add(p256.InnerProduct(rho, p.MACs))
+		share = share.Sub(p256.MultiScalarMult(rho, p.Points).Mult(p.Key))
 	}
-	// Σⱼ (Σᵢ ρᵢ·macᵢⱼ)·G - αⱼ·(Σᵢ ρᵢ·Pᵢ) is the identity, with ρᵢ of 128 bits.
-	rho := make([]p256.Scalar, len(points))
-	for i := range rho {
-		d := Digest("zonesigner point coins v1", coins[:], []byte{byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)})
-		rho[i] = p256.ScalarFromWide(d[:16])
-	}
-	sum := p256.MultiScalarMult(rho, points)
-	share, err := p256.BaseMult(p256.InnerProduct(rho, macs)).Sub(sum.Mult(key)).Bytes()
+	encoded, err := p256.BaseMult(mac).Add(share).Bytes()
 	if err != nil {
-		return fmt.Errorf("check of points: %w", err) // one in 2²⁵⁶
+		return fmt.Errorf("check of points: %w", err) // one in 2²⁵⁶, or nothing to check
 	}
-	own := make([]byte, 32, 32+len(share))
+	own := make([]byte, 32, 32+len(encoded))
 	_, _ = rand.Read(own)
-	own = append(own, share[:]...)
+	own = append(own, encoded[:]...)
 	commit := func(p PartyID, opening []byte) []byte {
 		d := Digest("zonesigner point check v1", coins[:], []byte(round), []byte(p), opening)
-		return d[:sha256.Size]
+		return d[:]
 	}
 	commitments, err := Exchange(ctx, net, round+"c", commit(net.Self(), own))
 	if err != nil {

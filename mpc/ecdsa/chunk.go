@@ -26,7 +26,13 @@ import (
 //
 // kInv is in the engine's form. Who is no member of the signer set keeps that
 // alone: members is 0, and there is no R-share.
+//
+// Where the engine has MACs, the magic is "ZSM1" or "ZSN1" instead, the header
+// is followed by this party's share of the MAC key, 32, and each tuple by its
+// share of the MAC of k, 32; all operators are members then.
 const (
+	macMagic      = "ZSM1"
+	macUnbound    = "ZSN1"
 	chunkMagic    = "ZST2"
 	chunkMagicV1  = "ZST1"
 	unboundMagic  = "ZSU1"
@@ -59,6 +65,8 @@ type committed struct {
 	first       int    // index of the first tuple when it was made
 	rShares     []byte // nil: no member
 	commitments [][]byte
+	macs        []p256.Scalar // secret; of k, nil where the engine has none
+	macKey      p256.Scalar   // secret
 }
 
 // part is what belongs to count of the tuples from index from on.
@@ -66,6 +74,9 @@ func (p committed) part(from, count int) committed {
 	out := committed{view: p.view, first: p.first + from, rShares: p.rShares[64*from : 64*(from+count)]}
 	for _, c := range p.commitments {
 		out.commitments = append(out.commitments, c[32*from:32*(from+count)])
+	}
+	if p.macs != nil {
+		out.macs, out.macKey = p.macs[from:from+count], p.macKey
 	}
 	return out
 }
@@ -75,14 +86,57 @@ func (p committed) appendTuple(b []byte, i int) []byte {
 	for _, c := range p.commitments {
 		b = append(b, c[32*i:32*i+32]...)
 	}
+	if p.macs != nil {
+		b = p.macs[i].AppendBytes(b)
+	}
 	return b
+}
+
+// magic is that of p's form.
+func (p committed) magic(plain, withMACs string) string {
+	if p.macs != nil {
+		return withMACs
+	}
+	return plain
+}
+
+func (p committed) appendMACKey(b []byte) []byte {
+	if p.macs != nil {
+		b = p.macKey.AppendBytes(b)
+	}
+	return b
+}
+
+// macSize is what MACs add to a header and to each tuple.
+func macSize(hasMACs bool) int {
+	if hasMACs {
+		return p256.ScalarSize
+	}
+	return 0
+}
+
+// takeMACs reads a MAC key from the end of a blob's header, and the MAC at the
+// end of each of tuples of the given size.
+func (p *committed) takeMACs(key, tuples []byte, size int) (err error) {
+	if p.macKey, err = p256.ScalarFromBytes(key); err != nil {
+		return fmt.Errorf("tuples: MAC key: %w", err)
+	}
+	for i := 0; size*(i+1) <= len(tuples); i++ {
+		mac, err := p256.ScalarFromBytes(tuples[size*(i+1)-p256.ScalarSize : size*(i+1)])
+		if err != nil {
+			return fmt.Errorf("tuples: MAC of tuple %d: %w", i, err)
+		}
+		p.macs = append(p.macs, mac)
+	}
+	return nil
 }
 
 // encodeChunk writes the blob of bound tuples.
 func encodeChunk(kInv, kInvSK []p256.Scalar, p committed) []byte {
 	n, members := len(kInv), len(p.commitments)
-	b := make([]byte, 0, chunkHeader+n*tupleSize(members))
-	b = appendHeader(b, chunkMagic, [3]int{n, members, p.first}, p.view)
+	b := make([]byte, 0, chunkHeader+n*tupleSize(members)+(n+1)*macSize(p.macs != nil))
+	b = appendHeader(b, p.magic(chunkMagic, macMagic), [3]int{n, members, p.first}, p.view)
+	b = p.appendMACKey(b)
 	for i := range n {
 		b = kInv[i].AppendBytes(b)
 		b = kInvSK[i].AppendBytes(b)
@@ -97,8 +151,9 @@ func encodeUnbound(words []p256.Scalar, n int, p committed) []byte {
 	if p.rShares == nil {
 		members = 0
 	}
-	b := make([]byte, 0, chunkHeader+n*unboundSize(width, members))
-	b = appendHeader(b, unboundMagic, [3]int{n, members, width}, p.view)
+	b := make([]byte, 0, chunkHeader+n*unboundSize(width, members)+(n+1)*macSize(p.macs != nil))
+	b = appendHeader(b, p.magic(unboundMagic, macUnbound), [3]int{n, members, width}, p.view)
+	b = p.appendMACKey(b)
 	for i := range n {
 		b = p256.AppendScalars(b, words[width*i:width*(i+1)])
 		if members > 0 {
@@ -111,19 +166,28 @@ func encodeUnbound(words []p256.Scalar, n int, p committed) []byte {
 // decodeUnbound takes tuples from to from+count-1 out of a blob; members is 0
 // for a party that is none.
 func decodeUnbound(blob []byte, members, from, count int) (words []p256.Scalar, p committed, err error) {
-	if len(blob) < chunkHeader || string(blob[:4]) != unboundMagic {
+	hasMACs := len(blob) >= 4 && string(blob[:4]) == macUnbound
+	header, extra := chunkHeader+macSize(hasMACs), macSize(hasMACs)
+	if len(blob) < header || string(blob[:4]) != unboundMagic && !hasMACs {
 		return nil, p, fmt.Errorf("unbound tuples: blob of %d bytes does not begin with %q", len(blob), unboundMagic)
 	}
 	n, m, width := uint64(binary.BigEndian.Uint32(blob[4:])), uint64(binary.BigEndian.Uint32(blob[8:])), uint64(binary.BigEndian.Uint32(blob[12:]))
-	if m != uint64(members) || n > mpc.MaxChunkSize || width < 1 || width > 255 || uint64(len(blob)) != chunkHeader+n*uint64(unboundSize(int(width), members)) {
+	if m != uint64(members) || n > mpc.MaxChunkSize || width < 1 || width > 255 || hasMACs && m == 0 ||
+		uint64(len(blob)) != uint64(header)+n*uint64(unboundSize(int(width), members)+extra) {
 		return nil, p, fmt.Errorf("unbound tuples: blob of %d bytes holds %d tuples of %d words and %d members, want %d members", len(blob), n, width, m, members)
 	}
 	if from < 0 || count < 1 || uint64(from)+uint64(count) > n {
 		return nil, p, fmt.Errorf("unbound tuples: range %d+%d is outside the chunk's %d", from, count, n)
 	}
 	p = committed{view: [32]byte(blob[16:48]), first: from, commitments: make([][]byte, members)}
+	size := unboundSize(int(width), members) + extra
+	if hasMACs {
+		if err := p.takeMACs(blob[chunkHeader:header], blob[header+size*from:header+size*(from+count)], size); err != nil {
+			return nil, p, err
+		}
+	}
 	for i := from; i < from+count; i++ {
-		b := blob[chunkHeader+i*unboundSize(int(width), members):]
+		b := blob[header+i*size:]
 		scalars, err := p256.DecodeScalars(b[:32*width], int(width))
 		if err != nil {
 			return nil, p, fmt.Errorf("unbound tuples: tuple %d: %w", i, err)
@@ -149,7 +213,10 @@ type run struct {
 // decodeRun takes tuples from to from+count-1 out of a blob.
 func decodeRun(blob []byte, members, from, count int) (*run, error) {
 	header, first := chunkHeader, 0
+	hasMACs := len(blob) >= 4 && string(blob[:4]) == macMagic
 	switch {
+	case hasMACs && len(blob) >= chunkHeader+p256.ScalarSize:
+		first = int(binary.BigEndian.Uint32(blob[12:]))
 	case len(blob) >= chunkHeader && string(blob[:4]) == chunkMagic:
 		first = int(binary.BigEndian.Uint32(blob[12:]))
 	case len(blob) >= chunkHeaderV1 && string(blob[:4]) == chunkMagicV1:
@@ -158,20 +225,27 @@ func decodeRun(blob []byte, members, from, count int) (*run, error) {
 		return nil, fmt.Errorf("tuples: blob of %d bytes does not begin with %q", len(blob), chunkMagic)
 	}
 	n, m := uint64(binary.BigEndian.Uint32(blob[4:])), uint64(binary.BigEndian.Uint32(blob[8:]))
-	if m != uint64(members) || n > mpc.MaxChunkSize || first > mpc.MaxChunkSize || uint64(len(blob)) != uint64(header)+n*uint64(tupleSize(members)) {
+	size := tupleSize(members) + macSize(hasMACs)
+	if m != uint64(members) || n > mpc.MaxChunkSize || first > mpc.MaxChunkSize || uint64(len(blob)) != uint64(header+macSize(hasMACs))+n*uint64(size) {
 		return nil, fmt.Errorf("tuples: blob of %d bytes holds %d tuples of %d members, want %d members", len(blob), n, m, members)
 	}
 	if from < 0 || count < 1 || uint64(from)+uint64(count) > n {
 		return nil, fmt.Errorf("tuples: range %d+%d is outside the chunk's %d", from, count, n)
 	}
 	r := &run{committed: committed{view: [32]byte(blob[header-32 : header]), first: first + from, commitments: make([][]byte, members)}}
+	tuples := blob[header+macSize(hasMACs)+size*from:]
 	var err error
-	for i := from; i < from+count; i++ {
-		b := blob[header+i*tupleSize(members):]
+	if hasMACs {
+		if err = r.takeMACs(blob[header:header+p256.ScalarSize], tuples[:size*count], size); err != nil {
+			return nil, err
+		}
+	}
+	for i := range count {
+		b := tuples[size*i:]
 		var pair [2]p256.Scalar
 		for j := range pair {
 			if pair[j], err = p256.ScalarFromBytes(b[32*j : 32*j+32]); err != nil {
-				return nil, fmt.Errorf("tuples: tuple %d: %w", i, err)
+				return nil, fmt.Errorf("tuples: tuple %d: %w", from+i, err)
 			}
 		}
 		r.kInv, r.kInvSK = append(r.kInv, pair[0]), append(r.kInvSK, pair[1])
@@ -186,6 +260,7 @@ func decodeRun(blob []byte, members, from, count int) (*run, error) {
 func (r *run) erase() {
 	clear(r.kInv)
 	clear(r.kInvSK)
+	clear(r.macs)
 }
 
 // committer computes the commitments of one party in one chunk: H(prefix,

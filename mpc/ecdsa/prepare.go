@@ -132,7 +132,7 @@ const differentViews = "operators hold different views of a chunk"
 // them. A party that does not sign has no shares.
 func commitToR(ctx context.Context, net mpc.Network, g mpc.Group, set mpc.SignerSet, label string, t *tuples) (committed, error) {
 	n := len(t.k)
-	out := committed{view: t.view, commitments: make([][]byte, len(set))}
+	out := committed{view: t.view, commitments: make([][]byte, len(set)), macs: t.macs, macKey: t.macKey}
 	round := label + "/commit"
 	if j := slices.Index(set, net.Self()); j >= 0 {
 		opening, err := mpc.NewOpening(g, set, net.Self(), g.T)

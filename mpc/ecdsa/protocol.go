@@ -50,11 +50,14 @@ type tuples struct {
 	kInv   []p256.Scalar // secret; in the form that signing opens, where it is bound
 	kInvSK []p256.Scalar // secret; likewise
 	words  []p256.Scalar // secret; [k⁻¹] as the engine keeps it, flat, where it is not bound
+	macs   []p256.Scalar // secret; shares of the MACs of k, where the engine has MACs
+	macKey p256.Scalar   // secret; this party's share of their key
 	view   [32]byte      // of everything that was opened
 }
 
 func (t *tuples) erase() {
 	clear(t.k)
+	clear(t.macs)
 	clear(t.kInv)
 	clear(t.kInvSK)
 	clear(t.words)
@@ -84,6 +87,9 @@ func (b *bench[S]) close() { b.box.Close() }
 func (b *bench[S]) randomKeys(ctx context.Context, n int) (words [][]p256.Scalar, shares []p256.Scalar, err error) {
 	keys, err := b.box.Random(ctx, n)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := b.box.Check(ctx); err != nil {
 		return nil, nil, err
 	}
 	for _, sk := range keys {
@@ -122,6 +128,12 @@ func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []bind
 		t.k[i] = box.Signing(blind[i]).Mul(c[i])
 		if binds == nil {
 			t.words = append(t.words, b.engine.Words(kInv[i])...)
+		}
+	}
+	if m, ok := box.(mpc.MACBox[S]); ok {
+		t.macKey = m.MACKey()
+		for i := range n {
+			t.macs = append(t.macs, m.MAC(blind[i]).Mul(c[i]))
 		}
 	}
 	return t, nil

@@ -123,6 +123,11 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 		}
 	}
 
+	// No share of s leaves before R is known to be right.
+	if err := s.checkMACs(ctx, net, sp, got, R); err != nil {
+		return nil, err
+	}
+
 	// Steps 3 and 4: s ← Open(H(M)·[k⁻¹] + r·[sk']).
 	mine := make([]p256.Scalar, 0, n)
 	for _, part := range sp.parts {
@@ -165,6 +170,26 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 		copy(out[i][32:], sb[:])
 	}
 	return out, nil
+}
+
+// checkMACs checks R against its MACs, where the engine has them: sharings of
+// all n operators with n-1 adversaries have no other redundancy. All shares of R
+// were committed to before anyone saw one, so their hash serves as coins.
+func (s *Signer) checkMACs(ctx context.Context, net mpc.Network, sp spending, shares map[mpc.PartyID][]byte, R []p256.Point) error {
+	if sp.parts[0].own.macs == nil || s.holes.noMACs {
+		return nil
+	}
+	fields := [][]byte{[]byte(sp.round)}
+	for _, p := range sp.set {
+		fields = append(fields, shares[p])
+	}
+	var parts []mpc.PointMACs
+	for _, p := range sp.parts {
+		n := len(p.digests)
+		parts = append(parts, mpc.PointMACs{Key: p.own.macKey, MACs: p.own.macs[:n], Points: R[:n]})
+		R = R[n:]
+	}
+	return mpc.CheckPointMACs(ctx, net, sp.round+"/mac", mpc.Digest("zonesigner R coins v1", fields...), parts...)
 }
 
 // whole is what is public about a run, its parts one after the other.

@@ -37,6 +37,7 @@ var _ mpc.Signer = (*Signer)(nil)
 // holes takes defences out, so that tests can show what each is for.
 type holes struct {
 	noCommitments bool // to shares of R
+	noMACs        bool // of R
 	noStatements  bool // need to be the same for all
 	noRequest     bool // needs to be the same for all, before spending
 	noDegree      bool // check of openings

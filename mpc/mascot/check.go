@@ -271,7 +271,7 @@ func (b *box) checkPoints(ctx context.Context, macs []p256.Scalar, points []p256
 	if err != nil {
 		return err
 	}
-	err = mpc.CheckPointMACs(ctx, b.net, b.nextRound(), coins, b.key.own, macs, points)
+	err = mpc.CheckPointMACs(ctx, b.net, b.nextRound(), coins, mpc.PointMACs{Key: b.key.own, MACs: macs, Points: points})
 	if _, ok := mpc.AsCheat(err); ok && b.engine.holes.noMACs {
 		return nil
 	}
