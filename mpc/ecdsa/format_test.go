@@ -104,6 +104,15 @@ func TestChunkFixtures(t *testing.T) {
 			t.Errorf("%s is read with the part that another kind of operator keeps", name)
 		}
 	}
+	c.macs, c.macKey = two, p256.NewScalar(13)
+	r, err := decodeRun(fixture(t, "chunk-mac.v1.hex", encodeChunk(two, two, c)), 2, 1, 1)
+	if err != nil || r.kInvSK[0] != two[1] || r.first != 8 || len(r.macs) != 1 || r.macs[0] != two[1] || r.macKey != c.macKey {
+		t.Errorf("the chunk with MACs reads as tuple %d: %v", r.first, err)
+	}
+	words, got, err := decodeUnbound(fixture(t, "unbound-mac.v1.hex", encodeUnbound(two, 2, c)), 2, 1, 1)
+	if err != nil || words[0] != two[1] || got.macs[0] != two[1] || got.macKey != c.macKey {
+		t.Errorf("the unbound chunk with MACs reads as %v, %v", got, err)
+	}
 }
 
 func TestSecretsPrintNothing(t *testing.T) {
@@ -143,6 +152,9 @@ func FuzzChunk(f *testing.F) {
 	f.Add(encodeChunk(one, one, c), 2, 0, 1)
 	f.Add(encodeUnbound(one, 1, c), 2, 0, 1)
 	f.Add(encodeUnbound(one, 1, committed{}), 0, 0, 1)
+	c.macs = one
+	f.Add(encodeChunk(one, one, c), 2, 0, 1)
+	f.Add(encodeUnbound(one, 1, c), 2, 0, 1)
 	f.Fuzz(func(t *testing.T, b []byte, members, from, count int) {
 		if members < 0 || members > mpc.MaxMembers {
 			return

@@ -1,0 +1,264 @@
+package mascot
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/p256"
+)
+
+func TestSupports(t *testing.T) {
+	for _, c := range []struct {
+		n, t int
+		ok   bool
+	}{{2, 1, true}, {3, 2, true}, {7, 6, true}, {8, 7, false}, {3, 1, false}, {2, 2, false}} {
+		g := groupOf(c.n)
+		g.T = c.t
+		err := Full().Supports(g)
+		var bad *mpc.ArgumentError
+		if (err == nil) != c.ok || err != nil && !errors.As(err, &bad) {
+			t.Errorf("n = %d, t = %d: %v", c.n, c.t, err)
+		}
+	}
+	g := groupOf(3)
+	for _, c := range []struct {
+		set mpc.SignerSet
+		ok  bool
+	}{{mpc.SignerSet{"a", "b", "c"}, true}, {mpc.SignerSet{"a", "b"}, false}, {mpc.SignerSet{"b", "a", "c"}, false}} {
+		if err := Minus().Signers(g, c.set); (err == nil) != c.ok {
+			t.Errorf("set %v: %v", c.set, err)
+		}
+	}
+}
+
+// TestTranspose compares with the definition.
+func TestTranspose(t *testing.T) {
+	const n = 192
+	var cols [columns][]byte
+	for i := range cols {
+		cols[i] = make([]byte, n/8)
+		_, _ = rand.Read(cols[i])
+	}
+	rows := transpose(&cols, n)
+	for r := range n {
+		for c := range columns {
+			if bit(rows[rowSize*r:], c) != bit(cols[c], r) {
+				t.Fatalf("bit %d of row %d is wrong", c, r)
+			}
+		}
+	}
+}
+
+// TestColumnHash: it is linear, and differs where strings do.
+func TestColumnHash(t *testing.T) {
+	h := newColumnHash([]byte("call"), []byte("message"))
+	x, y := make([]byte, 80), make([]byte, 80)
+	_, _ = rand.Read(x)
+	_, _ = rand.Read(y)
+	sum := slices.Clone(h.sum(x))
+	other := h.sum(y)
+	xorIf(sum, other, 0xff)
+	xorIf(x, y, 0xff)
+	if !slices.Equal(sum, h.sum(x)) {
+		t.Error("the hash of a sum is not the sum of the hashes")
+	}
+	x[3] ^= 1
+	if slices.Equal(sum, h.sum(x)) {
+		t.Error("two strings have one hash")
+	}
+}
+
+// TestWide compares sums of masks with what they stand for.
+func TestWide(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func() []byte {
+			return rapid.OneOf(rapid.SliceOfN(rapid.Byte(), maskSize, maskSize),
+				rapid.Just(slices.Repeat([]byte{0xff}, maskSize)), rapid.Just(make([]byte, maskSize))).Draw(t, "mask")
+		}
+		x, y := draw(), draw()
+		value := func(b []byte) p256.Scalar {
+			var w wide
+			w.add(b)
+			return w.mask()
+		}
+		var d wide
+		d.addDifference(x, y)
+		if d.mask() != value(x).Sub(value(y)) {
+			t.Fatal("a difference is wrong")
+		}
+		var w wide
+		w.addIf(x, ^uint64(0))
+		w.addIf(y, 0)
+		w.double(3)
+		w.add(y)
+		if w.mask() != value(x).Mul(p256.NewScalar(8)).Add(value(y)) {
+			t.Fatal("a sum is wrong")
+		}
+		w.negate()
+		if w.mask() != value(x).Mul(p256.NewScalar(8)).Add(value(y)).Neg() {
+			t.Fatal("a negative is wrong")
+		}
+	})
+}
+
+// TestBaseTransfer: the receiver has the keys of its choices, and a message cut
+// or altered has one to blame.
+func TestBaseTransfer(t *testing.T) {
+	name, choices := []byte("test"), []byte{0b10110010}
+	r, err := newBaseReceiver(name, choices, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newBaseSender(8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chosen, err := r.keys(name, "a", s.msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := s.keys(name, "a", r.msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 8 {
+		c := bit(choices, i)
+		if chosen[i] != both[i][c] || chosen[i] == both[i][1-c] {
+			t.Errorf("transfer %d gives the wrong key", i)
+		}
+	}
+	for _, msg := range [][]byte{nil, s.msg[1:], slices.Repeat([]byte{0xff}, len(s.msg))} {
+		if _, ok := mpc.AsCheat(second(r.keys(name, "a", msg))); !ok {
+			t.Error("a receiver took a message that is none")
+		}
+	}
+	if _, ok := mpc.AsCheat(second(s.keys(name, "a", r.msg[:64]))); !ok {
+		t.Error("a sender took a message that is none")
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestFactor: shares of products add up to the value times the factor, for
+// values at the edges, and for three parties.
+func TestFactor(t *testing.T) {
+	var parts, products, values collect[[]p256.Scalar]
+	errs := play(t, Full(), 3, nil, nil, func(ctx context.Context, b *box) error {
+		fs, err := b.newFactors(ctx, randomFactors(2))
+		if err != nil {
+			return err
+		}
+		xs := []p256.Scalar{{}, p256.One(), p256.One().Neg(), randomScalar()}
+		got, err := b.times(ctx, fs, xs)
+		if err != nil {
+			return err
+		}
+		parts.put(b.self, []p256.Scalar{fs[0].own, fs[1].own})
+		products.put(b.self, slices.Concat(got...))
+		values.put(b.self, xs)
+		return nil
+	})
+	missed(t, errs)
+	if errs["a"] != nil {
+		t.Fatal(errs["a"])
+	}
+	sum := func(c *collect[[]p256.Scalar], i int) (v p256.Scalar) {
+		for _, x := range c.all {
+			v = v.Add(x[i])
+		}
+		return v
+	}
+	for f := range 2 {
+		for i := range 4 {
+			if sum(&products, 4*f+i) != sum(&parts, f).Mul(sum(&values, i)) {
+				t.Errorf("product %d by factor %d is wrong", i, f)
+			}
+		}
+	}
+}
+
+// TestFive: five operators, of whom four may be adversaries.
+func TestFive(t *testing.T) {
+	var opened collect[[]p256.Scalar]
+	missed(t, play(t, Full(), 5, nil, nil, func(ctx context.Context, b *box) error {
+		r, err := b.Random(ctx, 2)
+		if err != nil {
+			return err
+		}
+		c, err := b.Mul(ctx, r[:1], r[1:])
+		if err != nil {
+			return err
+		}
+		v, err := b.Open(ctx, append(r, c...))
+		opened.put(b.self, v)
+		return err
+	}))
+	if v := opened.all["e"]; len(v) != 3 || v[2] != v[0].Mul(v[1]) {
+		t.Error("the product of two values is wrong")
+	}
+}
+
+// altering replaces one message of one round.
+type altering struct {
+	mpc.Network
+	round   string
+	payload []byte
+}
+
+func (a altering) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if round == a.round {
+		b = a.payload
+	}
+	return a.Network.Send(ctx, to, round, b)
+}
+
+// FuzzMessage puts any bytes in place of one message of operator a: nobody
+// panics, and b opens nothing but what was shared, or blames a.
+func FuzzMessage(f *testing.F) {
+	rounds := []string{"set-up/hello", "set-up/session", "set-up/base", "set-up/1", "set-up/2"}
+	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18") {
+		rounds = append(rounds, "main/"+r, "main/"+r+"c", "main/"+r+"o")
+	}
+	for i := range rounds {
+		f.Add(uint8(i), []byte{})
+	}
+	f.Add(uint8(2), make([]byte, (baseRequest+baseReply)*columns))
+	f.Add(uint8(5), make([]byte, 32*digits*2))
+	f.Fuzz(func(t *testing.T, round uint8, payload []byte) {
+		var mu sync.Mutex
+		shares, opened := map[mpc.PartyID]p256.Scalar{}, map[mpc.PartyID][]p256.Scalar{}
+		wrap := func(net mpc.Network) mpc.Network {
+			return altering{net, rounds[int(round)%len(rounds)], payload}
+		}
+		errs := play(t, Full(), 2, nil, wrap, func(ctx context.Context, b *box) error {
+			r, err := b.Random(ctx, 2)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			shares[b.self] = r[0].Value
+			mu.Unlock()
+			c, w, err := b.MulOpen(ctx, r[:1], r[1:], []mpc.Scaling[Share]{{Xs: r[1:], By: r[0]}})
+			if err != nil {
+				return err
+			}
+			v, err := b.Open(ctx, append(r, w[0]...))
+			mu.Lock()
+			defer mu.Unlock()
+			opened[b.self] = append(v, c...)
+			return err
+		})
+		v := opened["b"]
+		if errs["b"] == nil && (v[0] != shares["a"].Add(shares["b"]) || v[2] != v[0].Mul(v[1]) || v[3] != v[2]) {
+			t.Fatal("b opened what was not shared")
+		}
+	})
+}
