@@ -465,6 +465,31 @@ func TestWrongCorrection(t *testing.T) {
 	}
 }
 
+// A party makes two errors, in the MAC of a value and in that of the mask under
+// which it is checked, that would cancel each other were both weighed alike.
+func TestErrorInMask(t *testing.T) {
+	errs := play(t, Full(), 2, func(h *holes) {
+		shift := p256.One()
+		h.correct = func(msg []byte) {
+			for j := 0; j < digits; j += 2 {
+				y, err := p256.ScalarFromBytes(msg[32*j : 32*j+32])
+				if err != nil {
+					panic(err)
+				}
+				b := y.Add(shift).Bytes()
+				copy(msg[32*j:], b[:])
+			}
+			shift = shift.Neg()
+		}
+	}, nil, func(ctx context.Context, b *box) error {
+		if _, err := b.Random(ctx, 1); err != nil {
+			return err
+		}
+		return b.Check(ctx)
+	})
+	caught(t, errs, "does not fit its MAC")
+}
+
 // splitView shows c another share of the opening that it is told of.
 type splitView struct {
 	mpc.Network

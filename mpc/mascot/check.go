@@ -64,7 +64,7 @@ func (b *box) Check(ctx context.Context) error {
 	// each scaling, which have a mask among them.
 	var sums []Share
 	if len(p.hidden) > 0 {
-		sums = append(sums, b.Add(horner(p.hidden, coin(coins, 1)), mask[0]))
+		sums = append(sums, last(append(p.hidden, mask[0]), coin(coins, 1)))
 	}
 	psi := coin(coins, 2)
 	for _, s := range p.ties {
