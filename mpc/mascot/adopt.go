@@ -101,8 +101,8 @@ func (a *adopter) adopt(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		macs, err := b.times(ctx, fs[i:i+1], []p256.Scalar{masks[0].Value})
-		if err != nil {
+		macs := &job{fs: fs[i : i+1], xs: []p256.Scalar{masks[0].Value}}
+		if err := b.times(ctx, macs); err != nil {
 			return err
 		}
 		values := make([]p256.Scalar, len(a.old[i]))
@@ -116,7 +116,7 @@ func (a *adopter) adopt(ctx context.Context) error {
 		clear(values)
 		a.fresh = append(a.fresh, fresh)
 		b.pending.adopted = append(b.pending.adopted, adoption{
-			old:   append(a.old[i][:len(a.old[i]):len(a.old[i])], Share{masks[0].Value, macs[0][0], key}),
+			old:   append(a.old[i][:len(a.old[i]):len(a.old[i])], Share{masks[0].Value, macs.products[0][0], key}),
 			fresh: append(fresh[:len(fresh):len(fresh)], masks[0]),
 		})
 	}

@@ -3,7 +3,6 @@ package mascot
 import (
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 
@@ -174,6 +173,3 @@ func randomScalar() p256.Scalar {
 	clear(b[:])
 	return s
 }
-
-// equal compares in constant time.
-func equal(x, y []byte) bool { return subtle.ConstantTimeCompare(x, y) == 1 }

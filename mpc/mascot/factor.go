@@ -156,59 +156,92 @@ func children(s *seed) (c [2]seed) {
 	return c
 }
 
-// timesBatch bounds how many values are multiplied by factors in one message:
-// of 4 KiB a value and factor.
+// timesBatch bounds how many products by a factor one message is for, of 4 KiB
+// each.
 const timesBatch = 256
 
-// times returns sharings of the products of the values that xs share with each
-// factor: products[f][i] is this party's share of xᵢ·Δf. A peer may make them
-// wrong by an amount that depends on the factor's digits.
-func (b *box) times(ctx context.Context, fs []*factor, xs []p256.Scalar) (products [][]p256.Scalar, err error) {
-	products = make([][]p256.Scalar, len(fs))
-	for batch := max(1, timesBatch/len(fs)); len(xs) > 0; {
-		n := min(batch, len(xs))
-		if err := b.timesOnce(ctx, fs, xs[:n], products); err != nil {
-			return nil, err
-		}
-		xs = xs[n:]
-	}
-	return products, nil
+// job is values to be multiplied by factors: products[f][i] becomes this
+// party's share of xs[i]·Δ of fs[f].
+type job struct {
+	fs       []*factor
+	xs       []p256.Scalar
+	products [][]p256.Scalar
 }
 
-func (b *box) timesOnce(ctx context.Context, fs []*factor, xs []p256.Scalar, products [][]p256.Scalar) error {
-	n := len(xs)
-	size := digits * p256.ScalarSize * n
-	first := make([]int, len(fs))
-	for f := range fs {
-		first[f] = len(products[f])
-		for _, x := range xs {
-			products[f] = append(products[f], x.Mul(fs[f].own))
+// times does jobs, no two of which have a factor in common. A peer may make
+// products wrong by an amount that depends on the factor's digits.
+func (b *box) times(ctx context.Context, jobs ...*job) error {
+	for _, j := range jobs {
+		j.products = make([][]p256.Scalar, len(j.fs))
+	}
+	for {
+		var pieces []*job // what goes into one message
+		room := timesBatch
+		for _, j := range jobs {
+			from := len(j.products[0])
+			n := min(len(j.xs)-from, max(1, room/len(j.fs)))
+			if n == 0 || room <= 0 {
+				continue
+			}
+			piece := &job{fs: j.fs, xs: j.xs[from : from+n]}
+			for f := range j.fs {
+				for _, x := range piece.xs {
+					j.products[f] = append(j.products[f], x.Mul(j.fs[f].own))
+				}
+				piece.products = append(piece.products, j.products[f][from:])
+			}
+			pieces = append(pieces, piece)
+			room -= n * len(j.fs)
+		}
+		if len(pieces) == 0 {
+			return nil
+		}
+		if err := b.timesOnce(ctx, pieces); err != nil {
+			return err
+		}
+	}
+}
+
+// timesOnce adds to products what is other parties' part of them.
+func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
+	size := 0
+	for _, j := range jobs {
+		size += digits * p256.ScalarSize * len(j.xs) * len(j.fs)
+	}
+	// each calls f for every factor, with its part of a message.
+	each := func(msg []byte, f func(part []byte, fs *factor, xs, products []p256.Scalar)) {
+		for _, j := range jobs {
+			n := digits * p256.ScalarSize * len(j.xs)
+			for k := range j.fs {
+				f(msg[:n], j.fs[k], j.xs, j.products[k])
+				msg = msg[n:]
+			}
 		}
 	}
 	round := b.nextRound()
 	msgs := make([][]byte, len(b.links))
 	for p, l := range b.links {
 		iv := streamIV(b.call(round, b.self, l.peer))
-		msgs[p] = make([]byte, size*len(fs))
-		for f := range fs {
-			fs[f].links[p].multiply(iv, xs, msgs[p][size*f:size*(f+1)], products[f][first[f]:])
+		msgs[p] = make([]byte, size)
+		each(msgs[p], func(part []byte, f *factor, xs, products []p256.Scalar) {
+			f.links[p].multiply(iv, xs, part, products)
 			if b.engine.holes.correct != nil {
-				b.engine.holes.correct(msgs[p][size*f : size*(f+1)])
+				b.engine.holes.correct(part)
 			}
-		}
+		})
 	}
 	got, err := b.swap(ctx, round, msgs)
 	if err != nil {
 		return err
 	}
 	for p, l := range b.links {
-		if len(got[p]) != size*len(fs) || !canonical(got[p]) {
-			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), size*len(fs)))
+		if len(got[p]) != size || !canonical(got[p]) {
+			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), size))
 		}
 		iv := streamIV(b.call(round, l.peer, b.self))
-		for f := range fs {
-			fs[f].links[p].help(iv, got[p][size*f:size*(f+1)], products[f][first[f]:])
-		}
+		each(got[p], func(part []byte, f *factor, _, products []p256.Scalar) {
+			f.links[p].help(iv, part, products)
+		})
 	}
 	return nil
 }

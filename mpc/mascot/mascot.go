@@ -365,13 +365,13 @@ func (b *box) random(ctx context.Context, n int) ([]Share, error) {
 
 // authenticate returns sharings of the sums of all parties' values, with MACs.
 func (b *box) authenticate(ctx context.Context, values []p256.Scalar) ([]Share, error) {
-	macs, err := b.times(ctx, []*factor{b.key}, values)
-	if err != nil {
+	macs := &job{fs: []*factor{b.key}, xs: values}
+	if err := b.times(ctx, macs); err != nil {
 		return nil, err
 	}
 	xs := make([]Share, len(values))
 	for i := range xs {
-		xs[i] = Share{values[i], macs[0][i], b.key.own}
+		xs[i] = Share{values[i], macs.products[0][i], b.key.own}
 	}
 	return xs, nil
 }

@@ -3,6 +3,7 @@ package mascot
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
@@ -40,13 +41,15 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	if err != nil {
 		return nil, nil, err
 	}
-	masked := make([]scaling, len(scale))
-	for j, sc := range scale {
-		if masked[j], err = b.scaleByMask(ctx, sc.Xs); err != nil {
+	var masked []scaling
+	for batch := range slices.Chunk(scale, scaleBatch) {
+		some, err := b.scaleByMasks(ctx, batch)
+		if err != nil {
 			return nil, nil, err
 		}
-		b.pending.ties = append(b.pending.ties, masked[j])
+		masked = append(masked, some...)
 	}
+	b.pending.ties = append(b.pending.ties, masked...)
 	// Only when the adversary's guesses about the components are over may it
 	// learn how they are combined: privacy amplification.
 	if err := b.Check(ctx); err != nil {
@@ -98,40 +101,52 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	return products, scaled, nil
 }
 
-// scaleByMask multiplies xs, and after them a random value, by two fresh
-// factors.
-func (b *box) scaleByMask(ctx context.Context, xs []Share) (scaling, error) {
-	fresh, err := b.random(ctx, 1)
+// scaleBatch bounds how many scalings are set up together: a factor's seeds
+// take about half a megabyte for each peer.
+const scaleBatch = 8
+
+// scaleByMasks multiplies the values of each scaling, and after them a random
+// value, by two fresh factors.
+func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]scaling, error) {
+	masks, err := b.random(ctx, len(scale))
 	if err != nil {
-		return scaling{}, err
+		return nil, err
 	}
-	s := scaling{xs: append(xs[:len(xs):len(xs)], fresh...)}
-	fs, err := b.newFactors(ctx, randomFactors(2))
+	fs, err := b.newFactors(ctx, randomFactors(2*len(scale)))
 	if err != nil {
-		return scaling{}, err
+		return nil, err
 	}
-	zs, err := b.authenticate(ctx, []p256.Scalar{fs[0].own, fs[1].own})
+	own := make([]p256.Scalar, len(fs))
+	for i, f := range fs {
+		own[i] = f.own
+	}
+	zs, err := b.authenticate(ctx, own)
 	if err != nil {
-		return scaling{}, err
+		return nil, err
 	}
-	s.z = [2]Share(zs)
 	b.pending.hidden = append(b.pending.hidden, zs...)
-	// The MACs of the products are the products of the MACs.
-	n := len(s.xs)
-	in := make([]p256.Scalar, 2*n)
-	for i, x := range s.xs {
-		in[i], in[n+i] = x.Value, x.MAC
+	out, jobs := make([]scaling, len(scale)), make([]*job, len(scale))
+	for j, sc := range scale {
+		out[j] = scaling{xs: append(sc.Xs[:len(sc.Xs):len(sc.Xs)], masks[j]), z: [2]Share(zs[2*j : 2*j+2])}
+		// The MACs of the products are the products of the MACs.
+		n := len(out[j].xs)
+		jobs[j] = &job{fs: fs[2*j : 2*j+2], xs: make([]p256.Scalar, 2*n)}
+		for i, x := range out[j].xs {
+			jobs[j].xs[i], jobs[j].xs[n+i] = x.Value, x.MAC
+		}
+		defer clear(jobs[j].xs)
 	}
-	defer clear(in)
-	out, err := b.times(ctx, fs, in)
-	if err != nil {
-		return scaling{}, err
+	if err := b.times(ctx, jobs...); err != nil {
+		return nil, err
 	}
-	for t := range s.ws {
-		s.ws[t] = make([]Share, n)
-		for i := range n {
-			s.ws[t][i] = Share{out[t][i], out[t][n+i], b.key.own}
+	for j := range out {
+		n := len(out[j].xs)
+		for t, products := range jobs[j].products {
+			out[j].ws[t] = make([]Share, n)
+			for i := range n {
+				out[j].ws[t][i] = Share{products[i], products[n+i], b.key.own}
+			}
 		}
 	}
-	return s, nil
+	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -157,12 +158,12 @@ func TestFactor(t *testing.T) {
 			return err
 		}
 		xs := []p256.Scalar{{}, p256.One(), p256.One().Neg(), randomScalar()}
-		got, err := b.times(ctx, fs, xs)
-		if err != nil {
+		j := &job{fs: fs, xs: xs}
+		if err := b.times(ctx, j); err != nil {
 			return err
 		}
 		parts.put(b.self, []p256.Scalar{fs[0].own, fs[1].own})
-		products.put(b.self, slices.Concat(got...))
+		products.put(b.self, slices.Concat(j.products...))
 		values.put(b.self, xs)
 		return nil
 	})
@@ -183,6 +184,50 @@ func TestFactor(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestManyAtOnce: more products than one message is for, and more scalings than
+// are set up together, of different lengths.
+func TestManyAtOnce(t *testing.T) {
+	const n = tripleBatch + 3
+	missed(t, play(t, Minus(), 2, nil, nil, func(ctx context.Context, b *box) error {
+		r, err := b.Random(ctx, 2*n)
+		if err != nil {
+			return err
+		}
+		var scale []mpc.Scaling[Share]
+		for j := range scaleBatch + 2 {
+			scale = append(scale, mpc.Scaling[Share]{Xs: r[:7*j], By: r[n+j]})
+		}
+		c, scaled, err := b.MulOpen(ctx, r[:n], r[n:], scale)
+		if err != nil {
+			return err
+		}
+		v, err := b.Open(ctx, r)
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			if c[i] != v[i].Mul(v[n+i]) {
+				return fmt.Errorf("product %d is wrong", i)
+			}
+		}
+		for j, ws := range scaled {
+			if len(ws) == 0 {
+				continue
+			}
+			w, err := b.Open(ctx, ws)
+			if err != nil {
+				return err
+			}
+			for i := range w {
+				if w[i] != v[i].Mul(v[n+j]) {
+					return fmt.Errorf("value %d of scaling %d is wrong", i, j)
+				}
+			}
+		}
+		return nil
+	}))
 }
 
 // TestFive: five operators, of whom four may be adversaries.
