@@ -291,7 +291,7 @@ func TestSelectiveFailure(t *testing.T) {
 				}
 			}
 		}, nil, func(ctx context.Context, b *box) error {
-			zero := []Share{b.constant(p256.Scalar{})}
+			zero := []Share{{Key: b.key.own}}
 			for i := range tries {
 				fork := b.Fork(string(rune('A' + i))).(*box)
 				session := *fork.session
@@ -305,7 +305,7 @@ func TestSelectiveFailure(t *testing.T) {
 					}
 				}
 				if _, err := fork.Mul(ctx, zero, zero); err == nil && b.self == "b" {
-					factor := shares[1].Neg().Bytes() // 0 less b's share of the factor
+					factor := shares[0].Neg().Bytes() // 0 less b's share of the factor
 					mu.Lock()
 					lows = append(lows, uint64(factor[31]&1))
 					mu.Unlock()

@@ -9,7 +9,7 @@
 //
 // # What mascot-minus gives up
 //
-// The differences by which products are made (Beaver's openings, and the masked
+// The differences by which products are made (Beaver's opening, and the masked
 // key) are not checked. Whoever alters one changes the product by a multiple of
 // the other factor, fixed before R and any statement: k⁻¹ and sk have all of
 // their entropy, so whether a signature then verifies tells nothing about them
@@ -333,15 +333,6 @@ func (b *box) Sub(x, y Share) Share {
 
 func (b *box) Scale(x Share, c p256.Scalar) Share {
 	return Share{x.Value.Mul(c), x.MAC.Mul(c), x.Key}
-}
-
-// constant is this party's share of the public value c.
-func (b *box) constant(c p256.Scalar) Share {
-	x := Share{MAC: b.key.own.Mul(c), Key: b.key.own}
-	if b.self == b.parties[0] {
-		x.Value = c
-	}
-	return x
 }
 
 // Random has every party authenticate an addend of its own: one round. That

@@ -9,13 +9,14 @@ import (
 	"zonesigner/mpc/p256"
 )
 
-// Mul multiplies with triples (Beaver, CRYPTO 1991).
+// Mul multiplies by random factors and opens by what they differ from ys
+// (Beaver, CRYPTO 1991, with the first factor of a triple given).
 func (b *box) Mul(ctx context.Context, xs, ys []Share) ([]Share, error) {
 	products, _, err := b.multiplyAll(ctx, xs, ys, nil)
 	return products, err
 }
 
-// MulOpen multiplies with triples, opens the products, and scales.
+// MulOpen multiplies, opens the products, and scales.
 func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (values []p256.Scalar, scaled [][]Share, err error) {
 	products, scaled, err := b.multiplyAll(ctx, xs, ys, scale)
 	if err != nil {
@@ -37,7 +38,7 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
 		return nil, nil, err
 	}
-	triples, err := b.components(ctx, n)
+	parts, err := b.components(ctx, xs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,12 +66,11 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	}
 	combine := func(x, y Share) Share { return b.Add(b.Scale(x, r0), b.Scale(y, r1)) }
 
-	// Open x - a, y - b, and each factor less its mask.
-	differences := make([]Share, 2*n, 2*n+len(scale))
-	bs := make([]Share, n)
-	for i := range n {
-		bs[i] = combine(triples.b[0][i], triples.b[1][i])
-		differences[i], differences[n+i] = b.Sub(xs[i], triples.a[i]), b.Sub(ys[i], bs[i])
+	// Open y less the factor that x was multiplied by, and each scaling's factor
+	// less its mask.
+	differences := make([]Share, n, n+len(scale))
+	for i, y := range ys {
+		differences[i] = b.Sub(y, combine(parts.b[0][i], parts.b[1][i]))
 	}
 	for j, sc := range scale {
 		differences = append(differences, b.Sub(sc.By, combine(masked[j].z[0], masked[j].z[1])))
@@ -83,18 +83,15 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 		b.expect(d, differences)
 	}
 
-	// (a + d)(b + e) = c + e·a + d·b + d·e, and x·y = x·z + x·(y - z).
+	// x·y = x·b + x·(y - b)
 	products = make([]Share, n)
-	for i := range n {
-		x, y := d[i], d[n+i]
-		c := combine(triples.c[0][i], triples.c[1][i])
-		c = b.Add(c, b.Add(b.Scale(triples.a[i], y), b.Scale(bs[i], x)))
-		products[i] = b.Add(c, b.constant(x.Mul(y)))
+	for i, x := range xs {
+		products[i] = b.Add(combine(parts.c[0][i], parts.c[1][i]), b.Scale(x, d[i]))
 	}
 	for j, sc := range scale {
 		ws := make([]Share, len(sc.Xs))
 		for i, x := range sc.Xs {
-			ws[i] = b.Add(combine(masked[j].ws[0][i], masked[j].ws[1][i]), b.Scale(x, d[2*n+j]))
+			ws[i] = b.Add(combine(masked[j].ws[0][i], masked[j].ws[1][i]), b.Scale(x, d[n+j]))
 		}
 		scaled = append(scaled, ws)
 	}

@@ -189,7 +189,7 @@ func TestFactor(t *testing.T) {
 // TestManyAtOnce: more products than one message is for, and more scalings than
 // are set up together, of different lengths.
 func TestManyAtOnce(t *testing.T) {
-	const n = tripleBatch + 3
+	const n = productBatch + 3
 	missed(t, play(t, Minus(), 2, nil, nil, func(ctx context.Context, b *box) error {
 		r, err := b.Random(ctx, 2*n)
 		if err != nil {

@@ -4,43 +4,39 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 
 	"zonesigner/mpc/p256"
 )
 
-// components are triples before privacy amplification: each has one factor a
-// and two factors b, with the products c = a·b.
+// components are products before privacy amplification: of a given factor a and
+// two random ones b, c = a·b.
 type components struct {
-	a    []Share
 	b, c [2][]Share
 }
 
-// inputs are what one transfer multiplies by its choice bit: the sender's
-// addend of a, of a's MAC, and of the MAC key. The products are those of c, of
+// inputs are what one transfer multiplies by its choice bit: the sender's share
+// of a, of a's MAC, and of the MAC key. The products are those of c, of
 // c's MAC, and of b's MAC: so b is what the transfers chose, and c is its
 // product with a, or some MAC is wrong.
 const (
 	inputs      = 3
 	padSize     = maskSize * inputs
-	tripleBits  = 2 * 256 // transfers of a triple, each way
-	tripleBatch = 64      // triples in one message, of 48 KiB each
+	productBits  = 2 * 256 // transfers of a product, each way
+	productBatch = 64      // products in one message, of 48 KiB each
 	padGroup    = 56      // transfers that are summed up before a reduction
 )
 
-// components makes n triples and leaves their MACs to the next check.
-func (b *box) components(ctx context.Context, n int) (*components, error) {
-	a, err := b.random(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	t := &components{a: a}
-	for from := 0; from < n; from += tripleBatch {
-		if err := b.multiply(ctx, t, a[from:min(n, from+tripleBatch)]); err != nil {
+// components multiplies each of a by random factors and leaves the MACs of what
+// comes of it to the next check.
+func (b *box) components(ctx context.Context, a []Share) (*components, error) {
+	t := &components{}
+	for batch := range slices.Chunk(a, productBatch) {
+		if err := b.multiply(ctx, t, batch); err != nil {
 			return nil, err
 		}
 	}
 	p := &b.pending
-	p.hidden = append(p.hidden, t.a...)
 	for i := range 2 {
 		p.hidden = append(append(p.hidden, t.b[i]...), t.c[i]...)
 	}
@@ -50,7 +46,7 @@ func (b *box) components(ctx context.Context, n int) (*components, error) {
 // multiply makes one batch: the two rounds of transfer extension and of
 // correction (MASCOT, Protocol 4, "Multiply").
 func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
-	n := len(a) * tripleBits
+	n := len(a) * productBits
 	choices := make([]byte, n/8)
 	_, _ = rand.Read(choices)
 	defer clear(choices)
@@ -65,7 +61,7 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 	}
 
 	// products[2i+s] are this party's shares of c, c's MAC and b's MAC of
-	// component s of triple i. First what it multiplies by itself.
+	// component s of product i. First what it multiplies by itself.
 	products := make([][inputs]p256.Scalar, 2*len(a))
 	own := make([]p256.Scalar, 2*len(a))
 	for i := range own {
@@ -102,7 +98,7 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 // difference plus its input, and takes off what the pads for choice 0 add up
 // to, with the weights of the choice bits.
 func (b *box) correct(hash *rowHash, rows []byte, delta *[rowSize]byte, a []Share, products [][inputs]p256.Scalar) (msg []byte) {
-	msg = make([]byte, len(a)*tripleBits*inputs*p256.ScalarSize)
+	msg = make([]byte, len(a)*productBits*inputs*p256.ScalarSize)
 	var pads [2][padSize]byte
 	key := b.key.own.Bytes()
 	for i := range products {
