@@ -20,11 +20,11 @@ type components struct {
 // c's MAC, and of b's MAC: so b is what the transfers chose, and c is its
 // product with a, or some MAC is wrong.
 const (
-	inputs      = 3
-	padSize     = maskSize * inputs
+	inputs       = 3
+	padSize      = maskSize * inputs
 	productBits  = 2 * 256 // transfers of a product, each way
 	productBatch = 64      // products in one message, of 48 KiB each
-	padGroup    = 56      // transfers that are summed up before a reduction
+	padGroup     = 56      // transfers that are summed up before a reduction
 )
 
 // components multiplies each of a by random factors and leaves the MACs of what
