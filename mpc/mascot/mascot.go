@@ -4,7 +4,7 @@
 // that nobody knows, and products by oblivious transfer. "mascot-minus" leaves
 // out checks that a signature's own verification makes up for.
 //
-// The argument, and what each check is for, is docs/protocol.md, section 11;
+// The argument, and what each check is for, is docs/protocol.md, section 13;
 // comments give its parts.
 //
 // # What mascot-minus gives up
