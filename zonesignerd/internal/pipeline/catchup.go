@@ -332,8 +332,8 @@ func (z *Zone) adopt(s *Signed) error {
 	return z.certify(s)
 }
 
-// rederive comes to the manifest of s from what this operator has itself, as
-// if it had been proposed now, or finds that it promised it before.
+// rederive comes to the manifest of s, and to s, from what this operator has
+// itself, as if it had been proposed now.
 func (z *Zone) rederive(s *Signed) error {
 	z.mu.Lock()
 	head, lastT, policy := z.head, z.lastT, z.policy
@@ -351,8 +351,8 @@ func (z *Zone) rederive(s *Signed) error {
 	case body.Time < lastT || int64(body.Time) > now.Unix()+int64(z.d.ClockBound/time.Second):
 		return errors.New("its time is not between that of the last signed zone and now")
 	}
-	if z.holes.noDerivation || z.promised(body) {
-		return nil // it was accepted here when it was proposed
+	if z.holes.noDerivation {
+		return nil
 	}
 	if content == nil && head != nil && head.Content == s.Content {
 		content = head.Zone.Content()
@@ -370,8 +370,7 @@ func (z *Zone) rederive(s *Signed) error {
 	if err := z.made(plan, s.Zone); err != nil {
 		return err
 	}
-	_, err = z.promise(body)
-	return err
+	return z.standBy(body)
 }
 
 // made reports why s is not what the plan, and then the plan of its ZONEMD

@@ -529,10 +529,20 @@ func (z *Zone) extend(body *Proposal, zonemd agree.Digest) error {
 	return z.d.Store.Put(key, append([]byte(first), zonemd[:]...))
 }
 
-// promised reports whether this operator stands by exactly this manifest.
-func (z *Zone) promised(body *Proposal) bool {
+// standBy uses the promise up for a zone that was signed without this operator:
+// it certifies that one, and takes part in no session for its serial.
+func (z *Zone) standBy(body *Proposal) error {
 	old, err := z.d.Store.Get(promiseKey(z.name, body.Serial))
-	return err == nil && strings.HasPrefix(string(old), string(body.Manifest[:]))
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(string(old), string(body.Manifest[:])+begun) {
+		return nil
+	}
+	if _, err := z.promise(body); err != nil {
+		return err
+	}
+	return z.begin(body)
 }
 
 // unpromise takes back a promise under which this operator has taken part in

@@ -34,6 +34,28 @@ func TestOneSessionAPromise(t *testing.T) {
 	}
 }
 
+// Who certifies a zone that others signed takes part in no session for its
+// serial any more, whether it had promised the manifest or not.
+func TestFetchedZoneUsesThePromiseUp(t *testing.T) {
+	for name, before := range map[string]func(z *Zone, p *Proposal) error{
+		"not promised": func(*Zone, *Proposal) error { return nil },
+		"promised":     func(z *Zone, p *Proposal) error { _, err := z.promise(p); return err },
+		"in a session": func(z *Zone, p *Proposal) error { return z.begin(p) },
+	} {
+		w, _, _ := withHostile(t)
+		z := w.members["a"].zone
+		p := body(t, w)
+		check(t, before(z, p))
+		for range 2 { // it may be fetched again after a restart
+			check(t, z.standBy(p))
+		}
+		var taken *serialError
+		if _, err := z.promise(p); !errors.As(err, &taken) {
+			t.Errorf("%s: promised again after certifying: %v", name, err)
+		}
+	}
+}
+
 // Of two proposals with one manifest, the one that fails does not take back
 // the promise of the one that holds the zone.
 func TestPromiseOfAnother(t *testing.T) {
@@ -156,4 +178,10 @@ func TestOtherFormOfASignature(t *testing.T) {
 		return strings.Contains(strings.Join(z.Status().Problems, "\n"), "faults")
 	})
 	still(t, w, serial)
+}
+
+// promised reports whether this operator stands by exactly this manifest.
+func (z *Zone) promised(body *Proposal) bool {
+	old, err := z.d.Store.Get(promiseKey(z.name, body.Serial))
+	return err == nil && strings.HasPrefix(string(old), string(body.Manifest[:]))
 }
