@@ -42,8 +42,10 @@ func (g *gate) close() {
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	close(g.closed)
-	g.closed = nil
+	if g.closed != nil {
+		close(g.closed)
+		g.closed = nil
+	}
 }
 
 // publishTo is operator's policy with another file for the signed zone.
@@ -70,7 +72,9 @@ func TestAnotherPublisherWaitsForTheSession(t *testing.T) {
 	b := o.nodes["b"]
 	was := b.zone("example.")
 
+	o.poolsFull() // binding is no session of the zone
 	g.close()
+	defer g.open()
 	o.write("example.", 2, "www A 192.0.2.20")
 	<-g.inside
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
