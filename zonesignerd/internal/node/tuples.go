@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -238,6 +239,7 @@ func (t *tuples) waitsFor(pool mpc.PoolID) api.Next {
 // tupleStore is the keystore as the signer sees it.
 type tupleStore struct {
 	s     *keystore.Store
+	self  mpc.PartyID
 	spent func(mpc.TupleRange, [32]byte)
 }
 
@@ -255,6 +257,10 @@ func (t tupleStore) Spend(ranges []mpc.PoolRange, statement [32]byte) ([][]byte,
 		list[i] = keystore.Range{Pool: poolID(r.Pool), Chunk: keystore.ChunkID(r.Chunk), From: r.From, Count: r.Count}
 	}
 	blobs, generation, err := t.s.SpendMany(list, statement)
+	if owner := ranges[0].Pool.Stripe; owner != t.self && (errors.Is(err, keystore.ErrSpent) || errors.Is(err, keystore.ErrNoChunk) || errors.Is(err, keystore.ErrRange)) {
+		// They were here when it proposed them, and are its alone to spend.
+		err = &mpc.AbsentError{Parties: []mpc.PartyID{owner}, Round: "tuples", Err: fmt.Errorf("operator %s proposed tuples that cannot be spent: %w", owner, err)}
+	}
 	if err == nil && t.spent != nil {
 		for _, r := range ranges {
 			t.spent(r.TupleRange, statement)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -302,7 +303,7 @@ func (z *Zone) judgePlan(ctx context.Context, content *dnssec.Zone, body *Propos
 		return nil, &a
 	}
 	z.planned(start, plan)
-	if !fit(body.Batches, batches(plan)) || !fit(body.ZONEMD, zonemdBatches(plan)) {
+	if !fit(body.Batches, batches(plan)) || !fit(body.ZONEMD, zonemdBatches(plan)) || !z.eachOnce(slices.Concat(body.Batches, body.ZONEMD)) {
 		a := refuse("form", "its batches of tuples do not fit the plan")
 		return nil, &a
 	}
@@ -325,6 +326,27 @@ func fit(proposed, planned []Batch) bool {
 		}
 		if b.Key != planned[i].Key || b.Count != planned[i].Count || n < b.Count {
 			return false
+		}
+	}
+	return true
+}
+
+// eachOnce reports whether no tuple is named twice, and those of a chunk in
+// rising order: spending is in that order, and what it refuses after a session
+// has begun has used up a serial.
+func (z *Zone) eachOnce(all []Batch) bool {
+	type chunk struct {
+		key mpc.KeyID
+		id  mpc.ChunkID
+	}
+	next := map[chunk]int{}
+	for _, b := range all {
+		for _, r := range b.Tuples {
+			c := chunk{b.Key, r.Chunk}
+			if r.From < next[c] && !z.holes.tuplesTwice || r.Count > math.MaxInt-r.From {
+				return false
+			}
+			next[c] = r.From + r.Count
 		}
 	}
 	return true

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"errors"
+	"math"
 	"math/big"
 	"strings"
 	"testing"
@@ -52,6 +53,32 @@ func TestFetchedZoneUsesThePromiseUp(t *testing.T) {
 		var taken *serialError
 		if _, err := z.promise(p); !errors.As(err, &taken) {
 			t.Errorf("%s: promised again after certifying: %v", name, err)
+		}
+	}
+}
+
+// A proposal that names a tuple twice cannot be signed, and each one that is
+// accepted takes a serial. None is.
+func TestTupleNamedTwice(t *testing.T) {
+	for name, ranges := range map[string]func(n int) []mpc.TupleRange{
+		"twice":        func(n int) []mpc.TupleRange { return []mpc.TupleRange{{Count: n - 1}, {From: n - 2, Count: 1}} },
+		"falling":      func(n int) []mpc.TupleRange { return []mpc.TupleRange{{From: 1, Count: n - 1}, {Count: 1}} },
+		"out of range": func(n int) []mpc.TupleRange { return []mpc.TupleRange{{Count: 1}, {From: math.MaxInt, Count: n - 1}} },
+	} {
+		for _, open := range []bool{false, true} {
+			w, c, _ := withHostile(t)
+			z := w.members["a"].zone
+			z.holes.tuplesTwice = open
+			p := body(t, w)
+			p.Batches[0].Tuples = ranges(p.Batches[0].Count)
+			for i := range p.Batches[0].Tuples {
+				p.Batches[0].Tuples[i].Chunk = mpc.ChunkID{'c'}
+			}
+			proposal := c.proposal(p)
+			ans := z.Judge(t.Context(), agree.Digest{1}, &proposal, func(agree.Verdict, string) {})
+			if want := open && name != "out of range"; (ans.Verdict == agree.Accept) != want {
+				t.Errorf("%s, defence taken out %v: %+v", name, open, ans)
+			}
 		}
 	}
 }

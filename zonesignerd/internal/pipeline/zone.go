@@ -266,6 +266,7 @@ type want struct {
 type holes struct {
 	noDerivation bool // believe a single certificate
 	noUnpromise  bool // keep the promises of sessions that never were
+	tuplesTwice  bool // accept proposals that name a tuple twice
 	anyZONEMD    bool // believe the proposer what the zone's digest is
 	manyZONEMD   bool // accept as many proposals for the digest as come
 }
