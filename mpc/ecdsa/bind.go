@@ -133,7 +133,7 @@ func (s *Signer) newBinder(net mpc.Network, req BindRequest) (*binder, error) {
 	return b, nil
 }
 
-// mostTuples bounds one key's part of a request.
+// mostTuples bounds what is made, or bound to one key, in one session.
 const mostTuples = 1 << 24
 
 // digest is over all that the operators must want alike.

@@ -22,8 +22,8 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 	if err := m.find(key); err != nil {
 		return err
 	}
-	if n < 1 {
-		return &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: prepare %d tuples", n)}
+	if n < 1 || n > mostTuples {
+		return &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: prepare %d tuples, 1 to %d are made at once", n, mostTuples)}
 	}
 	for _, p := range set {
 		if !slices.Contains(net.Parties(), p) {

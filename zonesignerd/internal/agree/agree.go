@@ -120,8 +120,12 @@ type Config struct {
 	Timeout time.Duration
 	// Stops reports whether a final answer other than acceptance, by an
 	// operator that is not a member, stops the proposal. Without it none does.
-	Stops  func(p *Proposal, from mpc.PartyID, a *Answer) bool
-	Logger *slog.Logger
+	Stops func(p *Proposal, from mpc.PartyID, a *Answer) bool
+	// Subjects reports whether proposals of a kind are about something that
+	// receivers know by the subject. Of other kinds an operator may have few
+	// open at a time, whatever it calls them. nil: all are.
+	Subjects func(Kind) bool
+	Logger   *slog.Logger
 }
 
 // Agreement runs the exchange for all kinds. It is safe for concurrent use.
@@ -546,7 +550,7 @@ func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
 		return nil, errKnown
 	}
 	own := p.Proposer == a.cfg.Identity.Self()
-	if !own && a.share(p.Proposer).judged[p.about()] >= maxJudged {
+	if !own && a.share(p.Proposer).judged[a.about(p)] >= maxJudged {
 		a.mu.Unlock()
 		return nil, errBusy
 	}
@@ -562,7 +566,7 @@ func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
 	}
 	r.answers = maps.Clone(early)
 	r.proposal = p
-	a.share(p.Proposer).judged[p.about()]++
+	a.share(p.Proposer).judged[a.about(p)]++
 	a.mu.Unlock()
 	for _, from := range slices.Sorted(maps.Keys(early)) {
 		if ans := early[from]; ans.final() {
@@ -572,7 +576,13 @@ func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
 	return r, nil
 }
 
-func (p *Proposal) about() string { return string(p.Kind) + " " + p.Subject }
+// about is what an operator may have few proposals for.
+func (a *Agreement) about(p *Proposal) string {
+	if a.cfg.Subjects != nil && !a.cfg.Subjects(p.Kind) {
+		return string(p.Kind)
+	}
+	return string(p.Kind) + " " + p.Subject
+}
 
 // share is an operator's; a.mu is held.
 func (a *Agreement) share(id mpc.PartyID) *share {
@@ -620,7 +630,7 @@ func (a *Agreement) finish(r *round) {
 	for id, ans := range r.answers {
 		r.answers[id] = &Answer{Verdict: ans.Verdict}
 	}
-	judged, about := a.share(r.owner).judged, r.proposal.about()
+	judged, about := a.share(r.owner).judged, a.about(r.proposal)
 	if judged[about]--; judged[about] <= 0 {
 		delete(judged, about)
 	}

@@ -48,6 +48,7 @@ type bindWanted struct {
 const (
 	mostTuples = 4 << 20 // of one key; as many as one pool may hold
 	mostStock  = 1 << 20 // of unbound ones
+	mostDirect = 1 << 16 // in one session for one key, so that others have their turn
 	mostBound  = 1 << 16 // in one binding
 	mostKeys   = 1024    // in one binding
 )
@@ -140,9 +141,10 @@ func (t *tuples) failed(job task, err error) {
 		level, p.pause = slog.LevelDebug, busyPause
 		time.AfterFunc(busyPause, t.wake)
 	case job.bind != nil && refused != nil && (refused.All("tuples") || refused.All("key")):
-		// What they lack is given up or left out, and the rest tried again.
-		level, p.pause = slog.LevelDebug, busyPause
-		time.AfterFunc(busyPause, t.wake)
+		// What they lack is given up or left out, and the rest tried again;
+		// less and less often, for who says so each time makes us work.
+		level, p.pause = slog.LevelDebug, max(busyPause, min(2*p.pause, time.Minute))
+		time.AfterFunc(p.pause, t.wake)
 	case refused != nil && refused.All("key"):
 		level = slog.LevelDebug // they take the key into use a moment later
 		fallthrough
@@ -234,19 +236,20 @@ func (t *tuples) nextFor(engine string, set mpc.SignerSet, l lacks) (job task, u
 	if !t.n.engines[engine].binds() {
 		want = 0 // no stock, and every need is large
 	}
-	for _, list := range [][]ecdsa.KeyCount{l.waited, l.spare} {
-		urgent = len(list) > 0 && len(l.waited) > 0
+	large := min(want/2, mostBound) // beyond that a key's tuples are made for it alone
+	for i, list := range [][]ecdsa.KeyCount{l.waited, l.spare} {
+		urgent = i == 0
 		small := 0
 		var demand []mpc.KeyID
 		for _, k := range list {
 			if urgent {
 				demand = append(demand, k.Key)
 			}
-			if k.Count <= want/2 {
+			if k.Count <= large {
 				small += k.Count
 				continue
 			}
-			direct := task{pool: mpc.PoolID{Key: k.Key, Set: stock.Set, Stripe: t.n.self}, count: k.Count}
+			direct := task{pool: mpc.PoolID{Key: k.Key, Set: stock.Set, Stripe: t.n.self}, count: min(k.Count, mostDirect)}
 			if urgent {
 				direct.demand = []mpc.KeyID{k.Key}
 			}
@@ -257,10 +260,10 @@ func (t *tuples) nextFor(engine string, set mpc.SignerSet, l lacks) (job task, u
 		if small == 0 {
 			continue
 		}
-		binding := task{pool: stock, bind: fitting(list, min(depth, mostBound), want/2), demand: demand}
+		binding := task{pool: stock, bind: fitting(list, min(depth, mostBound), large), demand: demand}
 		making := task{pool: stock, count: min(max(small, want)-depth, mostStock), demand: demand}
 		switch {
-		case (depth >= small || depth >= mostBound || urgent && depth > want/2) && len(binding.bind) > 0 && !t.paused(binding):
+		case (depth >= small || depth >= mostBound || urgent && depth > large) && len(binding.bind) > 0 && !t.paused(binding):
 			return binding, urgent
 		case making.count > 0 && !t.paused(making):
 			return making, urgent
@@ -393,7 +396,7 @@ func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolI
 	err = f(ctx, net, func(done int) {
 		alive()
 		for _, z := range zones {
-			z.Yield()
+			z.Yield(proposer)
 		}
 		t.mu.Lock()
 		for _, p := range pools {
@@ -501,7 +504,7 @@ func (h fillProposals) judgeMaking(p *agree.Proposal, refuse refuser) *agree.Ans
 		return refusal
 	}
 	depth := h.n.tuples.depth(mpc.PoolID{Key: body.Key, Set: body.Set, Stripe: p.Proposer})
-	if body.Count < 1 || depth+body.Count > most {
+	if body.Count < 1 || body.Count > most-depth {
 		return refuse("count", "%d tuples on top of %d are more than such a pool holds, %d", body.Count, depth, most)
 	}
 	return nil
@@ -521,6 +524,11 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 	if len(body.Keys) == 0 || len(body.Keys) > mostKeys || len(body.Tuples) == 0 || len(body.Tuples) > mostBound {
 		return refuse("form", "%d ranges of tuples for %d keys", len(body.Tuples), len(body.Keys))
 	}
+	for _, key := range body.Demand {
+		if len(body.Demand) > len(body.Keys) || !slices.ContainsFunc(body.Keys, func(k ecdsa.KeyCount) bool { return k.Key == key }) {
+			return refuse("form", "zones of %d keys wait for %d that are bound", len(body.Demand), len(body.Keys))
+		}
+	}
 	count := 0
 	seen := map[mpc.KeyID]bool{}
 	var unknown []string
@@ -535,7 +543,7 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 		}
 		seen[want.Key] = true
 		depth := h.n.tuples.depth(mpc.PoolID{Key: want.Key, Set: body.Set, Stripe: p.Proposer})
-		if most := h.n.tuples.most(k); want.Count < 1 || want.Count > mostBound || depth+want.Count > most {
+		if most := h.n.tuples.most(k); want.Count < 1 || want.Count > mostBound || want.Count > most-depth {
 			return refuse("count", "%d tuples on top of %d are more than a pool of key %s holds, %d", want.Count, depth, want.Key, most)
 		}
 		count += want.Count
@@ -571,11 +579,14 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 // most is how many tuples one pool of a key may hold: enough to sign all of
 // its zone twice, and what operators keep ready.
 func (t *tuples) most(k keystore.KeyRecord) int {
-	most := max(1<<16, 16*t.n.poolDepth())
+	size := 0
 	if z := t.n.zone(k.Zone); z != nil {
-		most += 8 * z.Size()
+		size = z.Size()
 	}
-	return min(most, mostTuples)
+	if size == 0 {
+		return 1 << 16 // its content is not known here yet
+	}
+	return min(8*size+8*t.n.boundWanted(k)+1<<12, mostTuples)
 }
 
 // begin takes note that a pool is being filled for an operator: one at a time.

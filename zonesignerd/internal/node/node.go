@@ -251,6 +251,7 @@ func (n *Node) connect() error {
 		Identity: n.identity, Group: n.groups.mpc, Send: n.send, Ready: n.isReady,
 		// Long enough for an answer after the settling time.
 		Timeout: time.Duration(max(4*n.cfg.Sessions.Timeout, 2*n.cfg.Sessions.Settle)), Stops: n.stops, Logger: n.log,
+		Subjects: func(k agree.Kind) bool { return k == pipeline.KindZone || k == pipeline.KindZONEMD },
 	})
 	n.agreement.Register(pipeline.KindZone, zoneProposals{n})
 	n.agreement.Register(pipeline.KindZONEMD, zoneProposals{n})

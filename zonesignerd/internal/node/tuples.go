@@ -74,7 +74,7 @@ func (t *tuples) Choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()
 		delete(t.demand, pool)
 		return out, nil
 	}
-	t.demand[pool] = max(t.demand[pool], count)
+	t.demand[pool] = count // a key is one zone's, which wants one thing at a time
 	t.waiters[pool] = wake
 	t.wake()
 	why := ""

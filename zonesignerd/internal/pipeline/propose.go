@@ -84,6 +84,10 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	if !z.reserve(own) {
 		return set, errBusy
 	}
+	if z.isDraining() {
+		z.release(own)
+		return set, errBusy
+	}
 	start := z.d.Now()
 	fresh, err := z.promise(body)
 	if err != nil {
@@ -390,12 +394,14 @@ const (
 	mostTurns  = 10
 )
 
-// Yield puts this operator's own proposal off, because the one whose turn it
-// is has been heard of.
-func (z *Zone) Yield() {
+// Yield puts this operator's own proposal off, because another one, who works
+// on it, comes before.
+func (z *Zone) Yield(to mpc.PartyID) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.yield()
+	if z.want != nil && z.rank(z.want, to) < z.rank(z.want, z.d.Identity.Self()) {
+		z.yield()
+	}
 }
 
 // yield is Yield with z.mu held.

@@ -66,6 +66,7 @@ type byHand struct {
 	transport mpc.Transport
 	got       chan *agree.Message
 	last      agree.Digest // of the message that next returned
+	kept      []*agree.Message
 }
 
 func newWorld(t testing.TB, byHandNames string, names ...mpc.PartyID) *world {
@@ -577,17 +578,31 @@ func (h *byHand) say(typ agree.Type, v any, to ...mpc.PartyID) agree.Digest {
 	return m.Digest()
 }
 
-// next waits for a message of a type.
+// next waits for a message of a type. Others that come before are kept: an
+// answer may overtake the proposal that it is to.
 func (h *byHand) next(typ agree.Type, into any, ok func() bool) mpc.PartyID {
 	h.w.t.Helper()
+	take := func(m *agree.Message) bool {
+		if m.Type != typ || m.Decode(into) != nil || ok != nil && !ok() {
+			return false
+		}
+		h.last = m.Digest()
+		return true
+	}
+	for i, m := range h.kept {
+		if take(m) {
+			h.kept = slices.Delete(h.kept, i, i+1)
+			return m.From
+		}
+	}
 	timeout := time.After(20 * time.Second)
 	for {
 		select {
 		case m := <-h.got:
-			if m.Type == typ && m.Decode(into) == nil && (ok == nil || ok()) {
-				h.last = m.Digest()
+			if take(m) {
 				return m.From
 			}
+			h.kept = append(h.kept, m)
 		case <-timeout:
 			h.w.t.Fatalf("operator %s waits for a %s in vain", h.id, typ)
 		}
