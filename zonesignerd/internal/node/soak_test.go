@@ -42,7 +42,7 @@ func TestSoak(t *testing.T) {
 	o := newOperators(t, 3, 1)
 	o.group.SignerSets = [][]string{{"a", "b", "c"}}
 	o.edit = func(c *config.Daemon) {
-		c.Pools.Depth, c.Pools.Chunk = 64, 64
+		c.Pools.Depth, c.Pools.Changes, c.Pools.Chunk = 4096, 32, 1024
 		c.PollInterval = config.Duration(2 * time.Second)
 		c.Sessions.Settle = config.Duration(30 * time.Second)
 	}
