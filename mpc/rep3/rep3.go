@@ -36,6 +36,7 @@ type Engine struct {
 var (
 	_ mpc.Engine[Share]    = Engine{}
 	_ mpc.MulOpener[Share] = (*box)(nil)
+	_ mpc.Dealer           = Engine{}
 )
 
 // Passive is "rep3": it keeps the key from someone who reads a disk or a
