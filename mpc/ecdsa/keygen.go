@@ -38,29 +38,20 @@ func GenerateKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group m
 }
 
 func generateKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, engine Protocol, labels [][]byte, holes holes) ([]*KeyShare, error) {
-	all := mpc.NewSignerSet(group.Parties...)
-	if err := engine.Supports(group); err != nil {
-		return nil, err
-	}
-	if !all.Equal(mpc.NewSignerSet(net.Parties()...)) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key generation takes all of %s, the session is among %v", all, net.Parties())}
-	}
-	if len(labels) < 1 || len(labels) > maxKeys || slices.ContainsFunc(labels, func(l []byte) bool { return len(l) > maxLabel }) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: generate %d keys, at most %d are made at once, with labels of at most %d bytes", len(labels), maxKeys, maxLabel)}
-	}
-	shop, err := engine.start(ctx, net, group, mpc.Digest("zonesigner key generation v1", labels...))
-	if err != nil {
-		return nil, fmt.Errorf("ecdsa: generate keys: %w", err)
-	}
-	defer shop.close()
 	g := &generation{net: net, group: group, labels: labels, holes: holes}
-	if err := g.run(ctx, shop, id, engine.Name()); err != nil {
-		return nil, fmt.Errorf("ecdsa: generate keys: %w", err)
-	}
-	return g.keys, nil
+	return g.run(ctx, id, engine, "generation", func(ctx context.Context, shop workshop) error {
+		words, shares, err := shop.randomKeys(ctx, len(labels))
+		if err != nil {
+			return err
+		}
+		for _, w := range words {
+			g.keys = append(g.keys, &KeyShare{Engine: engine.Name(), Group: group, Self: net.Self(), Share: w})
+		}
+		return g.openPublic(ctx, shares)
+	})
 }
 
-// generation is one session of GenerateKeys.
+// generation is one session of GenerateKeys or ImportKeys.
 type generation struct {
 	net    mpc.Network
 	group  mpc.Group
@@ -69,17 +60,40 @@ type generation struct {
 	holes  holes
 }
 
-func (g *generation) run(ctx context.Context, shop workshop, id mpc.Identity, engine string) error {
-	words, shares, err := shop.randomKeys(ctx, len(g.labels))
+// run is a session with all parties, under the name of what it is for: make
+// finds the shares and what is public of them, and the keys are then tested and
+// endorsed.
+func (g *generation) run(ctx context.Context, id mpc.Identity, engine Protocol, what string, make func(context.Context, workshop) error) ([]*KeyShare, error) {
+	all := mpc.NewSignerSet(g.group.Parties...)
+	if err := engine.Supports(g.group); err != nil {
+		return nil, err
+	}
+	if !all.Equal(mpc.NewSignerSet(g.net.Parties()...)) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key %s takes all of %s, the session is among %v", what, all, g.net.Parties())}
+	}
+	if len(g.labels) < 1 || len(g.labels) > maxKeys || slices.ContainsFunc(g.labels, func(l []byte) bool { return len(l) > maxLabel }) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key %s of %d keys, at most %d go at once, with labels of at most %d bytes", what, len(g.labels), maxKeys, maxLabel)}
+	}
+	shop, err := engine.start(ctx, g.net, g.group, mpc.Digest("zonesigner key "+what+" v1", g.labels...))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("ecdsa: key %s: %w", what, err)
 	}
-	for _, w := range words {
-		g.keys = append(g.keys, &KeyShare{Engine: engine, Group: g.group, Self: g.net.Self(), Share: w})
+	defer shop.close()
+	if err = make(ctx, shop); err == nil {
+		err = g.test(ctx, shop, id)
 	}
-	if err := g.openPublic(ctx, shares); err != nil {
-		return err
+	if err != nil {
+		for _, k := range g.keys {
+			clear(k.Share)
+		}
+		return nil, fmt.Errorf("ecdsa: key %s: %w", what, err)
 	}
+	return g.keys, nil
+}
+
+// test signs with the keys, names them by their transcripts, and has those
+// endorsed by all.
+func (g *generation) test(ctx context.Context, shop workshop, id mpc.Identity) error {
 	view, tests, err := g.testSignatures(ctx, shop)
 	if err != nil {
 		return fmt.Errorf("test signature: %w", err)

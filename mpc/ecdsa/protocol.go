@@ -20,6 +20,8 @@ type Protocol interface {
 
 	// start opens a session of the engine.
 	start(ctx context.Context, net mpc.Network, g mpc.Group, binding [32]byte) (workshop, error)
+	// dealer is nil where keys cannot be dealt.
+	dealer() mpc.Dealer
 }
 
 // workshop is a session of some engine in which keys and tuples are made.
@@ -34,6 +36,9 @@ type workshop interface {
 	// bind is the user-dependent phase for n nonces that were made before:
 	// their [k⁻¹] are given, flat, as the engine keeps them.
 	bind(ctx context.Context, label string, kInv []p256.Scalar, n int, binds []binding) (*tuples, error)
+	// session is the digest of the session's id and of what was opened in it so
+	// far, outside of nonces and bind.
+	session() [32]byte
 	close()
 }
 
@@ -76,10 +81,17 @@ func (o over[S]) start(ctx context.Context, net mpc.Network, g mpc.Group, bindin
 	return &bench[S]{o.Engine, box}, nil
 }
 
+func (o over[S]) dealer() mpc.Dealer {
+	d, _ := o.Engine.(mpc.Dealer)
+	return d
+}
+
 type bench[S any] struct {
 	engine mpc.Engine[S]
 	box    mpc.Box[S]
 }
+
+func (b *bench[S]) session() [32]byte { return b.box.View() }
 
 func (b *bench[S]) close() { b.box.Close() }
 

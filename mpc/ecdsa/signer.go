@@ -47,6 +47,8 @@ type holes struct {
 	noKeyCommit   bool // to shares of the public key
 	noTestSign    bool // after key generation
 	noTranscript  bool // of key generation, equal and signed
+	noDealt       bool // check of a dealt key, and of the own share of it
+	noProof       bool // that others know their shares of a dealt key
 }
 
 // NewSigner checks cfg and fills in its defaults.

@@ -1,0 +1,328 @@
+package ecdsa
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"pgregory.net/rapid"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/p256"
+	"zonesigner/mpc/rep3"
+	"zonesigner/mpc/shamir"
+)
+
+var dealers = []Protocol{Over(shamir.Passive()), Over(shamir.Active()), Over(rep3.Passive()), Over(rep3.Active())}
+
+// deal splits a key for the world's parties.
+func (w *world) deal(secret p256.Scalar) []Dealt {
+	w.t.Helper()
+	d, shares, err := Deal(w.group, w.protocol, secret, rand.Reader)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var dealt []Dealt
+	for _, s := range shares {
+		dealt = append(dealt, Dealt{d, s})
+	}
+	return dealt
+}
+
+// bring lets every party import one key, given in the group's order.
+func (w *world) bring(dealt []Dealt, h holes) map[mpc.PartyID]error {
+	w.t.Helper()
+	return w.all(func(ctx context.Context, net mpc.Network) error {
+		x, _ := w.group.X(net.Self())
+		made, err := importKeys(ctx, net, w.ids[net.Self()], w.group, w.protocol, [][]byte{[]byte("example. zsk")}, []Dealt{dealt[x-1]}, h)
+		if err == nil {
+			w.put(net.Self(), made[0])
+		}
+		return err
+	})
+}
+
+// A key that its owner had before signs as it did, by two and by all, and all
+// operators call it alike.
+func TestImportedKeySigns(t *testing.T) {
+	for _, engine := range dealers {
+		t.Run(engine.Name(), func(t *testing.T) {
+			secret, err := p256.RandomScalar(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld(t, 3, 1, engine, 8)
+			for p, err := range w.bring(w.deal(secret), holes{}) {
+				if err != nil {
+					t.Fatalf("import at %s: %v", p, err)
+				}
+			}
+			sets := []mpc.SignerSet{pairAB, mpc.NewSignerSet("b", "c")}
+			if engine.Active() {
+				sets = append(sets, allABC)
+			}
+			for _, set := range sets {
+				w.mustPrepare(set, 2)
+				sigs, errs := w.sign(w.request(set, message), nil)
+				for _, p := range set {
+					if errs[p] != nil || !p256.VerifySignature(p256.BaseMult(secret), sha256.Sum256([]byte(message)), sigs[p][0]) {
+						t.Errorf("%s signs with the imported key: %v", p, errs[p])
+					}
+				}
+			}
+			for _, p := range w.group.Parties {
+				if k := w.keys[p]; k.ID != w.key().ID || !k.Public.Equal(p256.BaseMult(secret)) {
+					t.Errorf("operator %s has %v", p, k)
+				}
+				var again KeyShare
+				if b, err := w.keys[p].MarshalBinary(); err != nil || again.UnmarshalBinary(b) != nil {
+					t.Errorf("share of %s does not survive being kept: %v", p, err)
+				}
+			}
+		})
+	}
+}
+
+// What is dealt is a sharing: the key comes out of t+1 shares, the public part
+// says so and survives its encoding, and each share fits its owner alone.
+func TestDealing(t *testing.T) {
+	for _, engine := range dealers {
+		t.Run(engine.Name(), func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				sizes := [][2]int{{3, 1}}
+				if strings.HasSuffix(engine.Name(), "shamir") {
+					sizes = append(sizes, [2]int{4, 1}, [2]int{5, 2}, [2]int{7, 3})
+				}
+				nt := rapid.SampledFrom(sizes).Draw(t, "n, t")
+				g := mpc.Group{T: nt[1], Digest: [32]byte{1}}
+				for i := range nt[0] {
+					g.Parties = append(g.Parties, mpc.PartyID(rune('a'+i)))
+				}
+				secret := p256.ScalarFromWide(rapid.SliceOfN(rapid.Byte(), 48, 48).Draw(t, "key"))
+				if secret.IsZero() {
+					t.Skip("no key")
+				}
+				d, shares, err := Deal(g, engine, secret, rand.Reader)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, err := d.AppendBinary(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				public, _ := d.Public.Bytes()
+				back, err := DecodeDealing(g, engine, public[:], text)
+				if err != nil || back.Check(g, engine) != nil {
+					t.Fatalf("decoded: %v, %v", err, back.Check(g, engine))
+				}
+				var signing [][]p256.Scalar
+				for i, p := range g.Parties {
+					if err := back.Fits(g, p, shares[i]); err != nil {
+						t.Fatal(err)
+					}
+					if back.Fits(g, g.Parties[(i+1)%g.N()], shares[i]) == nil {
+						t.Fatalf("the share of %s fits another operator", p)
+					}
+					form, err := engine.dealer().SigningForm(g, p)
+					if err != nil {
+						t.Fatal(err)
+					}
+					signing = append(signing, []p256.Scalar{p256.InnerProduct(form, shares[i])})
+				}
+				order := rapid.Permutation(g.Parties).Draw(t, "operators")[:g.T+1]
+				opening, err := mpc.NewOpening(g, order, "", g.T)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var of [][]p256.Scalar
+				for _, p := range order {
+					of = append(of, signing[slices.Index(g.Parties, p)])
+				}
+				if got, err := opening.Scalars("key", of); err != nil || !got[0].Equal(secret) {
+					t.Fatalf("%v open another key: %v", order, err)
+				}
+			})
+		})
+	}
+}
+
+// A dealer gives b a share that is not the one that its public share says, or
+// shares that are on no line, or different copies of a part. It would leave the
+// group with a key that only some can sign with. b finds out by itself before
+// anything is sent; without that check the test signature does; without both
+// the key is taken, and b and c cannot sign with it.
+func TestInconsistentDealing(t *testing.T) {
+	secret, off := p256.NewScalar(12345), p256.NewScalar(7)
+	for _, c := range []struct {
+		name   string
+		engine [2]Protocol // active and passive
+		deal   func(w *world) []Dealt
+		want   string
+	}{
+		{"a share that does not fit", [2]Protocol{active(), passive()}, func(w *world) []Dealt {
+			dealt := w.deal(secret)
+			dealt[1].Share = []p256.Scalar{dealt[1].Share[0].Add(off)}
+			return dealt
+		}, "not the one that its public share says"},
+		{"shares on no line", [2]Protocol{active(), passive()}, func(w *world) []Dealt {
+			dealt := w.deal(secret)
+			dealt[1].Share = []p256.Scalar{dealt[1].Share[0].Add(off)}
+			dealt[1].Words[1] = p256.BaseMultBatch(dealt[1].Share)
+			return dealt
+		}, "on no polynomial of degree 1"},
+		{"shares of another key", [2]Protocol{active(), passive()}, func(w *world) []Dealt {
+			dealt := w.deal(secret)
+			dealt[0].Public = p256.BaseMult(off)
+			return dealt
+		}, "those of another key"},
+		{"different copies of a part", [2]Protocol{Over(rep3.Active()), Over(rep3.Passive())}, func(w *world) []Dealt {
+			dealt := w.deal(secret)
+			// Such that the signing form of b stays what it was.
+			form, err := w.protocol.dealer().SigningForm(w.group, "b")
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			s := dealt[1].Share
+			dealt[1].Share = []p256.Scalar{s[0].Add(off.Mul(form[1])), s[1].Sub(off.Mul(form[0]))}
+			dealt[1].Words[1] = p256.BaseMultBatch(dealt[1].Share)
+			return dealt
+		}, "different copies of a part"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				attack := func(engine Protocol, h holes) (w *world, errs map[mpc.PartyID]error) {
+					w = newWorld(t, 3, 1, engine, 8)
+					return w, w.bring(c.deal(w), h)
+				}
+				w, errs := attack(c.engine[0], holes{})
+				var bad *mpc.ArgumentError
+				if !errors.As(errs["b"], &bad) || !strings.Contains(bad.Error(), c.want) {
+					t.Errorf("b says %v, want %q", errs["b"], c.want)
+				}
+				for p, err := range errs {
+					if err == nil || w.keys[p] != nil {
+						t.Errorf("operator %s keeps the key: %v", p, err)
+					}
+				}
+				for _, engine := range c.engine {
+					if _, errs = attack(engine, holes{noDealt: true, noProof: true}); errs["b"] == nil || errs["c"] == nil {
+						t.Errorf("%s: without the checks of the dealing, the test signature passes: %v", engine.Name(), errs)
+					}
+				}
+				// With the active engines, preparing the test's tuple is a check, too.
+				w, errs = attack(c.engine[1], holes{noDealt: true, noProof: true, noTestSign: true})
+				for p, err := range errs {
+					if err != nil {
+						t.Fatalf("without defences the import fails at %s: %v", p, err)
+					}
+				}
+				set := mpc.NewSignerSet("b", "c")
+				if errs := w.prepare(set, 1); errs["b"] != nil {
+					return // not even tuples
+				}
+				if _, errs = w.sign(w.request(set, message), nil); errs["b"] == nil || errs["c"] == nil {
+					t.Errorf("the attack is none: b and c sign, %v", errs)
+				}
+			})
+		})
+	}
+}
+
+// a says that it has its share and has not: by what it sends, and with another's
+// proof of this or an earlier session. Without the proofs all goes well until
+// the test signature; without that too, the others hold a key that they think
+// three can sign with.
+func TestShareThatIsNotThere(t *testing.T) {
+	secret := p256.NewScalar(12345)
+	attack := func(t *testing.T, engine Protocol, h holes, alter func(p *puppet, ctx context.Context, b []byte) []byte) (errs map[mpc.PartyID]error) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 3, 1, engine, 8)
+			dealt := w.deal(secret)
+			w.corrupt(func(p *puppet, ctx context.Context, _ mpc.PartyID, round string, b []byte) []byte {
+				if round == "key/prove" {
+					return alter(p, ctx, b)
+				}
+				return b
+			})
+			errs = map[mpc.PartyID]error{}
+			var mu sync.Mutex
+			w.all(func(ctx context.Context, net mpc.Network) error {
+				x, _ := w.group.X(net.Self())
+				mine, h := dealt[x-1], h
+				if net.Self() == "a" { // its code is the adversary's
+					mine.Share = []p256.Scalar{p256.NewScalar(1)}
+					h.noDealt = true
+				}
+				_, err := importKeys(ctx, net, w.ids[net.Self()], w.group, w.protocol, [][]byte{[]byte("zsk")}, []Dealt{mine}, h)
+				mu.Lock()
+				defer mu.Unlock()
+				errs[net.Self()] = err
+				return err
+			})
+		})
+		return errs
+	}
+	for name, alter := range map[string]func(p *puppet, ctx context.Context, b []byte) []byte{
+		"its own":   func(_ *puppet, _ context.Context, b []byte) []byte { return b },
+		"another's": func(p *puppet, ctx context.Context, _ []byte) []byte { return p.look(ctx, "b", "key/prove") },
+		"cut":       func(_ *puppet, _ context.Context, b []byte) []byte { return b[:len(b)-1] },
+		"none":      func(*puppet, context.Context, []byte) []byte { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			errs := attack(t, active(), holes{}, alter)
+			blames(t, "b", errs["b"], true)
+			blames(t, "c", errs["c"], true)
+		})
+	}
+	own := func(_ *puppet, _ context.Context, b []byte) []byte { return b }
+	if errs := attack(t, active(), holes{noProof: true}, own); errs["b"] == nil || errs["c"] == nil {
+		t.Errorf("without the proofs the test signature passes: %v", errs)
+	}
+	if errs := attack(t, passive(), holes{noProof: true, noTestSign: true}, own); errs["b"] != nil || errs["c"] != nil {
+		t.Errorf("without proofs and test signature the attack fails: %v", errs)
+	}
+}
+
+// Operators with files of two dealings of one key make none: their sessions are
+// for different things.
+func TestTwoDealings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 1, active(), 8)
+		dealt, other := w.deal(p256.NewScalar(12345)), w.deal(p256.NewScalar(12345))
+		dealt[2] = other[2]
+		for p, err := range w.bring(dealt, holes{}) {
+			var bad *mpc.ArgumentError
+			if !errors.As(err, &bad) || w.keys[p] != nil {
+				t.Errorf("operator %s: %v", p, err)
+			}
+		}
+	})
+}
+
+func TestDealtPrintsNothing(t *testing.T) {
+	w := newWorld(t, 3, 1, active(), 8)
+	if got := fmt.Sprintf("%v %+v %#v", w.deal(p256.NewScalar(5))[0], w.deal(p256.NewScalar(5))[1], w.deal(p256.NewScalar(5))[2]); strings.Count(got, "ecdsa.Dealt(secret)") != 3 || strings.Contains(got, "0x") {
+		t.Errorf("a dealt share prints %s", got)
+	}
+}
+
+func TestDealRefuses(t *testing.T) {
+	w := newWorld(t, 3, 1, active(), 8)
+	if _, _, err := Deal(w.group, w.protocol, p256.Scalar{}, rand.Reader); err == nil {
+		t.Error("zero is dealt as a key")
+	}
+	small := mpc.Group{Parties: w.group.Parties[:2], T: 1}
+	if _, _, err := Deal(small, w.protocol, p256.NewScalar(5), rand.Reader); err == nil {
+		t.Error("a key is dealt to a group that the engine does not support")
+	}
+	if _, _, err := Deal(w.group, w.protocol, p256.NewScalar(5), strings.NewReader("too short")); err == nil {
+		t.Error("a key is dealt without randomness")
+	}
+}
