@@ -1,0 +1,185 @@
+package keyfile
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// BIND's own keys are read, and have the public half that BIND gave them.
+func TestKeysOfBIND(t *testing.T) {
+	for algorithm, number := range map[string]uint8{"ECDSAP256SHA256": 13, "ED25519": 15} {
+		for _, flags := range [][]string{nil, {"-f", "KSK"}} {
+			dir := t.TempDir()
+			args := append([]string{"-q", "-a", algorithm, "-K", dir}, flags...)
+			out, err := exec.CommandContext(t.Context(), "dnssec-keygen", append(args, "example.org")...).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			base := filepath.Join(dir, strings.TrimSpace(string(out)))
+			text, err := os.ReadFile(base + ".private")
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, err := Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			record, err := os.ReadFile(base + ".key")
+			if err != nil {
+				t.Fatal(err)
+			}
+			rr, err := dns.NewRR(string(record[bytes.Index(record, []byte("\nexample"))+1:]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := rr.(*dns.DNSKEY)
+			if got := base64.StdEncoding.EncodeToString(k.Public); got != key.PublicKey || k.Algorithm != number {
+				t.Errorf("%s: public key %s of algorithm %d, BIND says %s", algorithm, got, k.Algorithm, key.PublicKey)
+			}
+			if err := CheckName(base+".private", "example.org.", number, key.KeyTag()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func pemOf(t *testing.T, name string, der []byte, err error) []byte {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: name, Bytes: der})
+}
+
+func TestPEM(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, edwards, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec1, err := x509.MarshalECPrivateKey(key)
+	plain := pemOf(t, "EC PRIVATE KEY", sec1, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	public, _ := key.PublicKey.Bytes()
+	for name, text := range map[string][]byte{
+		"EC PRIVATE KEY":      plain,
+		"after its curve":     append([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), plain...),
+		"PRIVATE KEY":         pemOf(t, "PRIVATE KEY", pkcs8, err),
+		"PKCS #8 without PEM": pkcs8,
+	} {
+		k, err := Parse(text)
+		if err != nil || k.Algorithm != 13 || !bytes.Equal(k.Public, public[1:]) {
+			t.Errorf("%s: %v, %v", name, k, err)
+		}
+	}
+	pkcs8, err = x509.MarshalPKCS8PrivateKey(edwards)
+	k, err := Parse(pemOf(t, "PRIVATE KEY", pkcs8, err))
+	if err != nil || k.Algorithm != 15 || !bytes.Equal(k.Public, edwards.Public().(ed25519.PublicKey)) {
+		t.Errorf("Ed25519: %v, %v", k, err)
+	}
+	if got := fmt.Sprintf("%v %+v %#v", k, k, k); strings.Contains(got, fmt.Sprint(k.Private[0])+" ") || got != strings.Repeat("private key of algorithm 15 ", 3)[:len(got)] {
+		t.Errorf("a key prints as %s", got)
+	}
+	if k.Erase(); !bytes.Equal(k.Private, make([]byte, 32)) {
+		t.Error("an erased key is still there")
+	}
+}
+
+func TestRefused(t *testing.T) {
+	other, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384, err := x509.MarshalPKCS8PrivateKey(other)
+	onP384 := pemOf(t, "PRIVATE KEY", p384, err)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsa8, err := x509.MarshalPKCS8PrivateKey(rsaKey)
+	bind := func(algorithm, key string) []byte {
+		return fmt.Appendf(nil, "Private-key-format: v1.3\nAlgorithm: %s\nPrivateKey: %s\n", algorithm, key)
+	}
+	number := func(b byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32)) }
+	for _, c := range []struct {
+		text []byte
+		want string
+	}{
+		{nil, "neither"},
+		{[]byte("hello"), "neither"},
+		{bytes.Repeat([]byte{0x30}, MaxSize+1), "longer"},
+		{[]byte("Private-key-format: v1.1\n"), "v1.2 or v1.3"},
+		{[]byte("Private-key-format: v1.3\nAlgorithm: x\n"), "no number"},
+		{bind("8 (RSASHA256)", number(1)), "of algorithm 8; only keys of algorithm 13"},
+		{bind("14 (ECDSAP384SHA384)", number(1)), "of algorithm 14"},
+		{[]byte("Private-key-format: v1.3\nAlgorithm: 13\nEngine: pkcs11\n"), "hardware"},
+		{[]byte("Private-key-format: v1.3\nAlgorithm: 13\nAlgorithm: 13\n"), "line 3"},
+		{[]byte("Private-key-format: v1.3\nnonsense\n"), "line 2"},
+		{bind("13", "%%%"), "base64"},
+		{bind("13", number(0)), "not one of P-256"},
+		{bind("13", number(0xff)), "not one of P-256"},
+		{bind("13", "AAAA"), "not one of P-256"},
+		{bind("15", "AAAA"), "has 3 bytes"},
+		{onP384, "on P-384"},
+		{pemOf(t, "PRIVATE KEY", rsa8, err), "only keys of algorithm 13"},
+		{pemOf(t, "PRIVATE KEY", []byte{0x30, 0}, nil), "damaged"},
+		{pemOf(t, "EC PRIVATE KEY", []byte{0x30, 0}, nil), "damaged"},
+		{pemOf(t, "ENCRYPTED PRIVATE KEY", []byte{0x30, 0}, nil), "decrypt it first"},
+		{pemOf(t, "CERTIFICATE", []byte{0x30, 0}, nil), "no private key"},
+		{[]byte("-----BEGIN nothing"), "no private key"},
+	} {
+		if _, err := Parse(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.60q: %v, want %q", c.text, err, c.want)
+		}
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for _, c := range []struct{ path, want string }{
+		{"/keys/Kexample.org.+013+00007.private", ""},
+		{"KEXAMPLE.org.+013+00007.private", ""},
+		{"key.pem", ""},
+		{"Kexample.net.+013+00007.private", "a key of example.net., not of example.org."},
+		{"Kexample.org.+008+00007.private", "of algorithm 008"},
+		{"Kexample.org.+013+00008.private", "is the role right"},
+	} {
+		err := CheckName(c.path, "example.org.", 13, 7)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.path, err, c.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("Private-key-format: v1.3\nAlgorithm: 13 (ECDSAP256SHA256)\nPrivateKey: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n"))
+	f.Add([]byte("Private-key-format: v1.2\nAlgorithm: 15\nPrivateKey: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n"))
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"))
+	f.Add([]byte{0x30, 0})
+	f.Fuzz(func(t *testing.T, text []byte) {
+		k, err := Parse(text)
+		if err != nil {
+			return
+		}
+		if len(k.Private) != 32 || k.Algorithm == 13 && len(k.Public) != 64 || k.Algorithm == 15 && len(k.Public) != 32 {
+			t.Fatalf("a key of algorithm %d with %d and %d bytes", k.Algorithm, len(k.Private), len(k.Public))
+		}
+	})
+}
