@@ -8,6 +8,7 @@ import (
 
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/sharefile"
 )
 
 // testNow is the clock of the scripts.
@@ -162,6 +163,14 @@ func (f *fakeDaemon) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.R
 	return f.ask(api.KindKeysGenerate, g.Zone)
 }
 
+func (f *fakeDaemon) ImportKeys(_ context.Context, i api.ImportKeys) (*api.Request, error) {
+	file, err := sharefile.Parse(i.Files[0].Content)
+	if err != nil {
+		return nil, api.Errorf(api.CodeUsage, "%s: %w", i.Files[0].File, err)
+	}
+	return f.ask(api.KindKeysImport, file.Zone)
+}
+
 func (f *fakeDaemon) StageGroup(_ context.Context, s api.StageGroup) (*api.Request, error) {
 	if _, err := config.ParseGroup(s.File, []byte(s.Group)); err != nil {
 		return nil, err
@@ -175,6 +184,9 @@ func (f *fakeDaemon) ask(kind, subject string) (*api.Request, error) {
 	r := &api.Request{
 		Digest: strings.Repeat("0d", 32), Kind: kind, Subject: subject, State: api.RequestWaiting,
 		Asked: []string{"a", "b"}, WaitsFor: []string{"c"}, Since: testNow,
+	}
+	if kind == api.KindKeysImport {
+		r.Command = "zonesignerd keys import " + sharefile.Name(subject, 13, 34812, "c")
 	}
 	if kind == api.KindKeysGenerate {
 		r.Command = "zonesignerd keys generate " + strings.TrimSuffix(subject, ".")
@@ -206,7 +218,7 @@ func (f *fakeDaemon) Request(ctx context.Context, digest string) (*api.Request, 
 	default:
 		now.State, now.WaitsFor, now.Asked = api.RequestDone, nil, []string{"a", "b", "c"}
 		now.Serial, now.Unchanged = 2026112003, r.Subject == "same.example."
-		if r.Kind == api.KindKeysGenerate {
+		if r.Kind == api.KindKeysGenerate || r.Kind == api.KindKeysImport {
 			now.Keys, _ = f.Keys(ctx, "")
 		}
 	}

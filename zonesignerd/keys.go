@@ -15,7 +15,7 @@ const ceremonyTimeout = 10 * time.Minute
 
 func (a *app) keysCommand() *cobra.Command {
 	return parent(&cobra.Command{Use: "keys", Short: "Make, list and show the shared keys"},
-		a.keysGenerateCommand(), a.keysListCommand(), a.keysShowCommand(), a.keysDSCommand())
+		a.keysGenerateCommand(), a.keysDealCommand(), a.keysImportCommand(), a.keysListCommand(), a.keysShowCommand(), a.keysDSCommand())
 }
 
 func (a *app) keysGenerateCommand() *cobra.Command {

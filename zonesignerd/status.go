@@ -101,6 +101,10 @@ func tasks(s *api.Status) []task {
 	asked := map[string]bool{}
 	for _, r := range s.Requests {
 		asked[r.Subject] = true
+		if r.State == api.RequestFailed {
+			out = append(out, task{"this operator", r.Subject, r.Kind + ": " + describe(&r)})
+			continue
+		}
 		if len(r.WaitsFor) == 0 {
 			out = append(out, task{"nobody", r.Subject, r.Kind + ": " + describe(&r)})
 			continue

@@ -32,6 +32,7 @@ type Backend interface {
 	// Keys lists the keys of a zone; of all zones when zone is empty.
 	Keys(ctx context.Context, zone string) ([]Key, error)
 	GenerateKeys(ctx context.Context, g GenerateKeys) (*Request, error)
+	ImportKeys(ctx context.Context, i ImportKeys) (*Request, error)
 	// ConfirmDS says that the parent has the DS of the zone's keys.
 	ConfirmDS(ctx context.Context, c ConfirmDS) (*Request, error)
 	// Pools lists the tuples of a zone's keys; of all when zone is empty.

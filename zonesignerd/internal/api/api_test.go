@@ -71,6 +71,9 @@ func (e echo) Keys(_ context.Context, zone string) ([]Key, error) {
 func (e echo) GenerateKeys(_ context.Context, g GenerateKeys) (*Request, error) {
 	return &Request{Subject: e.got("generate %+v", g)}, e.err
 }
+func (e echo) ImportKeys(_ context.Context, i ImportKeys) (*Request, error) {
+	return &Request{Subject: e.got("import %+v", i)}, e.err
+}
 func (e echo) Pools(_ context.Context, zone string) ([]Pool, error) {
 	return []Pool{{Key: e.got("pools %s", zone)}}, e.err
 }
@@ -138,6 +141,7 @@ func methods(ctx context.Context, b Backend) (answers []any, errs []error) {
 	call(add)(b.ConfirmDS(ctx, ConfirmDS{Zone: "z."}))
 	call(add)(b.Keys(ctx, "a&b=c."))
 	call(add)(b.GenerateKeys(ctx, GenerateKeys{Zone: "z.", Roles: []string{"KSK", "ZSK"}, Engine: "e"}))
+	call(add)(b.ImportKeys(ctx, ImportKeys{Files: []ShareFile{{File: "f", Content: []byte{0, 0xff}}}}))
 	call(add)(b.Pools(ctx, ""))
 	call(add)(b.Group(ctx))
 	call(add)(b.StageGroup(ctx, StageGroup{Group: "g", File: "f"}))

@@ -75,6 +75,10 @@ func (c *Client) GenerateKeys(ctx context.Context, g GenerateKeys) (*Request, er
 	return post[*Request](ctx, c, "keys/generate", g)
 }
 
+func (c *Client) ImportKeys(ctx context.Context, i ImportKeys) (*Request, error) {
+	return post[*Request](ctx, c, "keys/import", i)
+}
+
 func (c *Client) ConfirmDS(ctx context.Context, d ConfirmDS) (*Request, error) {
 	return post[*Request](ctx, c, "keys/ds", d)
 }

@@ -143,6 +143,7 @@ func (s *Server) routes() http.Handler {
 	act("zones/sign", withBody(b.SignNow))
 	act("keys/ds", withBody(b.ConfirmDS))
 	act("keys/generate", withBody(b.GenerateKeys))
+	act("keys/import", withBody(b.ImportKeys))
 	act("group/stage", withBody(b.StageGroup))
 	act("keystore/backup", func(r *http.Request) (any, error) { return b.Backup(r.Context()) })
 	act("reload", func(r *http.Request) (any, error) { return b.Reload(r.Context()) })

@@ -252,6 +252,18 @@ type GenerateKeys struct {
 	Engine string   `json:"engine,omitempty"`
 }
 
+// ImportKeys brings in keys of one zone that their owner dealt: this operator's
+// files, one for each key.
+type ImportKeys struct {
+	Files []ShareFile `json:"files"`
+}
+
+// ShareFile is a file that "keys deal" made, sealed to the operator.
+type ShareFile struct {
+	File    string `json:"file"`    // its name, for messages
+	Content []byte `json:"content"` // in JSON: base64
+}
+
 // ConfirmDS says that the parent zone has the DS of the zone's keys.
 type ConfirmDS struct {
 	Zone string `json:"zone"`
@@ -271,6 +283,7 @@ type StageGroup struct {
 // The kinds of requests.
 const (
 	KindKeysGenerate = "keys-generate"
+	KindKeysImport   = "keys-import"
 	KindZoneAdd      = "zone-add"
 	KindZoneRemove   = "zone-remove"
 	KindGroupStage   = "group-stage"

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"zonesigner/keystore"
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
@@ -29,6 +31,27 @@ type ask struct {
 	Again  int          `json:"again,omitempty"`
 	Since  int64        `json:"since,omitempty"`
 	Digest agree.Digest `json:"digest"`
+	// Dealt is what the owner of the keys has dealt, one for each role, to the
+	// group of that digest; nil: keys are generated.
+	Dealt []dealt      `json:"dealt,omitempty"`
+	Group agree.Digest `json:"group,omitzero"`
+}
+
+// dealt names the dealing of a key that is to be brought in.
+type dealt struct {
+	Dealing agree.Digest `json:"dealing"` // sharefile.Dealing.Digest
+	Public  []byte       `json:"public"`  // as in a DNSKEY
+}
+
+// imports reports whether keys are brought in, and not generated.
+func (a *ask) imports() bool { return len(a.Dealt) > 0 }
+
+// what is said of making the request's keys.
+func (a *ask) making() string {
+	if a.imports() {
+		return "importing"
+	}
+	return "generating"
 }
 
 func (a *ask) digest() agree.Digest {
@@ -44,11 +67,21 @@ func (a *ask) digest() agree.Digest {
 func (a *ask) words() agree.Digest { return sha256.Sum256([]byte(a.text())) }
 
 func (a *ask) text() string {
-	return fmt.Sprintf("zonesigner keys\n%s\n%s\n%s\n%s\n", a.Zone, strings.Join(a.Roles, " "), a.Engine, strings.Join(a.Have, " "))
+	text := fmt.Sprintf("zonesigner keys\n%s\n%s\n%s\n%s\n", a.Zone, strings.Join(a.Roles, " "), a.Engine, strings.Join(a.Have, " "))
+	if a.imports() {
+		text += fmt.Sprintf("group %s\n", a.Group)
+	}
+	for _, d := range a.Dealt {
+		text += fmt.Sprintf("dealt %s %x\n", d.Dealing, d.Public)
+	}
+	return text
 }
 
-// command is what every operator has to type for this request.
-func (a *ask) command() string {
+// command is what the operators named have to type for this request.
+func (a *ask) command(who []string) string {
+	if a.imports() {
+		return a.importCommand(who)
+	}
 	var flags strings.Builder
 	for _, role := range a.Roles {
 		flags.WriteString(" --" + strings.ToLower(role))
@@ -68,6 +101,8 @@ func (a *ask) check() error {
 	switch {
 	case size > 4096 || len(a.Roles) > 3:
 		return fmt.Errorf("request is too long")
+	case a.imports() && len(a.Dealt) != len(a.Roles) || slices.ContainsFunc(a.Dealt, func(d dealt) bool { return len(d.Public) > 64 }):
+		return fmt.Errorf("request brings in %d keys for %d roles, or a key that is too long", len(a.Dealt), len(a.Roles))
 	case a.Again < 0:
 		return fmt.Errorf("request was asked again %d times", a.Again)
 	case a.digest() != a.Digest:
@@ -156,11 +191,17 @@ func (a *asking) inUse() bool {
 // cannot come to an end, or that a peer has asked for anew, is asked for once
 // more.
 func (k *keyring) request(zone string, roles []string, engine string) (*asking, error) {
-	a := ask{Zone: zone, Roles: roles, Engine: engine, Since: k.n.opt.Now().Unix()}
+	a := ask{Zone: zone, Roles: roles, Engine: engine}
 	for _, key := range k.zone(zone) {
 		a.Have = append(a.Have, key.ID)
 	}
-	e, fresh, err := k.keepRequest(a)
+	return k.make(a, nil)
+}
+
+// make makes a request; files are those of the keys that it brings in.
+func (k *keyring) make(a ask, files [][]byte) (*asking, error) {
+	a.Since = k.n.opt.Now().Unix()
+	e, fresh, err := k.keepRequest(a, files)
 	if err != nil || !fresh {
 		return e, err
 	}
@@ -171,9 +212,13 @@ func (k *keyring) request(zone string, roles []string, engine string) (*asking, 
 
 // keepRequest makes a request of these words durable, and finds out which of
 // its rivals it is.
-func (k *keyring) keepRequest(a ask) (e *asking, fresh bool, err error) {
+func (k *keyring) keepRequest(a ask, files [][]byte) (e *asking, fresh bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	replaced, err := k.replaced(&a)
+	if err != nil {
+		return nil, false, err
+	}
 	var last *asking
 	for _, r := range k.rivals[a.words()] {
 		if r.own && (last == nil || r.Again > last.Again) {
@@ -192,8 +237,24 @@ func (k *keyring) keepRequest(a ask) (e *asking, fresh bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	if err := k.n.store.Put(bucketAsks, hex.EncodeToString(a.Digest[:]), text); err != nil {
+	err = k.n.store.Update(func(t *keystore.Tx) error {
+		for _, r := range replaced {
+			if err := errors.Join(t.Delete(bucketAsks, hex.EncodeToString(r.Digest[:])), deleteFiles(t, r)); err != nil {
+				return err
+			}
+		}
+		for i, file := range files {
+			if err := t.Put(bucketDealt, fileKey(a.Digest, a.Roles[i]), file); err != nil {
+				return err
+			}
+		}
+		return t.Put(bucketAsks, hex.EncodeToString(a.Digest[:]), text)
+	})
+	if err != nil {
 		return nil, false, err
+	}
+	for _, r := range replaced {
+		k.withdraw(r)
 	}
 	e = k.enter(a, true)
 	k.reopen(e)
@@ -364,7 +425,11 @@ func (k *keyring) requestOf(a *asking) *api.Request {
 
 // requestView is requestOf; k.mu is held.
 func (k *keyring) requestView(a *asking) *api.Request {
-	r := &api.Request{Digest: hex.EncodeToString(a.Digest[:]), Kind: api.KindKeysGenerate, Subject: a.Zone, State: api.RequestWaiting,
+	kind := api.KindKeysGenerate
+	if a.imports() {
+		kind = api.KindKeysImport
+	}
+	r := &api.Request{Digest: hex.EncodeToString(a.Digest[:]), Kind: kind, Subject: a.Zone, State: api.RequestWaiting,
 		Since: time.Unix(a.Since, 0).UTC(), Progress: a.running}
 	if a.done {
 		return k.doneView(a, r)
@@ -376,14 +441,19 @@ func (k *keyring) requestView(a *asking) *api.Request {
 			r.WaitsFor = append(r.WaitsFor, string(id))
 		}
 	}
+	if k.outdated(a) {
+		r.State, r.WaitsFor = api.RequestFailed, nil
+		r.Error = api.Errorf(api.CodeFailure, "the key was dealt for another group than the one that is in force: its owner has to deal it again")
+		return r
+	}
 	if len(r.WaitsFor) > 0 {
-		r.Command = a.command()
+		r.Command = a.command(r.WaitsFor)
 		return r
 	}
 	if why := k.whyBlocked(a); why != "" {
 		// All have to ask again, this operator too.
 		r.Asked, r.WaitsFor = nil, r.Asked
-		r.Command, r.Progress = a.command(), why
+		r.Command, r.Progress = a.command(r.WaitsFor), why
 		return r
 	}
 	r.State = api.RequestRunning

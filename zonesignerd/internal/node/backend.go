@@ -144,6 +144,8 @@ func nextOf(r *api.Request, self string) api.Next {
 		run += ": " + r.Progress
 	}
 	switch {
+	case r.Error != nil:
+		return api.Next{Kind: api.ActorSelf, Name: self, WaitsFor: r.Error.Message}
 	case slices.Contains(r.WaitsFor, self):
 		return api.Next{Kind: api.ActorSelf, Name: self, WaitsFor: run}
 	case len(r.WaitsFor) > 0:

@@ -2,13 +2,21 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding"
+	"errors"
 	"fmt"
 
+	"zonesigner/dnssec"
 	"zonesigner/mpc"
 	"zonesigner/mpc/ecdsa"
 	"zonesigner/mpc/frost"
+	"zonesigner/mpc/p256"
+	"zonesigner/mpc/rep3"
+	"zonesigner/mpc/shamir"
 	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/keyfile"
+	"zonesigner/zonesignerd/internal/sharefile"
 )
 
 // engine is how keys of one protocol are made.
@@ -17,6 +25,33 @@ type engine interface {
 	generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error)
 	// binds reports whether there are unbound tuples, which serve all keys.
 	binds() bool
+	// deal splits a private key, which algorithm it has to be of being
+	// checked: the public shares, and the share of each party in the group's
+	// order, encoded.
+	deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error)
+	// checkDealt reports a dealing that is no sharing of its public key, or of
+	// which share is not self's.
+	checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error
+	// take makes keys of dealings, one for each label, with all operators.
+	take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error)
+}
+
+// dealtShare is a dealing and this operator's share of it, which is secret.
+type dealtShare struct {
+	*sharefile.Dealing
+	share []byte
+}
+
+// engines lists all by name, and those of ECDSA.
+func engines() (all map[string]engine, protocols []ecdsa.Protocol) {
+	all = map[string]engine{config.Frost: frostEngine{}}
+	protocols = []ecdsa.Protocol{
+		ecdsa.Over(shamir.Passive()), ecdsa.Over(shamir.Active()), ecdsa.Over(rep3.Passive()), ecdsa.Over(rep3.Active()),
+	}
+	for _, p := range protocols {
+		all[p.Name()] = ecdsaEngine{p}
+	}
+	return all, protocols
 }
 
 // binds reports whether the engine is known and has unbound tuples.
@@ -38,7 +73,10 @@ type ecdsaEngine struct{ ecdsa.Protocol }
 func (ecdsaEngine) binds() bool { return true }
 
 func (e ecdsaEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
-	shares, err := ecdsa.GenerateKeys(ctx, net, id, group, e.Protocol, labels)
+	return encodeKeys(ecdsa.GenerateKeys(ctx, net, id, group, e.Protocol, labels))
+}
+
+func encodeKeys(shares []*ecdsa.KeyShare, err error) ([]newKey, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +88,60 @@ func (e ecdsaEngine) generate(ctx context.Context, net mpc.Network, id mpc.Ident
 		}
 	}
 	return out, nil
+}
+
+func (e ecdsaEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
+	if key.Algorithm != dnssec.ECDSAP256SHA256 {
+		return nil, nil, fmt.Errorf("a key of algorithm %d cannot be shared by engine %s, which signs with algorithm %d", key.Algorithm, e.Name(), dnssec.ECDSAP256SHA256)
+	}
+	secret, err := p256.ScalarFromBytes(key.Private)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, words, err := ecdsa.Deal(group, e.Protocol, secret, rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, w := range words {
+		shares = append(shares, p256.AppendScalars(nil, w))
+		clear(w)
+	}
+	public, err = d.AppendBinary(nil)
+	return public, shares, err
+}
+
+// dealt decodes a dealing and a share of it.
+func (e ecdsaEngine) dealt(group mpc.Group, d *sharefile.Dealing, share []byte) (ecdsa.Dealt, error) {
+	dealing, err := ecdsa.DecodeDealing(group, e.Protocol, d.Public, d.Shares)
+	if err != nil {
+		return ecdsa.Dealt{}, err
+	}
+	words, err := p256.DecodeScalars(share, len(share)/p256.ScalarSize)
+	return ecdsa.Dealt{Dealing: dealing, Share: words}, err
+}
+
+func (e ecdsaEngine) checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
+	dealt, err := e.dealt(group, d, share)
+	if err != nil {
+		return err
+	}
+	defer clear(dealt.Share)
+	if err := dealt.Check(group, e.Protocol); err != nil {
+		return err
+	}
+	return dealt.Fits(group, self, dealt.Share)
+}
+
+func (e ecdsaEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error) {
+	keys := make([]ecdsa.Dealt, len(dealt))
+	for i, d := range dealt {
+		var err error
+		if keys[i], err = e.dealt(group, d.Dealing, d.share); err != nil {
+			return nil, err
+		}
+		defer clear(keys[i].Share)
+	}
+	return encodeKeys(ecdsa.ImportKeys(ctx, net, id, group, e.Protocol, labels, keys))
 }
 
 // frostEngine is FROST with Ed25519, algorithm 15.
@@ -70,6 +162,20 @@ func (frostEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identit
 		}
 	}
 	return out, nil
+}
+
+var errNotDealt = errors.New("keys of engine frost cannot be brought in by this version")
+
+func (frostEngine) deal(mpc.Group, *keyfile.Key) ([]byte, [][]byte, error) {
+	return nil, nil, errNotDealt
+}
+
+func (frostEngine) checkDealt(mpc.Group, mpc.PartyID, *sharefile.Dealing, []byte) error {
+	return errNotDealt
+}
+
+func (frostEngine) take(context.Context, mpc.Network, mpc.Identity, mpc.Group, [][]byte, []dealtShare) ([]newKey, error) {
+	return nil, errNotDealt
 }
 
 func encodeKey(id mpc.KeyID, public []byte, share encoding.BinaryMarshaler) (newKey, error) {

@@ -98,7 +98,7 @@ func leader(d agree.Digest, group mpc.Group) mpc.PartyID {
 func (k *keyring) note(a *asking) bool {
 	group := k.n.groups.mpc()
 	later := slices.ContainsFunc(k.rivals[a.family], func(r *asking) bool { return r.own && r.Again > a.Again })
-	if a.done || later || len(a.by) < group.N() || leader(a.Digest, group) != k.n.self || len(k.lacking(a)) == 0 {
+	if a.done || later || k.outdated(a) || len(a.by) < group.N() || leader(a.Digest, group) != k.n.self || len(k.lacking(a)) == 0 {
 		delete(k.lead, a.Digest)
 		return false
 	}
@@ -134,7 +134,7 @@ func (k *keyring) due() (wants []want) {
 	}
 	slices.SortFunc(asks, func(a, b *asking) int { return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Zone, b.Zone)) })
 	for _, a := range asks {
-		if lacking := k.lacking(a); a.Engine == asks[0].Engine && len(wants)+len(lacking) <= mostWanted {
+		if lacking := k.lacking(a); a.Engine == asks[0].Engine && a.imports() == asks[0].imports() && len(wants)+len(lacking) <= mostWanted {
 			wants = append(wants, lacking...)
 			a.retryAt = k.n.opt.Now().Add(retryAfter)
 		}
@@ -250,10 +250,13 @@ func (k *keyring) begin(wants []want) error {
 		if w.keys[w.role] != nil || w.running != "" {
 			return fmt.Errorf("another %s of this request is there or on its way", w.role)
 		}
+		if !w.own {
+			return fmt.Errorf("the request for a %s was replaced", w.role)
+		}
 	}
 	for _, w := range wants {
 		if w.running == "" {
-			w.running = "generating the " + w.role
+			w.running = w.making() + " the " + w.role
 		} else {
 			w.running += " and the " + w.role
 		}
@@ -287,7 +290,15 @@ func (k *keyring) makeKeys(ctx context.Context, agreed *agree.Agreed, wants []wa
 	for _, w := range wants {
 		labels = append(labels, fmt.Appendf(nil, "%s %s %x", w.Zone, w.role, w.Digest))
 	}
-	return engine.generate(ctx, net, k.n.identity, k.n.groups.mpc(), labels)
+	if !wants[0].imports() {
+		return engine.generate(ctx, net, k.n.identity, k.n.groups.mpc(), labels)
+	}
+	shares, err := k.openFiles(wants)
+	if err != nil {
+		return nil, err
+	}
+	defer eraseShares(shares)
+	return engine.take(ctx, net, k.n.identity, k.n.groups.mpc(), labels, shares)
 }
 
 // keep stores the keys of a session, all of them or none, and returns what to
@@ -320,7 +331,11 @@ func (k *keyring) keep(wants []want, keys []newKey) ([]made, error) {
 		e := k.put(r)
 		e.next = k.n.opt.Now().Add(time.Second)
 		said = append(said, k.made(e, true))
-		k.n.log.Info("key generated", "zone", e.Zone, "role", e.Role, "key", e.ID, "tag", dnssecKey(e.KeyRecord).KeyTag())
+		what := "key generated"
+		if a := k.asks[e.ask]; a != nil && a.imports() {
+			what = "key imported"
+		}
+		k.n.log.Info(what, "zone", e.Zone, "role", e.Role, "key", e.ID, "tag", dnssecKey(e.KeyRecord).KeyTag())
 	}
 	return said, nil
 }
@@ -383,7 +398,7 @@ func (k *keyring) judge(proposer mpc.PartyID, wants []want) agree.Answer {
 	defer k.mu.Unlock()
 	answer := agree.Answer{Verdict: agree.Accept}
 	for i, w := range wants {
-		verdict, code, reason := k.judgeOne(proposer, wants[0].Engine, w)
+		verdict, code, reason := k.judgeOne(proposer, wants[0].asking, w)
 		if verdict == agree.Accept {
 			continue
 		}
@@ -397,7 +412,8 @@ func (k *keyring) judge(proposer mpc.PartyID, wants []want) agree.Answer {
 	return answer
 }
 
-func (k *keyring) judgeOne(proposer mpc.PartyID, engine string, w want) (v agree.Verdict, code, reason string) {
+// judgeOne answers for one key, beside first in one session.
+func (k *keyring) judgeOne(proposer mpc.PartyID, first *asking, w want) (v agree.Verdict, code, reason string) {
 	chosen := leader(w.Digest, k.n.groups.mpc())
 	e := w.keys[w.role]
 	switch {
@@ -405,8 +421,10 @@ func (k *keyring) judgeOne(proposer mpc.PartyID, engine string, w want) (v agree
 		return agree.Refuse, "not-asked", "this operator has not asked for keys of this request"
 	case !slices.Contains(w.Roles, w.role):
 		return agree.Refuse, "not-asked", fmt.Sprintf("this operator has not asked for a %.10s of %s", w.role, w.Zone)
-	case w.Engine != engine:
-		return agree.Refuse, "engine", "keys of two engines are not made in one session"
+	case w.Engine != first.Engine || w.imports() != first.imports():
+		return agree.Refuse, "engine", "keys of two engines, or generated and imported ones, are not made in one session"
+	case k.outdated(w.asking):
+		return agree.Refuse, "group", "this key was dealt for another group than the one that is in force"
 	case chosen != proposer:
 		return agree.Refuse, "leader", fmt.Sprintf("this key is for operator %s to propose", chosen)
 	case w.running != "":

@@ -351,15 +351,18 @@ func (k *keyring) use(news []*asking) (ready []keystore.KeyRecord, said []made, 
 	if len(done) == 0 {
 		return nil, nil, nil
 	}
-	err = k.n.store.Update(func(t *keystore.Tx) error { return errors.Join(putMetas(t, ready), destroy(t, lost)) })
+	err = k.n.store.Update(func(t *keystore.Tx) error {
+		return errors.Join(putMetas(t, ready), destroy(t, lost), deleteFiles(t, done...))
+	})
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, r := range ready {
 		k.put(r)
 	}
-	if len(lost) > 0 {
-		said, err = k.gaveUp(lost), k.n.store.Wipe()
+	said = k.gaveUp(lost)
+	if len(lost) > 0 || slices.ContainsFunc(done, func(a *asking) bool { return a.imports() }) {
+		err = k.n.store.Wipe()
 	}
 	for _, a := range done {
 		a.done, a.failed = true, ""

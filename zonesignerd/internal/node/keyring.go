@@ -16,8 +16,6 @@ import (
 	"zonesigner/mpc"
 	"zonesigner/mpc/ecdsa"
 	"zonesigner/mpc/frost"
-	"zonesigner/mpc/rep3"
-	"zonesigner/mpc/shamir"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
@@ -77,14 +75,8 @@ type keyring struct {
 const bucketAsks = "asks"
 
 func (n *Node) openKeys() error {
-	n.engines = map[string]engine{config.Frost: frostEngine{}}
-	var protocols []ecdsa.Protocol
-	for _, p := range []ecdsa.Protocol{
-		ecdsa.Over(shamir.Passive()), ecdsa.Over(shamir.Active()), ecdsa.Over(rep3.Passive()), ecdsa.Over(rep3.Active()),
-	} {
-		n.engines[p.Name()] = ecdsaEngine{p}
-		protocols = append(protocols, p)
-	}
+	all, protocols := engines()
+	n.engines = all
 	k := &n.keys
 	k.n, k.kick = n, make(chan struct{}, 1)
 	k.keys, k.byZone, k.shares = map[string]*key{}, map[string][]*key{}, map[mpc.KeyID]any{}
@@ -221,16 +213,20 @@ func (k *keyring) zone(name string) []dnssec.Key {
 	return out
 }
 
+// algorithmOf is the DNSSEC algorithm of an engine's keys.
+func algorithmOf(engine string) uint8 {
+	if engine == config.Frost {
+		return dnssec.ED25519
+	}
+	return dnssec.ECDSAP256SHA256
+}
+
 func dnssecKey(r keystore.KeyRecord) dnssec.Key {
 	flags := uint16(257)
 	if r.Role == roleZSK {
 		flags = 256
 	}
-	algorithm := uint8(dnssec.ECDSAP256SHA256)
-	if r.Engine == config.Frost {
-		algorithm = dnssec.ED25519
-	}
-	return dnssec.Key{ID: r.ID, Flags: flags, CSK: r.Role == roleCSK, Algorithm: algorithm,
+	return dnssec.Key{ID: r.ID, Flags: flags, CSK: r.Role == roleCSK, Algorithm: algorithmOf(r.Engine),
 		PublicKey: r.Public, State: dnssec.KeyState(r.State)}
 }
 

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"filippo.io/edwards25519"
 
@@ -102,6 +103,16 @@ func field(r *mpc.Reader) []byte {
 		return r.Take(-1)
 	}
 	return r.Take(int(n))
+}
+
+// Name is what an operator's file is called: by zone, algorithm, tag and
+// operator, as in "example.org+013+34812.a.share".
+func Name(zone string, algorithm uint8, tag uint16, operator string) string {
+	name := strings.TrimSuffix(zone, ".")
+	if name == "" {
+		name = "root"
+	}
+	return fmt.Sprintf("%s+%03d+%05d.%s.share", strings.ReplaceAll(name, "/", "%2F"), algorithm, tag, operator)
 }
 
 // File is one operator's.
