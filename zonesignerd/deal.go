@@ -32,7 +32,7 @@ func (a *app) keysDealCommand() *cobra.Command {
 		Long: `Split the private key of a zone, which you have, among the operators of a group.
 DNSKEY and DS stay in force. This runs on the machine of the key's owner and
 needs no daemon. KEYFILE is one of BIND's (K*.private), PEM or PKCS #8, of
-algorithm 13 (ECDSA P-256).
+algorithm 13 (ECDSA P-256) or, for engine frost, 15 (Ed25519).
 
 DIR gets a file for each operator, which that operator alone can read: its
 share is sealed to the identity in the group file. So compare the group's
@@ -47,7 +47,7 @@ it can sign alone, until you destroy it and every copy of it.`,
 	f.StringVar(&o.group, "group", "", "the group `file`")
 	f.StringVar(&o.zone, "zone", "", "the `zone` whose key it is")
 	f.StringVar(&o.role, "role", "", "KSK, ZSK or CSK: what the key signs")
-	f.StringVar(&o.engine, "engine", "", "how the key is shared: mal-shamir, shamir, mal-rep3 or rep3 (default as the group says)")
+	f.StringVar(&o.engine, "engine", "", "how the key is shared: mal-shamir, shamir, mal-rep3, rep3 or frost (default as the group says)")
 	f.StringVar(&o.out, "out", "", "the `directory` for the files, made if it is not there")
 	return cmd
 }

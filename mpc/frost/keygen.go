@@ -41,28 +41,17 @@ func GenerateKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group m
 }
 
 func generateKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, holes holes) ([]*KeyShare, error) {
-	all := mpc.NewSignerSet(group.Parties...)
-	if err := checkSigners(group, all); err != nil {
-		return nil, err
-	}
-	if !all.Equal(mpc.NewSignerSet(net.Parties()...)) || group.N() > mpc.MaxMembers {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: key generation takes all of %s (at most %d), the session is among %v", all, mpc.MaxMembers, net.Parties())}
-	}
-	if len(labels) < 1 || len(labels) > maxKeys || slices.ContainsFunc(labels, func(l []byte) bool { return len(l) > maxLabel }) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: generate %d keys, at most %d are made at once, with labels of at most %d bytes", len(labels), maxKeys, maxLabel)}
-	}
 	g := &generation{net: net, group: group, labels: labels, holes: holes}
 	defer g.erase()
-	if err := g.run(ctx, id); err != nil {
-		for _, k := range g.keys {
-			k.Share.Set(new(edwards25519.Scalar))
+	return g.run(ctx, id, "generation", func(ctx context.Context) error {
+		if err := g.openCommitments(ctx); err != nil {
+			return err
 		}
-		return nil, fmt.Errorf("frost: generate keys: %w", err)
-	}
-	return g.keys, nil
+		return g.exchangeShares(ctx)
+	})
 }
 
-// generation is one session of GenerateKeys.
+// generation is one session of GenerateKeys or ImportKeys.
 type generation struct {
 	net    mpc.Network
 	group  mpc.Group
@@ -76,7 +65,7 @@ type generation struct {
 	// commitments to the coefficients, of each key and each party in the
 	// group's order.
 	commitments [][][]*edwards25519.Point
-	view        [32]byte // digest of all that was opened
+	view        [32]byte // digest of all that was opened; zero where keys are imported
 	keys        []*KeyShare
 }
 
@@ -93,16 +82,38 @@ func (g *generation) erase() {
 	}
 }
 
-func (g *generation) run(ctx context.Context, id mpc.Identity) (err error) {
-	if g.session, err = agreeSession(ctx, g.net, g.binding(g.labels...)); err != nil {
-		return err
+// run is a session with all parties, under the name of what it is for: make
+// finds the shares and what is public of them, and the keys are then tested and
+// endorsed.
+func (g *generation) run(ctx context.Context, id mpc.Identity, what string, make func(context.Context) error) ([]*KeyShare, error) {
+	all := mpc.NewSignerSet(g.group.Parties...)
+	if err := checkSigners(g.group, all); err != nil {
+		return nil, err
 	}
-	if err := g.openCommitments(ctx); err != nil {
-		return err
+	if !all.Equal(mpc.NewSignerSet(g.net.Parties()...)) || g.group.N() > mpc.MaxMembers {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: key %s takes all of %s (at most %d), the session is among %v", what, all, mpc.MaxMembers, g.net.Parties())}
 	}
-	if err := g.exchangeShares(ctx); err != nil {
-		return err
+	if len(g.labels) < 1 || len(g.labels) > maxKeys || slices.ContainsFunc(g.labels, func(l []byte) bool { return len(l) > maxLabel }) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: key %s of %d keys, at most %d go at once, with labels of at most %d bytes", what, len(g.labels), maxKeys, maxLabel)}
 	}
+	var err error
+	if g.session, err = agreeSession(ctx, g.net, g.binding(g.labels...)); err == nil {
+		if err = make(ctx); err == nil {
+			err = g.test(ctx, id)
+		}
+	}
+	if err != nil {
+		for _, k := range g.keys {
+			k.Share.Set(new(edwards25519.Scalar))
+		}
+		return nil, fmt.Errorf("frost: key %s: %w", what, err)
+	}
+	return g.keys, nil
+}
+
+// test signs with the keys, names them by their transcripts, and has those
+// endorsed by all.
+func (g *generation) test(ctx context.Context, id mpc.Identity) error {
 	tests, err := g.testSignatures(ctx)
 	if err != nil {
 		return fmt.Errorf("test signature: %w", err)

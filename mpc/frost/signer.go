@@ -39,6 +39,7 @@ type holes struct {
 	noShareCheck bool // of shares of the key against the commitments
 	noTestSign   bool // after key generation
 	noTranscript bool // of key generation, equal and signed
+	noDealt      bool // check of the own share of a dealt key
 }
 
 // NewSigner checks cfg and fills in its defaults.

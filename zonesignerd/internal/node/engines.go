@@ -1,11 +1,14 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding"
 	"errors"
 	"fmt"
+
+	"filippo.io/edwards25519"
 
 	"zonesigner/dnssec"
 	"zonesigner/mpc"
@@ -150,7 +153,10 @@ type frostEngine struct{}
 func (frostEngine) binds() bool { return false }
 
 func (frostEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
-	shares, err := frost.GenerateKeys(ctx, net, id, group, labels)
+	return encodeFrost(frost.GenerateKeys(ctx, net, id, group, labels))
+}
+
+func encodeFrost(shares []*frost.KeyShare, err error) ([]newKey, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -164,18 +170,54 @@ func (frostEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identit
 	return out, nil
 }
 
-var errNotDealt = errors.New("keys of engine frost cannot be brought in by this version")
-
-func (frostEngine) deal(mpc.Group, *keyfile.Key) ([]byte, [][]byte, error) {
-	return nil, nil, errNotDealt
+func (frostEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
+	if key.Algorithm != dnssec.ED25519 {
+		return nil, nil, fmt.Errorf("a key of algorithm %d cannot be shared by engine %s, which signs with algorithm %d", key.Algorithm, frost.Engine, dnssec.ED25519)
+	}
+	d, scalars, err := frost.Deal(group, key.Private)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range scalars {
+		shares = append(shares, s.Bytes())
+		s.Set(new(edwards25519.Scalar))
+	}
+	public, err = d.AppendBinary(nil)
+	return public, shares, err
 }
 
-func (frostEngine) checkDealt(mpc.Group, mpc.PartyID, *sharefile.Dealing, []byte) error {
-	return errNotDealt
+// dealt decodes a dealing and a share of it.
+func (frostEngine) dealt(group mpc.Group, d *sharefile.Dealing, share []byte) (frost.Dealt, error) {
+	dealing, err := frost.DecodeDealing(group, d.Shares)
+	if err != nil {
+		return frost.Dealt{}, err
+	}
+	if public := dealing.PublicKey(); !bytes.Equal(public[:], d.Public) {
+		return frost.Dealt{}, errors.New("dealt key: the shares are those of another key")
+	}
+	scalar, err := frost.DecodeShare(share)
+	return frost.Dealt{Dealing: dealing, Share: scalar}, err
 }
 
-func (frostEngine) take(context.Context, mpc.Network, mpc.Identity, mpc.Group, [][]byte, []dealtShare) ([]newKey, error) {
-	return nil, errNotDealt
+func (e frostEngine) checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
+	dealt, err := e.dealt(group, d, share)
+	if err != nil {
+		return err
+	}
+	defer dealt.Share.Set(new(edwards25519.Scalar))
+	return dealt.Fits(group, self, dealt.Share)
+}
+
+func (e frostEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error) {
+	keys := make([]frost.Dealt, len(dealt))
+	for i, d := range dealt {
+		var err error
+		if keys[i], err = e.dealt(group, d.Dealing, d.share); err != nil {
+			return nil, err
+		}
+		defer keys[i].Share.Set(new(edwards25519.Scalar))
+	}
+	return encodeFrost(frost.ImportKeys(ctx, net, id, group, labels, keys))
 }
 
 func encodeKey(id mpc.KeyID, public []byte, share encoding.BinaryMarshaler) (newKey, error) {

@@ -143,6 +143,29 @@ func TestKeysOfAnOwner(t *testing.T) {
 	}
 }
 
+// The same with an Ed25519 key.
+func TestEd25519KeyOfAnOwner(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 3, 1)
+	o.write("example.", 1, "www A 192.0.2.10")
+	o.startAll()
+	key, record := owned(t, "example", "ED25519", "-f", "KSK")
+	files := o.deal("example.", roleCSK, config.Frost, key)
+	for _, name := range o.names {
+		_, err := o.nodes[name].AddZone(t.Context(), api.AddZone{Policy: o.policy(name, "example.", "engine: frost", "single-type-signing: true"), File: "policy"})
+		must(t, err)
+		_, err = o.bring(name, files[name])
+		must(t, err)
+	}
+	o.level("example.", 0)
+	if !o.has("a", "example.", record.PublicKey) {
+		t.Error("the zone is not signed with its owner's key")
+	}
+	if out, err := exec.CommandContext(t.Context(), "dnssec-verify", "-q", "-z", "-o", "example.", o.path("a", "example.signed")).CombinedOutput(); err != nil {
+		t.Errorf("dnssec-verify: %v\n%s", err, out)
+	}
+}
+
 // An operator comes with the file of another dealing of the key: nothing is
 // made. With the right file its request is replaced, and the key comes into use.
 func TestFileOfAnotherDealing(t *testing.T) {
@@ -256,10 +279,30 @@ func TestImportRefuses(t *testing.T) {
 	if files, requests := o.kept("a"); files != 0 || requests != 0 {
 		t.Errorf("of refused files %d are kept, and %d requests", files, requests)
 	}
+	if _, _, err := Deal(o.group, "example.", roleKSK, config.Frost, key); err == nil || !strings.Contains(err.Error(), "algorithm 13") {
+		t.Errorf("a P-256 key is dealt to frost: %v", err)
+	}
 	if _, _, err := Deal(o.group, "example.", roleKSK, "steam", key); err == nil {
 		t.Error("a key is dealt to an engine that is not known")
 	}
 	edwards, _ := owned(t, "example", "ED25519")
+	other, _ := owned(t, "example", "ED25519")
+	f, err := sharefile.Parse(o.deal("example.", roleCSK, config.Frost, edwards)["a"])
+	must(t, err)
+	identity, err := config.ReadIdentity(o.path("a", "identity.nk"))
+	must(t, err)
+	share, err := f.Open(identity)
+	must(t, err)
+	must(t, a.engines[config.Frost].checkDealt(o.group.MPC(), "a", &f.Dealing, share))
+	share[0] ^= 1
+	if err := a.engines[config.Frost].checkDealt(o.group.MPC(), "a", &f.Dealing, share); err == nil || !strings.Contains(err.Error(), "not the one") {
+		t.Errorf("a wrong share of frost: %v", err)
+	}
+	share[0] ^= 1
+	f.Public = other.Public
+	if err := a.engines[config.Frost].checkDealt(o.group.MPC(), "a", &f.Dealing, share); err == nil || !strings.Contains(err.Error(), "those of another key") {
+		t.Errorf("shares of another key of frost: %v", err)
+	}
 	if _, _, err := Deal(o.group, "example.", roleKSK, config.MalShamir, edwards); err == nil || !strings.Contains(err.Error(), "algorithm 15") {
 		t.Errorf("an Ed25519 key is dealt to an ECDSA engine: %v", err)
 	}
