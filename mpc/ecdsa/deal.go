@@ -222,6 +222,9 @@ func importKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc
 		if err != nil {
 			return nil, err
 		}
+		if holes.noSame {
+			digest = [32]byte{}
+		}
 		bound := mpc.Digest("zonesigner label of a dealt key v1", labels[i], digest[:])
 		g.keys, g.labels = append(g.keys, k), append(g.labels, bound[:])
 	}

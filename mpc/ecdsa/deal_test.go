@@ -291,17 +291,37 @@ func TestShareThatIsNotThere(t *testing.T) {
 }
 
 // Operators with files of two dealings of one key make none: their sessions are
-// for different things.
+// for different things. Were they not, the proofs would not fit, nor the test
+// signature be one; without all that they take a key that b and c cannot sign
+// with.
 func TestTwoDealings(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 3, 1, active(), 8)
+	attack := func(t *testing.T, h holes) (w *world, errs map[mpc.PartyID]error) {
+		w = newWorld(t, 3, 1, passive(), 8)
 		dealt, other := w.deal(p256.NewScalar(12345)), w.deal(p256.NewScalar(12345))
 		dealt[2] = other[2]
-		for p, err := range w.bring(dealt, holes{}) {
+		return w, w.bring(dealt, h)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w, errs := attack(t, holes{})
+		for p, err := range errs {
 			var bad *mpc.ArgumentError
 			if !errors.As(err, &bad) || w.keys[p] != nil {
 				t.Errorf("operator %s: %v", p, err)
 			}
+		}
+		for _, h := range []holes{{noSame: true}, {noSame: true, noProof: true}} {
+			if _, errs := attack(t, h); errs["a"] == nil || errs["b"] == nil || errs["c"] == nil {
+				t.Errorf("with %+v the key is taken: %v", h, errs)
+			}
+		}
+		w, errs = attack(t, holes{noSame: true, noProof: true, noTestSign: true, noTranscript: true})
+		for p, err := range errs {
+			if err != nil {
+				t.Fatalf("without defences the import fails at %s: %v", p, err)
+			}
+		}
+		if w.keys["b"].ID == w.keys["c"].ID {
+			t.Error("the attack is none: all have one key")
 		}
 	})
 }

@@ -48,6 +48,7 @@ type holes struct {
 	noTestSign    bool // after key generation
 	noTranscript  bool // of key generation, equal and signed
 	noDealt       bool // check of a dealt key, and of the own share of it
+	noSame        bool // dealing needed by all
 	noProof       bool // that others know their shares of a dealt key
 }
 
