@@ -72,8 +72,10 @@ func roles(ksk, zsk, csk bool) ([]string, error) {
 
 func (a *app) keysListCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "list [ZONE]",
-		Short:             "List keys, their states and who confirmed them",
+		Use:   "list [ZONE]",
+		Short: "List keys, their states and who confirmed them",
+		Long: `List keys, their states and who confirmed them, and below them what keys were
+asked for and are not there yet, and who is waited for.`,
 		Example:           "  zonesignerd keys list\n  zonesignerd keys list example.org",
 		Args:              between(0, 1),
 		ValidArgsFunction: a.completeZones,
@@ -86,9 +88,37 @@ func (a *app) keysListCommand() *cobra.Command {
 				return a.printJSON(keys)
 			}
 			a.printKeys(keys)
-			return nil
+			return a.printKeyRequests(cmd, args)
 		},
 	}
+}
+
+// printKeyRequests tells what keys of the zone in args, or of all, were asked
+// for and are not there yet.
+func (a *app) printKeyRequests(cmd *cobra.Command, args []string) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	s, err := c.Status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	for _, r := range s.Requests {
+		if r.Kind != api.KindKeysGenerate && r.Kind != api.KindKeysImport {
+			continue
+		}
+		if len(args) > 0 {
+			if zone, err := zoneName(args[0]); err != nil || zone != r.Subject {
+				continue
+			}
+		}
+		a.printf("%s of %s: %s", r.Kind, r.Subject, describe(&r))
+		if r.Command != "" {
+			a.printf("they have to run: %s", r.Command)
+		}
+	}
+	return nil
 }
 
 // findKeys is the daemon's keys of the zone in args, or all.

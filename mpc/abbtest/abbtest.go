@@ -5,6 +5,7 @@ package abbtest
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -48,6 +49,7 @@ func Run[S any](t *testing.T, engine mpc.Engine[S], claims Claims) {
 			t.Run("random", s.random)
 			t.Run("fused", s.fused)
 			t.Run("signing form", s.signing)
+			t.Run("dealt", s.dealt)
 			t.Run("forks", s.forks)
 			t.Run("binding", s.binding)
 			t.Run("abort", s.abort)
@@ -298,6 +300,60 @@ func (s *suite[S]) fused(t *testing.T) {
 			if v[14+i] != v[2+i].Mul(v[9]) {
 				return fmt.Errorf("scaling %d of the second value is wrong", i)
 			}
+		}
+		return nil
+	}))
+}
+
+// dealt wants a value that one party shared alone to be one that the box works
+// with, and opens, like its own; for engines that offer it.
+func (s *suite[S]) dealt(t *testing.T) {
+	dealer, ok := s.engine.(mpc.Dealer)
+	if !ok {
+		return
+	}
+	secret := p256.NewScalar(1 << 40)
+	words, err := dealer.Deal(s.group, secret, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	points := make([][]p256.Point, len(words))
+	for i, w := range words {
+		points[i] = p256.BaseMultBatch(w)
+	}
+	if err := dealer.CheckCopies(s.group, points); err != nil {
+		t.Error(err)
+	}
+	s.must(t, s.run(t, func(ctx context.Context, p party[S]) error {
+		own := words[slices.Index(s.group.Parties, p.id)]
+		x, err := s.engine.FromWords(own)
+		if err != nil {
+			return err
+		}
+		form, err := dealer.SigningForm(s.group, p.id)
+		if err != nil {
+			return err
+		}
+		if !p.box.Signing(x).Equal(p256.InnerProduct(form, own)) {
+			return errors.New("the signing form is not that of the box")
+		}
+		r, err := p.box.Random(ctx, 1)
+		if err != nil {
+			return err
+		}
+		products, err := p.box.Mul(ctx, []S{x}, r)
+		if err != nil {
+			return err
+		}
+		if err := p.box.Check(ctx); err != nil {
+			return err
+		}
+		v, err := p.box.Open(ctx, []S{x, r[0], products[0]})
+		if err != nil {
+			return err
+		}
+		if !v[0].Equal(secret) || !v[2].Equal(secret.Mul(v[1])) {
+			return errors.New("the dealt value, or its product, is another")
 		}
 		return nil
 	}))

@@ -71,12 +71,16 @@ func Deal(group *config.Group, zone, role, engine string, key *keyfile.Key) ([]D
 	if err != nil {
 		return nil, nil, api.Errorf(api.CodeUsage, "%w", err)
 	}
+	defer func() {
+		for _, share := range shares {
+			clear(share)
+		}
+	}()
 	d := &sharefile.Dealing{Group: group.Name, Epoch: uint64(group.Epoch), GroupDigest: group.Digest(),
 		Zone: zone, Role: role, Engine: engine, Public: key.Public, Shares: public}
 	record := dnssecKey(keystore.KeyRecord{ID: "dealt", Zone: zone, Role: role, Engine: engine, Public: key.Public, State: keystore.Active})
 	var files []DealtFile
 	for i, o := range group.Operators {
-		defer clear(shares[i])
 		to, err := config.PublicKey(o.NKey)
 		if err != nil {
 			return nil, nil, fmt.Errorf("operator %s: %w", o.Name, err)
