@@ -444,6 +444,9 @@ func (h keyProposals) Run(ctx context.Context, a *agree.Agreed) {
 		err = h.n.keys.session(ctx, a, wants)
 	}
 	if err != nil && ctx.Err() == nil {
+		for _, w := range wants {
+			h.n.keys.postpone(w, err.Error())
+		}
 		h.n.log.Warn("keys not generated", "keys", len(wants), "subject", a.Proposal.Subject, "err", err)
 	}
 }

@@ -56,6 +56,9 @@ type Options struct {
 	// gullible is a test hook: words on keys that are passed on are taken
 	// without a signature.
 	gullible bool
+	// unread is a test hook: the share of a key that is brought in is looked
+	// at only in the session.
+	unread bool
 	// both is a test hook: a key is taken into use though one of a later rival
 	// is held.
 	both bool
