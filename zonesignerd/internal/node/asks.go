@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"zonesigner/dnssec"
 	"zonesigner/keystore"
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/internal/agree"
@@ -86,7 +86,17 @@ func (a *ask) command(who []string) string {
 	for _, role := range a.Roles {
 		flags.WriteString(" --" + strings.ToLower(role))
 	}
-	return fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", strings.TrimSuffix(a.Zone, "."), flags.String(), a.Engine)
+	return fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", shellWord(strings.TrimSuffix(a.Zone, ".")), flags.String(), shellWord(a.Engine))
+}
+
+// shellWord quotes what a shell would not take as it is: a command that is
+// shown for people to type may hold a peer's words.
+func shellWord(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./"
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // check refuses a peer's request that is not worth keeping, or whose digest
@@ -98,9 +108,16 @@ func (a *ask) check() error {
 			return fmt.Errorf("request has a field with a space: %.40q", s)
 		}
 	}
+	name, err := dnssec.ParseName(a.Zone)
 	switch {
 	case size > 4096 || len(a.Roles) > 3:
 		return fmt.Errorf("request is too long")
+	case err != nil || name.String() != a.Zone:
+		return fmt.Errorf("request names no zone: %.40q", a.Zone)
+	case slices.ContainsFunc(a.Roles, func(r string) bool { return r != roleKSK && r != roleZSK && r != roleCSK }):
+		return fmt.Errorf("request names no roles of keys: %.40q", a.Roles)
+	case slices.ContainsFunc(a.Have, func(id string) bool { return strings.Trim(id, "0123456789abcdef") != "" }):
+		return fmt.Errorf("request names no ids of keys: %.40q", a.Have)
 	case a.imports() && len(a.Dealt) != len(a.Roles) || slices.ContainsFunc(a.Dealt, func(d dealt) bool { return len(d.Public) > 64 }):
 		return fmt.Errorf("request brings in %d keys for %d roles, or a key that is too long", len(a.Dealt), len(a.Roles))
 	case a.Again < 0:
@@ -316,6 +333,7 @@ func (k *keyring) receiveAsks(m *agree.Message) error {
 		if err := a.check(); err != nil {
 			return fmt.Errorf("operator %s: %w", m.From, err)
 		}
+		a.Since = k.n.opt.Now().Unix() // here; a peer's clock, or word, is its own
 		done, err := k.receiveAsk(m.From, a)
 		if err != nil {
 			return fmt.Errorf("operator %s: %w", m.From, err)
@@ -396,7 +414,7 @@ func (k *keyring) asked(d agree.Digest) *asking {
 
 // requests lists the requests for keys that are not done, by zone, or that of
 // one zone: this operator's own, and what others asked for and this one did
-// not. Of several for a zone it is the newest.
+// not. Of several for a zone it is one: see before.
 func (k *keyring) requests(zone string) map[string]*api.Request {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -405,7 +423,7 @@ func (k *keyring) requests(zone string) map[string]*api.Request {
 		if a.done || zone != "" && a.Zone != zone {
 			continue
 		}
-		if old := newest[a.Zone]; old == nil || cmp.Or(cmp.Compare(a.Since, old.Since), cmp.Compare(a.Again, old.Again)) > 0 {
+		if old := newest[a.Zone]; old == nil || a.before(old) {
 			newest[a.Zone] = a
 		}
 	}
@@ -414,6 +432,18 @@ func (k *keyring) requests(zone string) map[string]*api.Request {
 		out[zone] = k.requestView(a)
 	}
 	return out
+}
+
+// before reports whether a is to be shown rather than b: what is asked for
+// again, or else this operator's own, or else the newer.
+func (a *asking) before(b *asking) bool {
+	switch {
+	case a.family == b.family:
+		return a.Again > b.Again
+	case a.own != b.own:
+		return a.own
+	}
+	return a.Since > b.Since
 }
 
 // requestOf is a request as the commands show it.

@@ -124,12 +124,14 @@ func (e leftOutError) Error() string {
 	return strings.Join(parts, "; ")
 }
 
-// forgive ends the rest of an operator that was away and is back. One that
-// cheated stays out, and one that is away time and again.
-func (b *blame) forgive(id mpc.PartyID) {
+// forgive ends the rest of an operator that was away and is back. How often it
+// failed is not forgotten: coming back each time must not let it fail for ever.
+// One that cheated, or failed too often, rests on.
+func (b *blame) forgive(id mpc.PartyID, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if o := b.parties[id]; !o.cheat && o.pause < 30*time.Second {
-		delete(b.parties, id)
+	if o, rests := b.parties[id]; rests && !o.cheat && o.pause < 30*time.Second && now.Before(o.until) {
+		o.until = now
+		b.parties[id] = o
 	}
 }

@@ -34,7 +34,7 @@ func TestBlame(t *testing.T) {
 	if rests(&b, abc, now.Add(time.Second)) {
 		t.Error("c is left out for more than a second the first time")
 	}
-	b.forgive("c")
+	b.forgive("c", now)
 	if rests(&b, abc, now) {
 		t.Error("c is back and still left out")
 	}
@@ -45,9 +45,7 @@ func TestBlame(t *testing.T) {
 		if !rests(&b, abc, at) {
 			spent++
 			b.note(abc, absent, at)
-			if spent > 6 {
-				b.forgive("c")
-			}
+			b.forgive("c", at) // as whenever its link comes up
 		}
 	}
 	if spent > 30 {
@@ -56,7 +54,7 @@ func TestBlame(t *testing.T) {
 
 	b = blame{}
 	b.note(abc, &mpc.CheatError{Parties: []mpc.PartyID{"b"}}, now)
-	b.forgive("b")
+	b.forgive("b", now)
 	b.note(abc, &mpc.AbsentError{Parties: []mpc.PartyID{"b"}}, now)
 	if !rests(&b, ab, now.Add(9*time.Minute)) || rests(&b, ac, now) || rests(&b, ab, now.Add(11*time.Minute)) {
 		t.Error("b cheated: it alone is to be left out for ten minutes")

@@ -448,8 +448,10 @@ func (n *Node) watchPeers() {
 				n.log.Debug("peers not greeted", "err", err)
 			}
 		}
+		for _, id := range greet {
+			n.blame.forgive(id, n.opt.Now())
+		}
 		for _, id := range came {
-			n.blame.forgive(id)
 			n.keys.hello(id)
 			n.marks.hello(id)
 			n.helloStaged(id)

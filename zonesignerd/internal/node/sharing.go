@@ -30,7 +30,6 @@ const (
 	mostSharedSigns  = 8192 // signatures
 	gatherQuiet      = 10 * time.Millisecond
 	gatherAtMost     = 250 * time.Millisecond
-	joinedAtMost     = 2 * time.Second // between the last member's agreement to a zone and its being here
 	attemptsAtShared = 3
 )
 
@@ -45,7 +44,8 @@ type sharing struct {
 	entered map[string]int       // zones that are about to propose, by signer set and engine
 	queues  map[string][]*joined // own zones that wait to be gathered; the first leads
 	waiting map[agree.Digest]*joined
-	changed chan struct{} // closed and replaced when a zone enters, leaves or joins
+	changed chan struct{}             // closed and replaced when a zone enters, leaves or joins
+	blamed  map[mpc.PartyID]time.Time // when who let zones wait was last blamed for it
 }
 
 // joined is a zone that waits for its part of a shared session.
@@ -54,6 +54,7 @@ type joined struct {
 	requests []mpc.SignRequest
 	taken    agree.Digest  // the session that it is in; zero: none
 	lead     chan struct{} // closed when it is first in its queue
+	once     sync.Once     // guards the three below
 	done     chan struct{}
 	out      [][]mpc.Signature
 	err      error
@@ -67,7 +68,7 @@ func (j *joined) signatures() (n int) {
 }
 
 func newSharing(n *Node) *sharing {
-	return &sharing{n: n, entered: map[string]int{}, queues: map[string][]*joined{}, waiting: map[agree.Digest]*joined{}, changed: make(chan struct{})}
+	return &sharing{n: n, entered: map[string]int{}, queues: map[string][]*joined{}, waiting: map[agree.Digest]*joined{}, changed: make(chan struct{}), blamed: map[mpc.PartyID]time.Time{}}
 }
 
 // signal is called with s.mu held.
@@ -123,23 +124,48 @@ func (s *sharing) Sign(ctx context.Context, a *agree.Agreed, requests []mpc.Sign
 	}
 	s.join(group, j)
 	defer s.part(group, j)
-	// Its proposer may never come with a session.
-	limit := time.NewTimer(8 * time.Duration(s.n.cfg.Sessions.Timeout))
+	// Its proposer may never come with a session. The sessions before it in the
+	// queue take their time, too.
+	limit := time.NewTimer(4 * time.Duration(s.n.cfg.Sessions.Timeout))
 	defer limit.Stop()
-	select {
-	case <-j.lead:
-		s.collect(group)
-		s.propose(s.batch(group))
-		return j.out, j.err
-	case <-j.done:
-		return j.out, j.err
-	case <-limit.C:
-		return nil, &mpc.AbsentError{Parties: []mpc.PartyID{a.Proposal.Proposer}, Round: "shared session"}
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-s.n.ctx.Done():
-		return nil, s.n.ctx.Err()
+	for {
+		select {
+		case <-j.lead:
+			s.collect(group)
+			s.propose(s.batch(group))
+			return j.out, j.err
+		case <-j.done:
+			return j.out, j.err
+		case <-limit.C:
+			s.mu.Lock()
+			taken := !j.taken.IsZero()
+			s.mu.Unlock()
+			if !taken { // a session has limits of its own
+				return nil, s.blame(a.Proposal.Members, a.Proposal.Proposer, nil)
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.n.ctx.Done():
+			return nil, s.n.ctx.Err()
+		}
 	}
+}
+
+// blame says that an operator let zones wait, and draws the consequence once
+// for many of them.
+func (s *sharing) blame(set mpc.SignerSet, id mpc.PartyID, cause error) error {
+	err := &mpc.AbsentError{Parties: []mpc.PartyID{id}, Round: "shared session", Err: cause}
+	now := s.n.opt.Now()
+	s.mu.Lock()
+	first := now.Sub(s.blamed[id]) > time.Duration(s.n.cfg.Sessions.Timeout)
+	if first {
+		s.blamed[id] = now
+	}
+	s.mu.Unlock()
+	if first {
+		s.n.blame.note(set, err, now)
+	}
+	return &notedError{err}
 }
 
 // join lets a zone wait: in the queue of a group, if it is to be gathered here.
@@ -235,7 +261,7 @@ func (s *sharing) propose(batch []*joined) {
 			s.run(s.n.ctx, agreed, batch)
 			return
 		}
-		batch, err = leave(batch, err)
+		batch, err = s.leave(batch, err)
 		if err != nil {
 			for _, j := range batch {
 				j.finish(nil, err)
@@ -253,7 +279,7 @@ func (s *sharing) propose(batch []*joined) {
 
 // leave lets those of batch fail with which another operator does not wait, and
 // returns the rest; any other error comes back.
-func leave(batch []*joined, err error) ([]*joined, error) {
+func (s *sharing) leave(batch []*joined, err error) ([]*joined, error) {
 	var refused *agree.RefusedError
 	if !errors.As(err, &refused) {
 		return batch, err
@@ -262,19 +288,23 @@ func leave(batch []*joined, err error) ([]*joined, error) {
 	if !ok || len(r.Records) == 0 {
 		return batch, err
 	}
+	why := s.blame(batch[0].agreed.Proposal.Members, r.Peer, errors.New(r.Reason))
 	return slices.DeleteFunc(batch, func(j *joined) bool {
 		id, _ := j.agreed.ID.MarshalText()
 		gone := slices.Contains(r.Records, string(id))
 		if gone {
-			j.finish(nil, &mpc.AbsentError{Parties: []mpc.PartyID{r.Peer}, Round: "shared session"})
+			j.finish(nil, why)
 		}
 		return gone
 	}), nil
 }
 
+// finish tells what came of it; what is said later does not count.
 func (j *joined) finish(out [][]mpc.Signature, err error) {
-	j.out, j.err = out, err
-	close(j.done)
+	j.once.Do(func() {
+		j.out, j.err = out, err
+		close(j.done)
+	})
 }
 
 // run signs for all of batch in one session.
@@ -329,7 +359,8 @@ func (s *sharing) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal,
 	if n := len(body.Proposals); n == 0 || n > mostShared {
 		return refuse("form", "a session for %d zones, at most %d share one", n, mostShared)
 	}
-	limit := time.NewTimer(joinedAtMost)
+	// The others may still be writing down what they agreed to.
+	limit := time.NewTimer(time.Duration(s.n.cfg.Sessions.Timeout) / 2)
 	defer limit.Stop()
 	for {
 		missing, changed := s.claim(id, p, body.Proposals)
@@ -405,5 +436,27 @@ func (s *sharing) Abandon(id agree.Digest, p *agree.Proposal, _ error) {
 	s.signal()
 }
 
-// Answered implements agree.Handler.
-func (*sharing) Answered(*agree.Proposal, mpc.PartyID, *agree.Answer) {}
+// Answered implements agree.Handler: zones that another member does not wait
+// with fail here at once, as they do at the proposer.
+func (s *sharing) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
+	var body sharedSession
+	if a.Code != "missing" || from == s.n.self || !p.Members.Contains(from) || json.Unmarshal(p.Body, &body) != nil || len(body.Proposals) > mostShared {
+		return
+	}
+	var gone []*joined
+	s.mu.Lock()
+	for _, d := range body.Proposals {
+		text, _ := d.MarshalText()
+		if j := s.waiting[d]; j != nil && j.agreed.Proposal.Proposer == p.Proposer && slices.Contains(a.Records, string(text)) {
+			gone = append(gone, j)
+		}
+	}
+	s.mu.Unlock()
+	if gone == nil {
+		return
+	}
+	why := s.blame(p.Members, from, errors.New(a.Reason))
+	for _, j := range gone {
+		j.finish(nil, why)
+	}
+}

@@ -84,7 +84,7 @@ func TestZonesShareSessions(t *testing.T) {
 // A shared session is for zones that this operator agreed to on the same
 // proposer's word, each once, and that wait.
 func TestSharedSessionRefuses(t *testing.T) {
-	n := &Node{self: "a"}
+	n := &Node{self: "a", cfg: &config.Daemon{Sessions: config.Sessions{Timeout: config.Duration(time.Second)}}, opt: Options{Now: time.Now}}
 	s := newSharing(n)
 	members := mpc.NewSignerSet("a", "b", "c")
 	wait := func(name string, proposer mpc.PartyID, set mpc.SignerSet) agree.Digest {
@@ -119,5 +119,54 @@ func TestSharedSessionRefuses(t *testing.T) {
 	s.Abandon(agree.Digest{0xff, 2}, &agree.Proposal{Kind: kindShared, Proposer: "b", Members: members, Body: body}, nil)
 	if a := judge(4, two); a.Verdict != agree.Accept {
 		t.Errorf("a zone whose session came to nothing: %+v", a)
+	}
+}
+
+// absentMinded says of every shared session that it does not wait for its zones.
+type absentMinded struct{ *sharing }
+
+func (absentMinded) Judge(_ context.Context, _ agree.Digest, p *agree.Proposal, _ func(agree.Verdict, string)) agree.Answer {
+	var body sharedSession
+	_ = json.Unmarshal(p.Body, &body)
+	ans := agree.Answer{Verdict: agree.Refuse, Code: "missing", Reason: "not here"}
+	for _, d := range body.Proposals {
+		text, _ := d.MarshalText()
+		ans.Records = append(ans.Records, string(text))
+	}
+	return ans
+}
+
+// An operator that agrees to zones and then does not wait with them is left
+// out for it, by all and once; nobody waits for long, and nobody else is blamed.
+func TestMemberThatDoesNotWait(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 3, 1)
+	o.startAll()
+	zones := []string{"one.example.", "two.example.", "three.example.", "four.example."}
+	for _, z := range zones {
+		o.write(z, 1, "www A 192.0.2.10")
+		o.add(z, "single-type-signing: true")
+	}
+	for _, z := range zones {
+		o.level(z, 0)
+	}
+	o.poolsFull()
+	c := o.nodes["c"]
+	c.agreement.Register(kindShared, absentMinded{c.sharing})
+	for _, z := range zones {
+		o.write(z, 2, "www A 192.0.2.11")
+	}
+	o.eventually(30*time.Second, "all changes are served at a and b", func() bool {
+		return !slices.ContainsFunc(zones, func(z string) bool { return !o.has("b", z, "A 192.0.2.11") || !o.has("a", z, "A 192.0.2.11") })
+	})
+	for _, name := range []string{"a", "b"} {
+		b := &o.nodes[name].blame
+		b.mu.Lock()
+		for id := range b.parties {
+			if id != "c" {
+				t.Errorf("operator %s leaves out %s", name, id)
+			}
+		}
+		b.mu.Unlock()
 	}
 }
