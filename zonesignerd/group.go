@@ -46,18 +46,27 @@ goes to standard error: read it to one another.`,
 			}
 			g := &config.Group{Version: 1, Name: name, Epoch: epoch, Threshold: threshold, Engine: engine, Operators: operators}
 			if !cmd.Flags().Changed("threshold") {
-				g.Threshold = (len(operators) - 1) / 2
+				g.Threshold = defaultThreshold(len(operators), engine)
 			}
 			return a.groupMake(g, out)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&name, "name", "", "the group's `name`")
-	f.IntVar(&threshold, "threshold", 0, "so many operators together learn nothing (default: as many as fit, fewer than half)")
+	f.IntVar(&threshold, "threshold", 0, "so many operators together learn nothing (default: as many as fit, fewer than half; all but one with mascot, mascot-minus and of two)")
 	f.IntVar(&epoch, "epoch", 1, "1 for a new group; one more than the last to change an existing one with \"group stage\"")
-	f.StringVar(&engine, "engine", config.MalShamir, "how keys are shared: mal-shamir, shamir, mal-rep3, rep3 or frost")
+	f.StringVar(&engine, "engine", config.MalShamir, "how keys are shared: "+config.Engines())
 	f.StringVar(&out, "out", "", "a new `file` to write to")
 	return cmd
+}
+
+// defaultThreshold is the largest that leaves an honest majority, or what the
+// engine is for.
+func defaultThreshold(n int, engine string) int {
+	if n == 2 || engine == config.Mascot || engine == config.MascotMinus {
+		return n - 1
+	}
+	return (n - 1) / 2
 }
 
 // readLines reads operators' lines; blank ones and those that begin with #

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/api"
 )
 
@@ -47,7 +48,7 @@ operators hold equal signed transcripts, and the keys are shown.`,
 	cmd.Flags().BoolVar(&ksk, "ksk", false, "a key that signs the DNSKEY records (without a role: as the policy says)")
 	cmd.Flags().BoolVar(&zsk, "zsk", false, "a key that signs the zone")
 	cmd.Flags().BoolVar(&csk, "csk", false, "one key that signs everything")
-	cmd.Flags().StringVar(&g.Engine, "engine", "", "mal-shamir, shamir, mal-rep3, rep3 or frost (default as the policy says)")
+	cmd.Flags().StringVar(&g.Engine, "engine", "", config.Engines()+" (default as the policy says)")
 	w.flags(cmd, ceremonyTimeout)
 	return cmd
 }

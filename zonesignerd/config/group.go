@@ -20,33 +20,6 @@ var namePattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
 func validName(s string) bool { return namePattern.MatchString(s) }
 
-// The engines that a group may use. Those of ECDSA need an honest majority.
-const (
-	MalShamir = "mal-shamir" // active security with abort
-	Shamir    = "shamir"     // passive security
-	MalRep3   = "mal-rep3"   // active security with abort, for three operators
-	Rep3      = "rep3"       // passive security, for three operators
-	Frost     = "frost"      // active security with abort; Ed25519, algorithm 15
-)
-
-var engines = []string{MalShamir, Shamir, MalRep3, Rep3, Frost}
-
-// Passive reports whether one altered daemon can take a key of the engine.
-func Passive(engine string) bool { return engine == Shamir || engine == Rep3 }
-
-// CheckEngine reports that the group has not the size that the engine is for.
-func (g *Group) CheckEngine(engine string) error {
-	if n := len(g.Operators); n != 3 && (engine == Rep3 || engine == MalRep3) {
-		return fmt.Errorf("%s is for 3 operators, this group has %d", engine, n)
-	}
-	return nil
-}
-
-// maxSeeds bounds the replicated seeds of a session, one for each subset of
-// n-t operators: n = 7 with t = 3 is the largest group with half its members
-// dishonest.
-const maxSeeds = 35
-
 func defaultGroup() Group { return Group{Engine: MalShamir} }
 
 // MPC is what protocols know of the group. The parties stand in the file's
@@ -68,18 +41,24 @@ func (g *Group) Operator(name string) (Operator, bool) {
 	return g.Operators[i], true
 }
 
+// maxSets bounds the signer sets that a group has without listing any: each
+// costs its members the making of tuples.
+const maxSets = 36
+
 // Sets lists the signer sets that have pools under an engine, each sorted, in
 // the order of preference. They are those of the file that fit the engine:
-// t+1 operators exactly with a passive one, t+1 or more with an active one.
-// Where the file has none, they are
+// t+1 operators exactly with a passive one, t+1 or more with an active one
+// (which is all of them with mascot, whose t is n-1). Where the file has none,
+// they are
 //
 //   - with an active engine, all operators, and all without each one of them,
-//     so that signing goes on whoever is down;
+//     so that signing goes on whoever is down; where t is half of all or more,
+//     all operators and every t+1 of them;
 //   - with a passive one, each operator and the t that follow it in the file,
 //     round and round, for the same reason.
 //
-// For three operators a, b and c that is a+b+c, b+c, a+c, a+b with an active
-// engine and a+b, b+c, a+c with a passive one.
+// For three operators a, b and c and t = 1 that is a+b+c, b+c, a+c, a+b with an
+// active engine and a+b, b+c, a+c with a passive one; for two it is a+b.
 func (g *Group) Sets(engine string) []mpc.SignerSet {
 	var sets []mpc.SignerSet
 	if len(g.SignerSets) > 0 {
@@ -94,23 +73,65 @@ func (g *Group) Sets(engine string) []mpc.SignerSet {
 	for i, o := range g.Operators {
 		names[i] = o.Name
 	}
-	if Passive(engine) {
+	add := func(members []string) {
+		if set := signerSet(members); !slices.ContainsFunc(sets, set.Equal) {
+			sets = append(sets, set)
+		}
+	}
+	switch {
+	case Passive(engine):
 		for i := range n {
 			var members []string
 			for j := range min(g.Threshold+1, n) {
 				members = append(members, names[(i+j)%n])
 			}
-			sets = append(sets, signerSet(members))
+			add(members)
 		}
-		return sets
-	}
-	sets = append(sets, signerSet(names))
-	for i := range n {
-		if g.fits(engine, n-1) {
-			sets = append(sets, signerSet(slices.Delete(slices.Clone(names), i, i+1)))
+	case 2*g.Threshold >= n && binomial(n, g.Threshold+1) < maxSets:
+		add(names)
+		eachSubset(names, g.Threshold+1, add)
+	default:
+		add(names)
+		for i := range n {
+			if g.fits(engine, n-1) {
+				add(slices.Delete(slices.Clone(names), i, i+1))
+			}
 		}
 	}
 	return sets
+}
+
+// eachSubset calls f with every choice of size of names, in their order.
+func eachSubset(names []string, size int, f func([]string)) {
+	var choose func(chosen, rest []string)
+	choose = func(chosen, rest []string) {
+		switch {
+		case len(chosen) == size:
+			f(chosen)
+		case len(chosen)+len(rest) >= size && len(rest) > 0:
+			choose(append(slices.Clip(chosen), rest[0]), rest[1:])
+			choose(chosen, rest[1:])
+		}
+	}
+	choose(nil, names)
+}
+
+// CommonSets lists the signer sets that all of engines have, in the order of
+// the first: those that sign for keys of several engines together. It is an
+// error that says what to do if there is none.
+func (g *Group) CommonSets(engines ...string) ([]mpc.SignerSet, error) {
+	if len(engines) == 0 {
+		return nil, nil
+	}
+	sets := g.Sets(engines[0])
+	for _, e := range engines[1:] {
+		other := g.Sets(e)
+		sets = slices.DeleteFunc(sets, func(s mpc.SignerSet) bool { return !slices.ContainsFunc(other, s.Equal) })
+	}
+	if len(sets) == 0 {
+		return nil, fmt.Errorf("no signer set signs with %s together: a passive engine takes exactly %d operators; list sets of so many in the group file's signer-sets, or take engines that are all active", strings.Join(engines, " and "), g.Threshold+1)
+	}
+	return sets, nil
 }
 
 func (g *Group) fits(engine string, size int) bool {
@@ -138,19 +159,18 @@ func (g *Group) Validate() error {
 		fs.add("epoch", "%d: want 1 for the first form of the group, and one more for each later one", g.Epoch)
 	}
 	fs.oneOf("engine", g.Engine, engines...)
-	if err := g.CheckEngine(g.Engine); err != nil {
-		fs.add("engine", "%v", err)
-	}
 	n, t := len(g.Operators), g.Threshold
 	switch {
-	case n < 3:
-		fs.add("operators", "%d operators: want 3 at least, %s needs an honest majority", n, g.Engine)
-	case n > maxSeeds:
-		fs.add("operators", "%d operators: want %d at most", n, maxSeeds)
-	case t < 1 || 2*t >= n:
-		fs.add("threshold", "%d does not fit %d operators: want 1 to %d, fewer than half", t, n, (n-1)/2)
-	case binomial(n, t) > maxSeeds:
-		fs.add("threshold", "%d of %d operators needs %d shared seeds: at most %d are allowed, take a smaller threshold or fewer operators", t, n, binomial(n, t), maxSeeds)
+	case n < 2:
+		fs.add("operators", "%d operators: want 2 at least", n)
+	case n > maxOperators:
+		fs.add("operators", "%d operators: want %d at most", n, maxOperators)
+	case t < 1 || t >= n:
+		fs.add("threshold", "%d does not fit %d operators: want 1 to %d", t, n, n-1)
+	default:
+		if err := g.CheckEngine(g.Engine); err != nil {
+			fs.add("engine", "%v", err)
+		}
 	}
 	g.validateOperators(&fs)
 	g.validateSets(&fs)
@@ -212,8 +232,8 @@ func (g *Group) validateSets(fs *faults) {
 		}
 	}
 	// Preprocessing for a set costs all operators, so their number is bounded.
-	if len(g.SignerSets) > 2*maxSeeds {
-		fs.add("signer-sets", "%d sets: want %d at most", len(g.SignerSets), 2*maxSeeds)
+	if len(g.SignerSets) > 2*maxSets {
+		fs.add("signer-sets", "%d sets: want %d at most", len(g.SignerSets), 2*maxSets)
 	}
 }
 
@@ -245,8 +265,8 @@ func checkHostPort(text string, listen bool) error {
 
 var hostPattern = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
-// binomial is n over k, for n up to maxSeeds and small k; it stops growing
-// once it is past maxSeeds.
+// binomial is n over k, for n up to maxOperators; it stops growing
+// once it is past all bounds.
 func binomial(n, k int) int {
 	b := 1
 	for i := 1; i <= k; i++ {

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/base32"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"zonesigner/mpc"
 )
 
 // wantFault checks that validating found a fault at path whose message holds
@@ -41,10 +44,16 @@ func TestGroupValidate(t *testing.T) {
 	}{
 		{"three", 3, func(*Group) {}, "", ""},
 		{"seven", 7, func(*Group) {}, "", ""},
-		{"two operators", 2, func(g *Group) { g.Threshold = 1 }, "operators", "3 at least"},
-		{"threshold 0", 3, func(g *Group) { g.Threshold = 0 }, "threshold", "want 1 to 1"},
-		{"threshold half", 4, func(g *Group) { g.Threshold = 2 }, "threshold", "want 1 to 1"},
-		{"too many seeds", 8, func(g *Group) { g.Threshold = 3 }, "threshold", "56 shared seeds"},
+		{"one operator", 1, func(g *Group) { g.Threshold = 1 }, "operators", "2 at least"},
+		{"two operators", 2, func(g *Group) { g.Threshold, g.Engine = 1, Mascot }, "", ""},
+		{"two operators with an engine for three", 2, func(g *Group) { g.Threshold = 1 }, "engine", "there are frost, mascot, mascot-minus, cggmp"},
+		{"mascot with an honest majority", 3, func(g *Group) { g.Engine = Mascot }, "engine", "there are mal-shamir, shamir, mal-rep3, rep3, frost, cggmp"},
+		{"mascot-minus of three", 3, func(g *Group) { g.Threshold, g.Engine = 2, MascotMinus }, "", ""},
+		{"threshold 0", 3, func(g *Group) { g.Threshold = 0 }, "threshold", "want 1 to 2"},
+		{"threshold n", 3, func(g *Group) { g.Threshold = 3 }, "threshold", "want 1 to 2"},
+		{"threshold half", 4, func(g *Group) { g.Threshold = 2 }, "engine", "there are frost, cggmp"},
+		{"threshold half, cggmp", 4, func(g *Group) { g.Threshold, g.Engine = 2, CGGMP }, "", ""},
+		{"too many seeds", 8, func(g *Group) { g.Threshold = 3 }, "engine", "56 seeds"},
 		{"engine", 3, func(g *Group) { g.Engine = "mal-shamri" }, "engine", `did you mean "mal-shamir"`},
 		{"name", 3, func(g *Group) { g.Name = "Example" }, "name", nameForm},
 		{"epoch", 3, func(g *Group) { g.Epoch = 0 }, "epoch", "want 1"},
@@ -94,7 +103,7 @@ func otherText(nkey string) string {
 func TestSetsSurviveAnyOperator(t *testing.T) {
 	for _, engine := range engines {
 		for n := 3; n <= 7; n++ {
-			g := testGroup(t, n)
+			g := testGroup(t, n) // with an honest majority
 			g.Engine = engine
 			sets := g.Sets(engine)
 			for _, down := range g.MPC().Parties {
@@ -118,12 +127,76 @@ func TestSetsSurviveAnyOperator(t *testing.T) {
 			got = append(got, s.String())
 		}
 	}
-	if want := strings.Fields("a+b+c b+c a+c a+b a+b b+c a+c a+b+c b+c a+c a+b a+b b+c a+c a+b+c b+c a+c a+b"); !slices.Equal(got, want) {
+	if want := strings.Fields("a+b+c b+c a+c a+b a+b b+c a+c a+b+c b+c a+c a+b a+b b+c a+c a+b+c b+c a+c a+b" +
+		strings.Repeat(" a+b+c b+c a+c a+b", 3)); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	g.SignerSets = [][]string{{"c", "a"}, {"a", "b", "c"}}
 	if sets := g.Sets(Shamir); len(sets) != 1 || sets[0].String() != "a+c" {
 		t.Errorf("shamir takes %v of the file's sets", sets)
+	}
+}
+
+// Without an honest majority all operators sign, and every t+1 of them where
+// that is fewer.
+func TestSetsWithoutMajority(t *testing.T) {
+	for _, c := range []struct {
+		n, t int
+		want string
+	}{
+		{2, 1, "a+b"},
+		{3, 2, "a+b+c"},
+		{4, 2, "a+b+c+d a+b+c a+b+d a+c+d b+c+d"},
+		{4, 3, "a+b+c+d"},
+	} {
+		g := testGroup(t, c.n)
+		g.Threshold, g.Engine = c.t, CGGMP
+		var got []string
+		for _, s := range g.Sets(CGGMP) {
+			got = append(got, s.String())
+		}
+		if want := strings.Fields(c.want); !slices.Equal(got, want) {
+			t.Errorf("%d operators, threshold %d: %v, want %v", c.n, c.t, got, want)
+		}
+	}
+	for _, c := range []struct{ n, t, want int }{{6, 3, 16}, {7, 4, 22}, {9, 5, 10}, {35, 20, 36}} {
+		g := testGroup(t, 2)
+		g.Operators = make([]Operator, c.n)
+		for i := range g.Operators {
+			g.Operators[i].Name = fmt.Sprint("o", i)
+		}
+		g.Threshold, g.Engine = c.t, CGGMP
+		if got := len(g.Sets(CGGMP)); got != c.want {
+			t.Errorf("%d operators, threshold %d: %d sets, want %d", c.n, c.t, got, c.want)
+		}
+	}
+}
+
+func TestCommonSets(t *testing.T) {
+	text := func(sets []mpc.SignerSet, err error) string {
+		var out []string
+		for _, s := range sets {
+			out = append(out, s.String())
+		}
+		if err != nil {
+			out = append(out, err.Error())
+		}
+		return strings.Join(out, " ")
+	}
+	g := testGroup(t, 3)
+	if got := text(g.CommonSets(MalShamir, CGGMP)); got != "a+b+c b+c a+c a+b" {
+		t.Errorf("two active engines: %s", got)
+	}
+	if got := text(g.CommonSets(MalShamir, Shamir)); got != "b+c a+c a+b" {
+		t.Errorf("an active and a passive engine: %s", got)
+	}
+	five := testGroup(t, 5)
+	if got := text(five.CommonSets(MalShamir, Shamir)); !strings.Contains(got, "exactly 3 operators") {
+		t.Errorf("five operators, an active and a passive engine: %s", got)
+	}
+	five.SignerSets = [][]string{{"a", "b", "c", "d", "e"}, {"a", "b", "c"}, {"c", "d", "e"}}
+	if got := text(five.CommonSets(MalShamir, Shamir)); got != "a+b+c c+d+e" {
+		t.Errorf("with sets of three in the file: %s", got)
 	}
 }
 
