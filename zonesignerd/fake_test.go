@@ -155,6 +155,10 @@ func (f *fakeDaemon) ConfirmDS(_ context.Context, c api.ConfirmDS) (*api.Request
 	return f.ask(api.KindDSPublished, c.Zone)
 }
 
+func (f *fakeDaemon) ResumeKey(_ context.Context, r api.ResumeKey) (*api.Request, error) {
+	return f.ask(api.KindKeysResume, r.Key)
+}
+
 func (f *fakeDaemon) SignNow(_ context.Context, s api.SignNow) (*api.Request, error) {
 	return f.ask(api.KindSignNow, s.Zone)
 }

@@ -16,7 +16,7 @@ const ceremonyTimeout = 10 * time.Minute
 
 func (a *app) keysCommand() *cobra.Command {
 	return parent(&cobra.Command{Use: "keys", Short: "Make, list and show the shared keys"},
-		a.keysGenerateCommand(), a.keysDealCommand(), a.keysImportCommand(), a.keysListCommand(), a.keysShowCommand(), a.keysDSCommand())
+		a.keysGenerateCommand(), a.keysDealCommand(), a.keysImportCommand(), a.keysListCommand(), a.keysShowCommand(), a.keysDSCommand(), a.keysResumeCommand())
 }
 
 func (a *app) keysGenerateCommand() *cobra.Command {
@@ -144,7 +144,11 @@ func (a *app) printKeys(keys []api.Key) {
 	}
 	t := newTable("ZONE", "ROLE", "TAG", "STATE", "ENGINE", "CREATED", "CONFIRMED BY", "KEY")
 	for _, k := range keys {
-		t.row(k.Zone, k.Role, tag(k.Tag), k.State, k.Engine, when(k.Created, a.now()), strings.Join(k.Confirmed, ","), k.ID)
+		state := k.State
+		if k.Suspended {
+			state += ", suspended"
+		}
+		t.row(k.Zone, k.Role, tag(k.Tag), state, k.Engine, when(k.Created, a.now()), strings.Join(k.Confirmed, ","), k.ID)
 	}
 	a.printTable(t)
 	for _, k := range keys {
@@ -213,7 +217,9 @@ func (a *app) printKey(k *api.Key) {
 	a.printTable(t)
 	if k.Problem != "" {
 		a.printf("%s", k.Problem)
-		return
+	}
+	if k.DNSKEY == "" {
+		return // blocked
 	}
 	a.printf("%s", k.DNSKEY)
 	for _, ds := range k.DS {
@@ -270,6 +276,43 @@ daemon does not look for itself; ask a resolver that you trust first.`,
 	}
 	cmd.Flags().BoolVar(&published, "published", false, "the parent has them")
 	return cmd
+}
+
+func (a *app) keysResumeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "resume KEY",
+		Short: "Let a suspended key sign again at this operator",
+		Long: `Let a key sign again that this operator's daemon has suspended, named by its
+id, by the beginning of its id, or by its tag. A key of mascot-minus is
+suspended when a signature of it does not verify: somebody's daemon altered
+what it sent. Find out whose before you lift it; every operator that has
+suspended the key does so for itself.`,
+		Example: "  zonesignerd keys resume 34812",
+		Args:    between(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, err := a.findKeys(cmd, nil)
+			if err != nil {
+				return err
+			}
+			k, err := pickKey(keys, args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := c.ResumeKey(cmd.Context(), api.ResumeKey{Key: k.ID})
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(r)
+			}
+			a.printf("key %s signs again here", k.ID)
+			return nil
+		},
+	}
 }
 
 func tag(n uint16) string { return strconv.Itoa(int(n)) }

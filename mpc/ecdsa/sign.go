@@ -49,7 +49,7 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 			if err != nil {
 				return nil, err
 			}
-			sp.parts = append(sp.parts, spent{public: keys[p.Request].Public, own: own, digests: p.Digests})
+			sp.parts = append(sp.parts, spent{key: keys[p.Request].ID, public: keys[p.Request].Public, own: own, digests: p.Digests})
 		}
 		return s.openRun(ctx, net, sp)
 	})
@@ -82,9 +82,34 @@ func (sp *spending) erase() {
 	}
 }
 
+// keysOf names the keys of the signatures with these indices, which rise.
+func (sp *spending) keysOf(indices []int) (keys []mpc.KeyID) {
+	first := 0
+	for _, p := range sp.parts {
+		end := first + len(p.digests)
+		if slices.ContainsFunc(indices, func(i int) bool { return i >= first && i < end }) && !slices.Contains(keys, p.key) {
+			keys = append(keys, p.key)
+		}
+		first = end
+	}
+	return keys
+}
+
+// UnverifiedError says that all shares of signatures were opened, and that
+// they do not verify. With an engine that leaves checks to that (mascot-minus)
+// it is the sign that somebody altered a product of the keys' shares.
+type UnverifiedError struct {
+	Keys []mpc.KeyID
+	Err  error // a CheatError
+}
+
+func (e *UnverifiedError) Error() string { return e.Err.Error() }
+func (e *UnverifiedError) Unwrap() error { return e.Err }
+
 // spent is tuples of one chunk, the key that they are of, and the digests that
 // they sign.
 type spent struct {
+	key     mpc.KeyID // empty while the key is being made
 	public  p256.Point
 	own     *run
 	digests [][32]byte
@@ -156,7 +181,8 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 		return nil, fmt.Errorf("verify signatures: %w", err)
 	}
 	if len(bad) > 0 && !s.holes.noFinalCheck {
-		return nil, mpc.Dispute(sp.suspects, fmt.Sprintf("%d of %d signatures do not verify, the first for tuple %d of the run", len(bad), n, bad[0]))
+		return nil, &UnverifiedError{Keys: sp.keysOf(bad),
+			Err: mpc.Dispute(sp.suspects, fmt.Sprintf("%d of %d signatures do not verify, the first for tuple %d of the run", len(bad), n, bad[0]))}
 	}
 	// Of (r, s) and (r, -s), which both verify, the one with the smaller s: a
 	// signed zone has one digest, whoever passes it on.

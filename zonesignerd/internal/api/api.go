@@ -35,6 +35,8 @@ type Backend interface {
 	ImportKeys(ctx context.Context, i ImportKeys) (*Request, error)
 	// ConfirmDS says that the parent has the DS of the zone's keys.
 	ConfirmDS(ctx context.Context, c ConfirmDS) (*Request, error)
+	// ResumeKey lifts the suspension of a key at this operator.
+	ResumeKey(ctx context.Context, r ResumeKey) (*Request, error)
 	// Pools lists the tuples of a zone's keys; of all when zone is empty.
 	Pools(ctx context.Context, zone string) ([]Pool, error)
 

@@ -62,6 +62,10 @@ func (e echo) ConfirmDS(_ context.Context, c ConfirmDS) (*Request, error) {
 	return &Request{Subject: e.got("ds %+v", c)}, e.err
 }
 
+func (e echo) ResumeKey(_ context.Context, r ResumeKey) (*Request, error) {
+	return &Request{Subject: e.got("resume %+v", r)}, e.err
+}
+
 func (e echo) SignNow(_ context.Context, s SignNow) (*Request, error) {
 	return &Request{Subject: e.got("sign %+v", s)}, e.err
 }
@@ -139,6 +143,7 @@ func methods(ctx context.Context, b Backend) (answers []any, errs []error) {
 	call(add)(b.RemoveZone(ctx, RemoveZone{Zone: "."}))
 	call(add)(b.SignNow(ctx, SignNow{Zone: "z."}))
 	call(add)(b.ConfirmDS(ctx, ConfirmDS{Zone: "z."}))
+	call(add)(b.ResumeKey(ctx, ResumeKey{Key: "k"}))
 	call(add)(b.Keys(ctx, "a&b=c."))
 	call(add)(b.GenerateKeys(ctx, GenerateKeys{Zone: "z.", Roles: []string{"KSK", "ZSK"}, Engine: "e"}))
 	call(add)(b.ImportKeys(ctx, ImportKeys{Files: []ShareFile{{File: "f", Content: []byte{0, 0xff}}}}))

@@ -83,6 +83,10 @@ func (c *Client) ConfirmDS(ctx context.Context, d ConfirmDS) (*Request, error) {
 	return post[*Request](ctx, c, "keys/ds", d)
 }
 
+func (c *Client) ResumeKey(ctx context.Context, r ResumeKey) (*Request, error) {
+	return post[*Request](ctx, c, "keys/resume", r)
+}
+
 func (c *Client) Pools(ctx context.Context, zone string) ([]Pool, error) {
 	return get[[]Pool](ctx, c, "pools", url.Values{"zone": {zone}})
 }

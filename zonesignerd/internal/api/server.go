@@ -142,6 +142,7 @@ func (s *Server) routes() http.Handler {
 	act("zones/remove", withBody(b.RemoveZone))
 	act("zones/sign", withBody(b.SignNow))
 	act("keys/ds", withBody(b.ConfirmDS))
+	act("keys/resume", withBody(b.ResumeKey))
 	act("keys/generate", withBody(b.GenerateKeys))
 	act("keys/import", withBody(b.ImportKeys))
 	act("group/stage", withBody(b.StageGroup))

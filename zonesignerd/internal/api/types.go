@@ -203,7 +203,10 @@ type Key struct {
 	// Confirmed names the operators whose signed transcript of the
 	// generation equals ours.
 	Confirmed []string `json:"confirmed"`
-	// Problem is why a key is blocked: who says what of it.
+	// Suspended: the key signs nothing at this operator until its people say
+	// so with ResumeKey.
+	Suspended bool `json:"suspended,omitempty"`
+	// Problem is why a key is blocked (who says what of it) or suspended.
 	Problem string `json:"problem,omitempty"`
 }
 
@@ -269,6 +272,11 @@ type ConfirmDS struct {
 	Zone string `json:"zone"`
 }
 
+// ResumeKey lifts the suspension of a key at this operator.
+type ResumeKey struct {
+	Key string `json:"key"` // its id
+}
+
 // SignNow asks for a signing without waiting for the next poll or refresh.
 type SignNow struct {
 	Zone string `json:"zone"`
@@ -289,6 +297,7 @@ const (
 	KindGroupStage   = "group-stage"
 	KindSignNow      = "sign-now"
 	KindDSPublished  = "ds-published"
+	KindKeysResume   = "keys-resume"
 )
 
 // The states of a request.

@@ -7,13 +7,18 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"filippo.io/edwards25519"
 
 	"zonesigner/dnssec"
 	"zonesigner/mpc"
+	"zonesigner/mpc/cggmp"
 	"zonesigner/mpc/ecdsa"
 	"zonesigner/mpc/frost"
+	"zonesigner/mpc/mascot"
 	"zonesigner/mpc/p256"
 	"zonesigner/mpc/rep3"
 	"zonesigner/mpc/shamir"
@@ -22,10 +27,12 @@ import (
 	"zonesigner/zonesignerd/internal/sharefile"
 )
 
-// engine is how keys of one protocol are made.
+// engine is how keys of one protocol are made and used.
 type engine interface {
 	// generate makes one key for each label, with all operators.
 	generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error)
+	// signer signs with its keys.
+	signer(s *signers) mpc.Signer
 	// binds reports whether there are unbound tuples, which serve all keys.
 	binds() bool
 	// deal splits a private key, which algorithm it has to be of being
@@ -37,6 +44,8 @@ type engine interface {
 	checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error
 	// take makes keys of dealings, one for each label, with all operators.
 	take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error)
+	// pace is how fast it is.
+	pace() pace
 }
 
 // dealtShare is a dealing and this operator's share of it, which is secret.
@@ -47,9 +56,10 @@ type dealtShare struct {
 
 // engines lists all by name, and those of ECDSA.
 func engines() (all map[string]engine, protocols []ecdsa.Protocol) {
-	all = map[string]engine{config.Frost: frostEngine{}}
+	all = map[string]engine{config.Frost: frostEngine{}, config.CGGMP: cggmpEngine{}}
 	protocols = []ecdsa.Protocol{
 		ecdsa.Over(shamir.Passive()), ecdsa.Over(shamir.Active()), ecdsa.Over(rep3.Passive()), ecdsa.Over(rep3.Active()),
+		ecdsa.Over(mascot.Full()), ecdsa.Over(mascot.Minus()),
 	}
 	for _, p := range protocols {
 		all[p.Name()] = ecdsaEngine{p}
@@ -57,10 +67,42 @@ func engines() (all map[string]engine, protocols []ecdsa.Protocol) {
 	return all, protocols
 }
 
+// pace is what an engine asks of those who wait for it. The zero pace is that
+// of engines whose work is short.
+type pace struct {
+	silence time.Duration // for which it may compute between two messages, beside sessions.timeout
+	filling int           // tuples that one session makes at most; 0: as many as are lacking
+	kept    int           // tuples that are kept bound to a key for a signer set at most; 0: as many as are due
+}
+
+// patience is how long a session of the engine may stand still.
+func (n *Node) patience(engine string) time.Duration {
+	limit := time.Duration(n.cfg.Sessions.Timeout)
+	if e := n.engines[engine]; e != nil {
+		limit += e.pace().silence
+	}
+	return limit
+}
+
 // binds reports whether the engine is known and has unbound tuples.
 func (n *Node) binds(name string) bool {
 	e := n.engines[name]
 	return e != nil && e.binds()
+}
+
+// lively is a session that tells when a message has come: somebody is alive
+// there, however long the work takes.
+type lively struct {
+	mpc.Network
+	alive func()
+}
+
+func (l lively) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
+	b, err := l.Network.Recv(ctx, from, round)
+	if err == nil {
+		l.alive()
+	}
+	return b, err
 }
 
 // newKey is this operator's part of a key that was just made.
@@ -73,7 +115,9 @@ type newKey struct {
 // ecdsaEngine is ECDSA, algorithm 13, over an engine of package mpc.
 type ecdsaEngine struct{ ecdsa.Protocol }
 
-func (ecdsaEngine) binds() bool { return true }
+func (ecdsaEngine) binds() bool                  { return true }
+func (ecdsaEngine) pace() pace                   { return pace{} }
+func (ecdsaEngine) signer(s *signers) mpc.Signer { return s.Signer }
 
 func (e ecdsaEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
 	return encodeKeys(ecdsa.GenerateKeys(ctx, net, id, group, e.Protocol, labels))
@@ -150,7 +194,9 @@ func (e ecdsaEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity,
 // frostEngine is FROST with Ed25519, algorithm 15.
 type frostEngine struct{}
 
-func (frostEngine) binds() bool { return false }
+func (frostEngine) binds() bool                  { return false }
+func (frostEngine) pace() pace                   { return pace{} }
+func (frostEngine) signer(s *signers) mpc.Signer { return s.frost }
 
 func (frostEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
 	return encodeFrost(frost.GenerateKeys(ctx, net, id, group, labels))
@@ -220,6 +266,52 @@ func (e frostEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity,
 	return encodeFrost(frost.ImportKeys(ctx, net, id, group, labels, keys))
 }
 
+// cggmpEngine is ECDSA by package cggmp.
+type cggmpEngine struct{}
+
+func (cggmpEngine) binds() bool                  { return false }
+func (cggmpEngine) signer(s *signers) mpc.Signer { return s.cggmp }
+
+// pace of cggmp: a key takes each operator the search for safe primes, ten
+// seconds in the mean and several times that now and then, in which nothing is
+// sent; a presignature takes seconds. So one session makes a chunk of them and
+// leaves room for others, and few are kept.
+func (cggmpEngine) pace() pace {
+	return pace{silence: 3 * time.Minute, filling: cggmp.DefaultChunkSize, kept: 16}
+}
+
+func (cggmpEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
+	shares, err := cggmp.GenerateKeys(ctx, net, id, group, labels)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]newKey, len(shares))
+	for i, s := range shares {
+		public, err := s.Public.Bytes()
+		if err != nil {
+			return nil, err
+		}
+		if out[i], err = encodeKey(s.ID, public[:], s); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+var errCGGMPDealt = errors.New("keys of engine cggmp cannot be brought in: each operator makes parameters of its own with the key")
+
+func (cggmpEngine) deal(mpc.Group, *keyfile.Key) (public []byte, shares [][]byte, err error) {
+	return nil, nil, errCGGMPDealt
+}
+
+func (cggmpEngine) checkDealt(mpc.Group, mpc.PartyID, *sharefile.Dealing, []byte) error {
+	return errCGGMPDealt
+}
+
+func (cggmpEngine) take(context.Context, mpc.Network, mpc.Identity, mpc.Group, [][]byte, []dealtShare) ([]newKey, error) {
+	return nil, errCGGMPDealt
+}
+
 func encodeKey(id mpc.KeyID, public []byte, share encoding.BinaryMarshaler) (newKey, error) {
 	secret, err := share.MarshalBinary()
 	return newKey{id, public, secret}, err
@@ -229,27 +321,110 @@ func encodeKey(id mpc.KeyID, public []byte, share encoding.BinaryMarshaler) (new
 type signers struct {
 	*ecdsa.Signer
 	frost *frost.Signer
-	keys  *keyring
+	cggmp *cggmp.Signer
+	n     *Node
 }
 
-func (s *signers) of(key mpc.KeyID) mpc.Signer {
-	if k, ok := s.keys.find(string(key)); ok && k.Engine == config.Frost {
-		return s.frost
+// engine is that of a key.
+func (s *signers) engine(key mpc.KeyID) (string, mpc.Signer, error) {
+	if name, unbound := strings.CutPrefix(string(key), string(mpc.Unbound(""))); unbound {
+		return name, s.Signer, nil
 	}
-	return s.Signer
+	k, ok := s.n.keys.find(string(key))
+	e := s.n.engines[k.Engine]
+	if !ok || e == nil {
+		return "", nil, &mpc.ArgumentError{Msg: fmt.Sprintf("key %s is not known here, or its engine %q is not", key, k.Engine)}
+	}
+	return k.Engine, e.signer(s), nil
 }
 
 func (s *signers) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, set mpc.SignerSet, stripe mpc.PartyID, n int, progress func(done int)) error {
-	return s.of(key).Prepare(ctx, net, key, set, stripe, n, progress)
+	_, signer, err := s.engine(key)
+	if err != nil {
+		return err
+	}
+	return signer.Prepare(ctx, net, key, set, stripe, n, progress)
 }
 
-// Sign takes a session with keys of one engine; each signer refuses the keys of
-// another.
+// Sign signs for keys of any engines. Those of one sign in the session that was
+// agreed on; of several, each engine has a session of its own among the same
+// members, one after the other in the order of the requests. Its id is derived
+// from the agreed one, which all members hold, and the engine's name: no
+// statement of one is good in another.
 func (s *signers) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, progress func(done int)) ([][]mpc.Signature, error) {
+	parts, err := s.parts(session)
+	if err != nil {
+		return nil, err
+	}
+	if len(parts) == 1 {
+		return s.signPart(ctx, net, parts[0], progress)
+	}
+	out := make([][]mpc.Signature, len(session.Requests))
+	done := 0
+	for _, p := range parts {
+		p.session.ID = mpc.Digest("zonesigner session of an engine v1", session.ID[:], []byte(p.engine))
+		own, err := s.n.transport.Open(p.session.ID, session.Set)
+		if err != nil {
+			return nil, err
+		}
+		signatures, err := s.signPart(ctx, own, p, func(n int) { progress(done + n) })
+		own.Close()
+		if err != nil {
+			return nil, err
+		}
+		for i, at := range p.requests {
+			out[at] = signatures[i]
+			done += len(signatures[i])
+		}
+	}
+	return out, nil
+}
+
+// signPart is what one engine signs of a session.
+type signPart struct {
+	engine   string
+	signer   mpc.Signer
+	session  mpc.SignSession
+	requests []int // of the whole session
+}
+
+// parts are the engines' parts of a session, in the order of its requests.
+func (s *signers) parts(session mpc.SignSession) ([]*signPart, error) {
 	if len(session.Requests) == 0 {
 		return nil, &mpc.ArgumentError{Msg: "a session without requests"}
 	}
-	return s.of(session.Requests[0].Key).Sign(ctx, net, session, progress)
+	var parts []*signPart
+	for i, r := range session.Requests {
+		engine, signer, err := s.engine(r.Key)
+		if err != nil {
+			return nil, err
+		}
+		j := slices.IndexFunc(parts, func(p *signPart) bool { return p.engine == engine })
+		if j < 0 {
+			p := &signPart{engine: engine, signer: signer, session: session}
+			p.session.Requests = nil
+			j, parts = len(parts), append(parts, p)
+		}
+		parts[j].session.Requests = append(parts[j].session.Requests, r)
+		parts[j].requests = append(parts[j].requests, i)
+	}
+	return parts, nil
+}
+
+// signPart signs with one engine's keys, of which none is suspended, and
+// suspends one whose signature does not verify, where the engine wants that.
+func (s *signers) signPart(ctx context.Context, net mpc.Network, p *signPart, progress func(done int)) ([][]mpc.Signature, error) {
+	for _, r := range p.session.Requests {
+		if err := s.n.keys.suspended(r.Key); err != nil {
+			return nil, err
+		}
+	}
+	out, err := p.signer.Sign(ctx, net, p.session, progress)
+	var unverified *ecdsa.UnverifiedError
+	if p.engine == config.MascotMinus && errors.As(err, &unverified) {
+		s.n.keys.suspend(unverified.Keys, err)
+	}
+	return out, err
 }
 
 // shareOf returns this operator's share of a key in the form of its protocol.

@@ -180,6 +180,7 @@ func (t *tuples) next() (job task, any bool) {
 		wanted[k.ID] = t.n.boundWanted(k)
 	}
 	lack := 0
+	zoneSets := t.n.setsByZone()
 	for engine := range t.n.engines {
 		if len(keys[engine]) == 0 {
 			continue
@@ -188,7 +189,7 @@ func (t *tuples) next() (job task, any bool) {
 			if !set.Contains(t.n.self) {
 				continue
 			}
-			found, urgent := t.nextFor(engine, set, t.lacking(keys[engine], set, wanted))
+			found, urgent := t.nextFor(engine, set, t.lacking(keys[engine], set, wanted, zoneSets))
 			switch {
 			case urgent:
 				return found, true
@@ -208,8 +209,14 @@ func (t task) size() int {
 	return n
 }
 
-func (t *tuples) lacking(keys []keystore.KeyRecord, set mpc.SignerSet, wanted map[string]int) (l lacks) {
+// lacking is what keys lack for a signer set. A set that does not sign for all
+// engines of a key's zone makes nothing for it, and nothing is made for a key
+// that is suspended.
+func (t *tuples) lacking(keys []keystore.KeyRecord, set mpc.SignerSet, wanted map[string]int, zoneSets map[string][]mpc.SignerSet) (l lacks) {
 	for _, k := range keys {
+		if sets, mixed := zoneSets[k.Zone]; mixed && !slices.ContainsFunc(sets, set.Equal) || k.Meta[metaSuspended] != "" {
+			continue
+		}
 		pool := mpc.PoolID{Key: mpc.KeyID(k.ID), Set: set.String(), Stripe: t.n.self}
 		t.mu.Lock()
 		demand := t.demand[pool]
@@ -252,6 +259,9 @@ func (t *tuples) nextFor(engine string, set mpc.SignerSet, l lacks) (job task, u
 			direct := task{pool: mpc.PoolID{Key: k.Key, Set: stock.Set, Stripe: t.n.self}, count: min(k.Count, mostDirect)}
 			if urgent {
 				direct.demand = []mpc.KeyID{k.Key}
+			}
+			if most := t.n.engines[engine].pace().filling; most > 0 {
+				direct.count = min(direct.count, most)
 			}
 			if !t.paused(direct) {
 				return direct, urgent
@@ -340,7 +350,7 @@ func (t *tuples) make(ctx context.Context, a *agree.Agreed, body tuplesWanted) e
 	if body.Demand {
 		waiting = []mpc.KeyID{body.Key}
 	}
-	return t.session(ctx, a, []mpc.PoolID{pool}, waiting, body.Count, func(ctx context.Context, net mpc.Network, progress func(int)) error {
+	return t.session(ctx, a, []mpc.PoolID{pool}, waiting, body.Count, t.n.patience(t.n.engineOfPool(pool)), func(ctx context.Context, net mpc.Network, progress func(int)) error {
 		return t.n.signer.Prepare(ctx, net, body.Key, set, a.Proposal.Proposer, body.Count, progress)
 	})
 }
@@ -358,20 +368,21 @@ func (t *tuples) bind(ctx context.Context, a *agree.Agreed, body bindWanted) err
 		pools = append(pools, mpc.PoolID{Key: k.Key, Set: body.Set, Stripe: a.Proposal.Proposer})
 		count += k.Count
 	}
-	return t.session(ctx, a, pools, body.Demand, count, func(ctx context.Context, net mpc.Network, progress func(int)) error {
+	return t.session(ctx, a, pools, body.Demand, count, t.n.patience(body.Engine), func(ctx context.Context, net mpc.Network, progress func(int)) error {
 		return t.n.signer.Bind(ctx, net, req, progress)
 	})
 }
 
 // session runs f in an agreed session that fills pools with count tuples, with
-// its progress shown; waiting are keys whose zones wait for it.
-func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolID, waiting []mpc.KeyID, count int, f func(context.Context, mpc.Network, func(int)) error) error {
+// its progress shown; waiting are keys whose zones wait for it. It ends when
+// nothing moves for limit.
+func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolID, waiting []mpc.KeyID, count int, limit time.Duration, f func(context.Context, mpc.Network, func(int)) error) error {
 	net, err := t.n.transport.Open(a.Session, a.Proposal.Members)
 	if err != nil {
 		return err
 	}
 	defer net.Close()
-	ctx, alive, stop := pipeline.Watchdog(ctx, time.Duration(t.n.cfg.Sessions.Timeout))
+	ctx, alive, stop := pipeline.Watchdog(ctx, limit)
 	defer stop()
 	start, proposer := t.n.opt.Now(), a.Proposal.Proposer
 	defer func() {
@@ -393,11 +404,14 @@ func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolI
 			}
 		}
 	}
-	err = f(ctx, net, func(done int) {
+	moved := func() {
 		alive()
 		for _, z := range zones {
 			z.Yield(proposer)
 		}
+	}
+	err = f(ctx, lively{net, moved}, func(done int) {
+		moved()
 		t.mu.Lock()
 		for _, p := range pools {
 			t.filling[p] = fillState{done, count}
@@ -418,6 +432,15 @@ func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolI
 		t.n.log.Log(ctx, level, "pool filled", append(attrs, "key", pools[0].Key)...)
 	}
 	return nil
+}
+
+// engineOfPool is the engine of a pool's tuples, bound or not.
+func (n *Node) engineOfPool(p mpc.PoolID) string {
+	if engine, unbound := strings.CutPrefix(string(p.Key), string(mpc.Unbound(""))); unbound {
+		return engine
+	}
+	k, _ := n.keys.find(string(p.Key))
+	return k.Engine
 }
 
 // leaveOut lets keys wait that another operator does not know: it takes them
@@ -498,7 +521,13 @@ func (h fillProposals) judgeMaking(p *agree.Proposal, refuse refuser) *agree.Ans
 		if !ok {
 			return refuse("key", "key %s is not known here", body.Key)
 		}
+		if err := h.n.keys.suspended(body.Key); err != nil {
+			return refuse("suspended", "%v", err)
+		}
 		engine, most = k.Engine, h.n.tuples.most(k)
+		if filling := h.n.engines[engine].pace().filling; filling > 0 && body.Count > filling {
+			return refuse("count", "%d tuples of %s in one session, at most %d are made", body.Count, engine, filling)
+		}
 	}
 	if refusal := h.judgeSet(p, engine, body.Set, refuse); refusal != nil {
 		return refusal
@@ -535,7 +564,7 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 	for _, want := range body.Keys {
 		k, ok := h.n.keys.find(string(want.Key))
 		switch {
-		case !ok || k.Engine != body.Engine:
+		case !ok || k.Engine != body.Engine || k.Meta[metaSuspended] != "":
 			unknown = append(unknown, string(want.Key))
 			continue
 		case seen[want.Key]:
@@ -549,7 +578,7 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 		count += want.Count
 	}
 	if unknown != nil {
-		refusal := refuse("key", "%d of %d keys are not known here under engine %s", len(unknown), len(body.Keys), body.Engine)
+		refusal := refuse("key", "%d of %d keys are not known here under engine %s, or are suspended", len(unknown), len(body.Keys), body.Engine)
 		refusal.Records = unknown
 		return refusal
 	}

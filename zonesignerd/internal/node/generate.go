@@ -284,21 +284,22 @@ func (k *keyring) makeKeys(ctx context.Context, agreed *agree.Agreed, wants []wa
 		return nil, err
 	}
 	defer net.Close()
-	ctx, _, stop := pipeline.Watchdog(ctx, 2*time.Duration(k.n.cfg.Sessions.Timeout))
+	ctx, alive, stop := pipeline.Watchdog(ctx, time.Duration(k.n.cfg.Sessions.Timeout)+k.n.patience(wants[0].Engine))
 	defer stop()
 	var labels [][]byte
 	for _, w := range wants {
 		labels = append(labels, fmt.Appendf(nil, "%s %s %x", w.Zone, w.role, w.Digest))
 	}
+	session := lively{net, alive}
 	if !wants[0].imports() {
-		return engine.generate(ctx, net, k.n.identity, k.n.groups.mpc(), labels)
+		return engine.generate(ctx, session, k.n.identity, k.n.groups.mpc(), labels)
 	}
 	shares, err := k.openFiles(wants)
 	if err != nil {
 		return nil, err
 	}
 	defer eraseShares(shares)
-	return engine.take(ctx, net, k.n.identity, k.n.groups.mpc(), labels, shares)
+	return engine.take(ctx, session, k.n.identity, k.n.groups.mpc(), labels, shares)
 }
 
 // keep stores the keys of a session, all of them or none, and returns what to

@@ -30,6 +30,8 @@ type operators struct {
 	nodes map[string]*Node
 	clock *clock
 	edit  func(*config.Daemon)
+	// patience is how long level waits; 0: 30 s.
+	patience time.Duration
 	// options changes what an operator is started with.
 	options func(name string, opt *Options)
 }
@@ -254,7 +256,7 @@ func (o *operators) level(zone string, after uint32, names ...string) uint32 {
 		names = o.names
 	}
 	var serial uint32
-	o.eventually(30*time.Second, fmt.Sprintf("%s serve %s with a serial above %d", strings.Join(names, ", "), zone, after), func() bool {
+	o.eventually(max(o.patience, 30*time.Second), fmt.Sprintf("%s serve %s with a serial above %d", strings.Join(names, ", "), zone, after), func() bool {
 		serial = o.serves(names[0], zone)
 		for _, name := range names {
 			if o.serves(name, zone) != serial {

@@ -14,6 +14,7 @@ import (
 	"zonesigner/dnssec"
 	"zonesigner/keystore"
 	"zonesigner/mpc"
+	"zonesigner/mpc/cggmp"
 	"zonesigner/mpc/ecdsa"
 	"zonesigner/mpc/frost"
 	"zonesigner/zonesignerd/config"
@@ -98,7 +99,7 @@ func (n *Node) openKeys() error {
 	}
 	n.tuples = newTuples(n)
 	n.marks = newMarks(n)
-	n.signer = &signers{keys: k}
+	n.signer = &signers{n: n}
 	store := tupleStore{n.store, n.self, n.opt.spent}
 	n.signer.Signer, err = ecdsa.NewSigner(ecdsa.Config{
 		Identity: n.identity, Store: store, Protocols: protocols,
@@ -112,6 +113,14 @@ func (n *Node) openKeys() error {
 		Identity: n.identity, Store: store,
 		Keys:      func(id mpc.KeyID) (*frost.KeyShare, error) { return shareOf[frost.KeyShare](k, id) },
 		ChunkSize: n.cfg.Pools.Chunk, Signed: n.marks.signed,
+	})
+	if err != nil {
+		return err
+	}
+	n.signer.cggmp, err = cggmp.NewSigner(cggmp.Config{
+		Identity: n.identity, Store: store,
+		Keys:   func(id mpc.KeyID) (*cggmp.KeyShare, error) { return shareOf[cggmp.KeyShare](k, id) },
+		Signed: n.marks.signed,
 	})
 	return err
 }
@@ -213,20 +222,12 @@ func (k *keyring) zone(name string) []dnssec.Key {
 	return out
 }
 
-// algorithmOf is the DNSSEC algorithm of an engine's keys.
-func algorithmOf(engine string) uint8 {
-	if engine == config.Frost {
-		return dnssec.ED25519
-	}
-	return dnssec.ECDSAP256SHA256
-}
-
 func dnssecKey(r keystore.KeyRecord) dnssec.Key {
 	flags := uint16(257)
 	if r.Role == roleZSK {
 		flags = 256
 	}
-	return dnssec.Key{ID: r.ID, Flags: flags, CSK: r.Role == roleCSK, Algorithm: algorithmOf(r.Engine),
+	return dnssec.Key{ID: r.ID, Flags: flags, CSK: r.Role == roleCSK, Algorithm: config.Algorithm(r.Engine),
 		PublicKey: r.Public, State: dnssec.KeyState(r.State)}
 }
 
@@ -272,6 +273,9 @@ func (k *keyring) view(r keystore.KeyRecord) api.Key {
 		DNSKEY: fmt.Sprintf("%s%s IN DNSKEY %d 3 %d %s", r.Zone, k.n.dnskeyTTL(r.Zone), key.Flags, key.Algorithm, base64.StdEncoding.EncodeToString(key.PublicKey))}
 	if at, err := time.Parse(time.RFC3339, r.Meta[metaDS]); err == nil {
 		out.DSPublished = at
+	}
+	if why := r.Meta[metaSuspended]; why != "" {
+		out.Suspended, out.Problem = true, suspendedWords(r)
 	}
 	if key.Flags == 257 {
 		if apex, err := dnssec.ParseName(r.Zone); err == nil {

@@ -70,9 +70,12 @@ func newMarks(n *Node) *marks {
 // not counted. A smaller set may be all cheats but us, and its tuples are not
 // revived whatever the others say. Unbound tuples take all operators to be bound,
 // whatever set they are for.
-func revivable(pool keystore.PoolID, threshold int) bool {
+//
+// With a threshold of n-1 there are not even t+1 others to ask. Nothing is
+// revived then, and tuples are made anew.
+func revivable(pool keystore.PoolID, g mpc.Group) bool {
 	s, err := mpc.ParseSignerSet(pool.Set)
-	return err == nil && len(s) >= threshold+2 || strings.HasPrefix(pool.Key, string(mpc.Unbound("")))
+	return g.N() > g.T+1 && (err == nil && len(s) >= g.T+2 || strings.HasPrefix(pool.Key, string(mpc.Unbound(""))))
 }
 
 // discardUnvouched destroys, after a start at which tuples are suspended, those
@@ -82,9 +85,9 @@ func (n *Node) discardUnvouched() error {
 	if !yes || n.opt.reviveAll {
 		return nil
 	}
-	t := n.groups.mpc().T
-	lost, err := n.store.DiscardPools("no run mark, and sets of "+strconv.Itoa(t+1)+" are never confirmed by others",
-		func(p keystore.PoolID) bool { return !revivable(p, t) })
+	g := n.groups.mpc()
+	lost, err := n.store.DiscardPools("no run mark, and sets of "+strconv.Itoa(g.T+1)+" are never confirmed by others",
+		func(p keystore.PoolID) bool { return !revivable(p, g) })
 	if lost > 0 {
 		n.log.Error("tuples of the small signer sets are discarded: nothing here tells whether this disk is an old copy, and too few others could", "tuples", lost, "reason", why)
 	}

@@ -89,15 +89,18 @@ func TestRestoredDiskAndALyingPeer(t *testing.T) {
 
 func TestRevivable(t *testing.T) {
 	for _, c := range []struct {
-		key, set  string
-		threshold int
-		want      bool
+		key, set     string
+		n, threshold int
+		want         bool
 	}{
-		{"k", "a+b", 1, false}, {"k", "a+b+c", 1, true}, {"k", "a+b+c", 2, false}, {"k", "a+b+c+d", 2, true}, {"k", "", 1, false},
-		{string(mpc.Unbound("mal-shamir")), "a+b", 1, true},
+		{"k", "a+b", 3, 1, false}, {"k", "a+b+c", 3, 1, true}, {"k", "a+b+c", 5, 2, false}, {"k", "a+b+c+d", 5, 2, true}, {"k", "", 3, 1, false},
+		{string(mpc.Unbound("mal-shamir")), "a+b", 3, 1, true},
+		{"k", "a+b", 2, 1, false}, {string(mpc.Unbound("mascot")), "a+b", 2, 1, false}, {string(mpc.Unbound("mascot")), "a+b+c", 3, 2, false},
+		{"k", "a+b+c+d", 4, 2, true},
 	} {
-		if got := revivable(keystore.PoolID{Key: c.key, Set: c.set}, c.threshold); got != c.want {
-			t.Errorf("pool of %q and set %q with threshold %d: %v, expected %v", c.key, c.set, c.threshold, got, c.want)
+		g := mpc.Group{Parties: []mpc.PartyID{"a", "b", "c", "d", "e"}[:c.n], T: c.threshold}
+		if got := revivable(keystore.PoolID{Key: c.key, Set: c.set}, g); got != c.want {
+			t.Errorf("pool of %q and set %q with threshold %d of %d: %v, expected %v", c.key, c.set, c.threshold, c.n, got, c.want)
 		}
 	}
 }

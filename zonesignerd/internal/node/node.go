@@ -464,14 +464,18 @@ func (n *Node) watchPeers() {
 	}
 }
 
-// chooser picks a signer set for an engine: the first of the group's sets in
-// which all are ready and none is left out for what it did lately.
-func (n *Node) chooser(engine func() string) func([]mpc.PartyID) (mpc.SignerSet, error) {
+// chooser picks a signer set for engines: the first of the sets that all of them
+// have, in which all are ready and none is left out for what it did lately.
+func (n *Node) chooser(engines func() []string) func([]mpc.PartyID) (mpc.SignerSet, error) {
 	return func(without []mpc.PartyID) (mpc.SignerSet, error) {
 		now := n.opt.Now()
 		var missing []mpc.PartyID
 		var left leftOutError
-		for _, set := range n.groups.file().Sets(engine()) {
+		sets, err := n.groups.file().CommonSets(engines()...)
+		if err != nil {
+			return nil, err
+		}
+		for _, set := range sets {
 			if !set.Contains(n.self) {
 				continue
 			}

@@ -79,7 +79,11 @@ func (n *Node) boundWanted(k keystore.KeyRecord) int {
 	if k.Role != roleKSK {
 		changes = n.poolChanges()
 	}
-	return min(l.due(time.Duration(p.MaxOutage))+changes, mostTuples)
+	most := mostTuples
+	if e := n.engines[k.Engine]; e != nil && e.pace().kept > 0 {
+		most = e.pace().kept
+	}
+	return min(l.due(time.Duration(p.MaxOutage))+changes, most)
 }
 
 // statuses is the present state of every zone, made once for an answer.
@@ -114,7 +118,7 @@ func outlook(pools []api.Pool, k keystore.KeyRecord, z zoneNow) {
 // set its worst stripe, and of all keys the worst. Sets that this operator is
 // not in do not count: their pools are not known here.
 func (n *Node) without(zones map[string]zoneNow) []api.Without {
-	keys, group := n.keys.all(), n.groups.file()
+	keys, group, zoneSets := n.keys.all(), n.groups.file(), n.setsByZone()
 	var out []api.Without
 	for _, id := range slices.Sorted(slices.Values(n.groups.mpc().Parties)) {
 		if id == n.self {
@@ -126,7 +130,11 @@ func (n *Node) without(zones map[string]zoneNow) []api.Without {
 			if z.policy == nil || !z.status.HasSigned {
 				continue
 			}
-			until, any := n.coveredWithout(id, k, group.Sets(k.Engine), z)
+			sets, mixed := zoneSets[k.Zone]
+			if !mixed {
+				sets = group.Sets(k.Engine)
+			}
+			until, any := n.coveredWithout(id, k, sets, z)
 			if !any {
 				w.Never, w.Zone, w.Until = true, k.Zone, time.Time{}
 				break

@@ -66,6 +66,9 @@ func (t *tuples) Choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()
 	if why, yes := t.n.store.Suspended(); yes {
 		return nil, fmt.Errorf("%w: those from before the start are suspended: %s", pipeline.ErrTuples, why)
 	}
+	if err := t.n.keys.suspended(key); err != nil {
+		return nil, err
+	}
 	pool := mpc.PoolID{Key: key, Set: set.String(), Stripe: t.n.self}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -123,6 +126,9 @@ func (t *tuples) trouble(pool mpc.PoolID) (poolProblem, bool) {
 func (t *tuples) Check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error {
 	if why, yes := t.n.store.Suspended(); yes {
 		return fmt.Errorf("tuples are suspended at operator %s: %s", t.n.self, why)
+	}
+	if err := t.n.keys.suspended(key); err != nil {
+		return err
 	}
 	have := map[mpc.ChunkID]keystore.Chunk{}
 	for _, c := range t.n.store.Chunks(poolID(mpc.PoolID{Key: key, Set: set.String(), Stripe: proposer})) {

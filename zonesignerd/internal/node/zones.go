@@ -96,7 +96,7 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	z.Zone, err = pipeline.New(p.Zone, policyOf(p), z.reader, publisher, pipeline.Deps{
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
 		Signer: n.signer, Pools: n.tuples, Sharing: n.sharing, Store: zoneStore{n.store}, Dir: n.stateDir(),
-		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(func() string { return n.engineFor(p) }),
+		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(func() []string { return n.enginesFor(p) }),
 		Blame:    func(set mpc.SignerSet, err error) { n.blame.note(set, err, n.opt.Now()) },
 		Switched: func(d agree.Digest) { n.switched(p.Zone, d) },
 		Heavy:    n.heavy,
@@ -139,13 +139,45 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	return nil
 }
 
-// engineFor is the engine that the zone's keys are shared by now; without keys,
-// that of those to come.
-func (n *Node) engineFor(p *config.Policy) string {
-	if keys := n.keys.of(p.Zone); len(keys) > 0 {
-		return keys[0].Engine
+// enginesFor are the engines that the zone's keys are shared by now, each once;
+// without keys, that of those to come.
+func (n *Node) enginesFor(p *config.Policy) []string {
+	engines := enginesOf(n.keys.of(p.Zone))
+	if len(engines) == 0 {
+		return []string{n.engineOf(p)}
 	}
-	return n.engineOf(p)
+	return engines
+}
+
+// enginesOf lists the engines of keys, each once.
+func enginesOf(keys []keystore.KeyRecord) []string {
+	var engines []string
+	for _, k := range keys {
+		if !slices.Contains(engines, k.Engine) {
+			engines = append(engines, k.Engine)
+		}
+	}
+	slices.Sort(engines)
+	return engines
+}
+
+// setsByZone are the signer sets of zones whose keys are of several engines: those
+// that all of them have. Other zones have the sets of their engine.
+func (n *Node) setsByZone() map[string][]mpc.SignerSet {
+	engines := map[string][]string{}
+	for _, k := range n.keys.all() {
+		if !slices.Contains(engines[k.Zone], k.Engine) {
+			engines[k.Zone] = append(engines[k.Zone], k.Engine)
+		}
+	}
+	out := map[string][]mpc.SignerSet{}
+	for zone, list := range engines {
+		if len(list) > 1 {
+			slices.Sort(list)
+			out[zone], _ = n.groups.file().CommonSets(list...) // none, and the zone says why
+		}
+	}
+	return out
 }
 
 func (n *Node) engineOf(p *config.Policy) string {

@@ -176,10 +176,16 @@ func (z *Zone) trim(from mpc.PartyID, newest *Certificate) {
 	}
 }
 
-// quorum is n-t.
+// quorum is how many certificates make a zone the head: n-t, which is as many as
+// can be counted on, and t+1 at least, so that an honest operator's is among
+// them. Without an honest majority those are more than can be counted on, but no
+// more than it takes to sign.
 func (z *Zone) quorum() int {
 	g := z.d.Group()
-	return g.N() - g.T
+	if z.holes.noMajority {
+		return g.N() - g.T
+	}
+	return max(g.N()-g.T, g.T+1)
 }
 
 // promote makes s the head: the base of all further plans, and, where its

@@ -264,6 +264,7 @@ type want struct {
 
 // holes take defences out, so that tests can see what they are for.
 type holes struct {
+	noMajority   bool // n-t certificates are enough, however few these are
 	noDerivation bool // believe a single certificate
 	noUnpromise  bool // keep the promises of sessions that never were
 	tuplesTwice  bool // accept proposals that name a tuple twice
