@@ -133,6 +133,9 @@ func (n *Node) zoneStatus(z zoneNow, ask *api.Request) api.ZoneStatus {
 	if s.State == api.ZoneNoKey && ask != nil {
 		v.Next = nextOf(ask, string(n.self))
 	}
+	if words := n.keys.suspendedIn(s.Zone); words != "" {
+		v.Next = api.Next{Kind: api.ActorSelf, Name: string(n.self), WaitsFor: words}
+	}
 	for _, r := range s.Refusals {
 		v.Refusals = append(v.Refusals, api.Refusal{Peer: string(r.Peer), Reason: r.Reason, Records: r.Records, At: r.At})
 	}

@@ -100,7 +100,7 @@ func (n *Node) openKeys() error {
 	n.tuples = newTuples(n)
 	n.marks = newMarks(n)
 	n.signer = &signers{n: n}
-	store := tupleStore{n.store, n.self, n.opt.spent}
+	store := tupleStore{n.store, n.self, n.opt.spent, n.opt.spoil}
 	n.signer.Signer, err = ecdsa.NewSigner(ecdsa.Config{
 		Identity: n.identity, Store: store, Protocols: protocols,
 		Keys:  func(id mpc.KeyID) (*ecdsa.KeyShare, error) { return shareOf[ecdsa.KeyShare](k, id) },

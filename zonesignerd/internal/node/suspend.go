@@ -38,6 +38,16 @@ func (k *keyring) suspended(id mpc.KeyID) error {
 	return nil
 }
 
+// suspendedIn says which key of a zone is suspended, or is "".
+func (k *keyring) suspendedIn(zone string) string {
+	for _, r := range k.of(zone) {
+		if r.Meta[metaSuspended] != "" {
+			return suspendedWords(r)
+		}
+	}
+	return ""
+}
+
 // suspend durably suspends keys whose signatures did not verify, and destroys
 // what is bound to them: tuples that were bound together were altered together.
 func (k *keyring) suspend(ids []mpc.KeyID, why error) {
@@ -79,6 +89,7 @@ func (n *Node) ResumeKey(_ context.Context, c api.ResumeKey) (*api.Request, erro
 	n.keys.put(r)
 	n.keys.mu.Unlock()
 	n.log.Warn("key signs again: its suspension was lifted", "zone", r.Zone, "key", r.ID)
+	n.blame.absolve()
 	n.tuples.wake()
 	if z := n.zone(r.Zone); z != nil {
 		z.SignNow()

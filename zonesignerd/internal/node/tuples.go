@@ -247,6 +247,7 @@ type tupleStore struct {
 	s     *keystore.Store
 	self  mpc.PartyID
 	spent func(mpc.TupleRange, [32]byte)
+	spoil func(blob []byte)
 }
 
 func (t tupleStore) Add(chunks []mpc.PoolChunk) error {
@@ -270,6 +271,11 @@ func (t tupleStore) Spend(ranges []mpc.PoolRange, statement [32]byte) ([][]byte,
 	if err == nil && t.spent != nil {
 		for _, r := range ranges {
 			t.spent(r.TupleRange, statement)
+		}
+	}
+	if t.spoil != nil {
+		for _, b := range blobs {
+			t.spoil(b)
 		}
 	}
 	return blobs, mpc.Mark{Generation: generation}, err

@@ -2,6 +2,9 @@ package node
 
 import (
 	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,13 +92,75 @@ func signaturesVerify(t *testing.T, zone []dns.RR) {
 	}
 }
 
+// A key of mascot-minus one of whose signatures does not verify signs nothing
+// more, whatever restarts, until the people of each operator say so.
+func TestSuspendedKey(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 2, 1)
+	o.group.Engine = config.MascotMinus
+	o.edit = func(c *config.Daemon) { c.Pools = config.Pools{Depth: 32, Changes: 8, Chunk: 16} }
+	var lies atomic.Bool
+	o.options = func(name string, opt *Options) {
+		if name == "b" { // alters its share of sk/k in what it signs with
+			const magic, header, size, share = "ZSM1", 48 + 32, 128 + 2*32 + 32, 32
+			opt.spoil = func(blob []byte) {
+				for at := header; lies.Load() && string(blob[:4]) == magic && at+size <= len(blob); at += size {
+					blob[at+share+31] ^= 1
+				}
+			}
+		}
+	}
+	o.write("example.", 1, "www A 192.0.2.10")
+	o.startAll()
+	o.add("example.")
+	serial := o.level("example.", 0)
+	lies.Store(true)
+	o.write("example.", 2, "www A 192.0.2.11")
+	zsk := func(name string) (k api.Key) {
+		keys, err := o.nodes[name].Keys(t.Context(), "example.")
+		must(t, err)
+		return keys[slices.IndexFunc(keys, func(k api.Key) bool { return k.Role == roleZSK })]
+	}
+	o.eventually(20*time.Second, "a suspends the key", func() bool { return zsk("a").Suspended })
+	lies.Store(false)
+	o.stop("a")
+	o.start("a")
+	if k := zsk("a"); !k.Suspended || !strings.Contains(k.Problem, "zonesignerd keys resume "+k.ID) {
+		t.Fatalf("after a restart: %+v", k)
+	}
+	st, err := o.nodes["a"].Status(t.Context())
+	must(t, err)
+	if len(st.Warnings) != 1 || !strings.Contains(st.Warnings[0], "is suspended here") {
+		t.Errorf("status warns of %q", st.Warnings)
+	}
+	o.eventually(20*time.Second, "the zone says what it waits for", func() bool {
+		return strings.Contains(o.status("a", "example.").Next.WaitsFor, "is suspended here") && strings.Contains(o.status("b", "example.").Next.WaitsFor, "is suspended")
+	})
+	if s := o.serves("a", "example."); s != serial {
+		t.Errorf("serial %d was signed with a suspended key", s)
+	}
+	for _, name := range o.names {
+		if k := zsk(name); k.Suspended {
+			_, err := o.nodes[name].ResumeKey(t.Context(), api.ResumeKey{Key: k.ID})
+			must(t, err)
+		}
+	}
+	o.level("example.", serial)
+	if k := zsk("a"); k.Suspended || k.Problem != "" {
+		t.Errorf("after it was resumed: %+v", k)
+	}
+	if _, err := o.nodes["a"].ResumeKey(t.Context(), api.ResumeKey{Key: zsk("a").ID}); err == nil {
+		t.Error("a key that is not suspended was resumed")
+	}
+}
+
 // With CGGMP two operators sign with a key of algorithm 13, slowly: each of
 // the few signatures takes a presignature of seconds.
-func TestTwoOperatorsCGGMP(t *testing.T) {
-	t.Parallel()
+func TestTwoOperatorsCGGMP(t *testing.T) { // beside nothing else: it takes all there is
 	o := newOperators(t, 2, 1)
 	o.group.Engine = config.CGGMP
 	o.edit = func(c *config.Daemon) { c.Pools.Changes = 0 }
+	o.options = func(_ string, opt *Options) { opt.Turn = 5 * time.Minute } // presignatures for one proposer
 	o.write("example.", 1, "")
 	o.startAll()
 	o.add("example.", "single-type-signing: true", "max-outage: 1h")
@@ -115,8 +180,9 @@ func TestTwoEngines(t *testing.T) {
 		n := o.nodes[name]
 		_, err := n.AddZone(t.Context(), api.AddZone{Policy: o.policy(name, "example."), File: "policy"})
 		must(t, err)
-		for role, engine := range map[string]string{"ksk": config.MalRep3, "zsk": config.Shamir} {
-			_, err = n.GenerateKeys(t.Context(), api.GenerateKeys{Zone: "example.", Roles: []string{role}, Engine: engine})
+		for _, ask := range []api.GenerateKeys{{Roles: []string{"ksk"}, Engine: config.MalRep3}, {Roles: []string{"zsk"}, Engine: config.Shamir}} {
+			ask.Zone = "example."
+			_, err = n.GenerateKeys(t.Context(), ask)
 			must(t, err)
 		}
 	}
