@@ -127,8 +127,12 @@ func checkPolicy(file string, g *config.Group) error {
 	if err != nil {
 		return err
 	}
-	if g != nil {
-		if err := g.CheckEngine(p.Engine); err != nil {
+	if g != nil && p.Engine != "" {
+		err := g.CheckEngine(p.Engine)
+		if err == nil {
+			_, err = g.CommonSets(p.Engine)
+		}
+		if err != nil {
 			return config.Faults{{File: file, Path: "engine", Message: err.Error()}}
 		}
 	}

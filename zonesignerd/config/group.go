@@ -128,7 +128,10 @@ func (g *Group) CommonSets(engines ...string) ([]mpc.SignerSet, error) {
 		other := g.Sets(e)
 		sets = slices.DeleteFunc(sets, func(s mpc.SignerSet) bool { return !slices.ContainsFunc(other, s.Equal) })
 	}
-	if len(sets) == 0 {
+	switch {
+	case len(sets) == 0 && len(engines) == 1:
+		return nil, fmt.Errorf("none of the group file's signer-sets fits %s", engines[0])
+	case len(sets) == 0:
 		return nil, fmt.Errorf("no signer set signs with %s together: a passive engine takes exactly %d operators; list sets of so many in the group file's signer-sets, or take engines that are all active", strings.Join(engines, " and "), g.Threshold+1)
 	}
 	return sets, nil

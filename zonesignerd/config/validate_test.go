@@ -190,6 +190,10 @@ func TestCommonSets(t *testing.T) {
 	if got := text(g.CommonSets(MalShamir, Shamir)); got != "b+c a+c a+b" {
 		t.Errorf("an active and a passive engine: %s", got)
 	}
+	g.SignerSets = [][]string{{"a", "b", "c"}}
+	if got := text(g.CommonSets(Shamir)); !strings.Contains(got, "fits shamir") {
+		t.Errorf("sets of three for shamir: %s", got)
+	}
 	five := testGroup(t, 5)
 	if got := text(five.CommonSets(MalShamir, Shamir)); !strings.Contains(got, "exactly 3 operators") {
 		t.Errorf("five operators, an active and a passive engine: %s", got)
