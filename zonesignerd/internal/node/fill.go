@@ -169,11 +169,7 @@ type lacks struct {
 // for what is to be kept bound. Of a key that lacks much, tuples are made for it
 // straight away, both phases in one; small needs share one binding.
 func (t *tuples) next() (job task, any bool) {
-	for _, id := range t.n.groups.mpc().Parties {
-		if !t.n.isReady(id) {
-			return job, false // preprocessing needs everyone
-		}
-	}
+	all := t.n.allReady(t.n.groups.mpc().Parties)
 	keys, wanted := map[string][]keystore.KeyRecord{}, map[string]int{}
 	for _, k := range t.n.keys.all() {
 		keys[k.Engine] = append(keys[k.Engine], k)
@@ -182,11 +178,11 @@ func (t *tuples) next() (job task, any bool) {
 	lack := 0
 	zoneSets := t.n.setsByZone()
 	for engine := range t.n.engines {
-		if len(keys[engine]) == 0 {
+		if len(keys[engine]) == 0 || !all && t.n.binds(engine) {
 			continue
 		}
 		for _, set := range t.n.groups.file().Sets(engine) {
-			if !set.Contains(t.n.self) {
+			if !set.Contains(t.n.self) || !all && !t.n.allReady(set) {
 				continue
 			}
 			found, urgent := t.nextFor(engine, set, t.lacking(keys[engine], set, wanted, zoneSets))
@@ -199,6 +195,20 @@ func (t *tuples) next() (job task, any bool) {
 		}
 	}
 	return job, lack > 0
+}
+
+func (n *Node) allReady(ids []mpc.PartyID) bool {
+	return !slices.ContainsFunc(ids, func(id mpc.PartyID) bool { return !n.isReady(id) })
+}
+
+// makers are the operators that make an engine's tuples for a signer set: all of
+// the group, or with an engine that has no unbound ones, whose tuples are secret
+// numbers of the members alone, these.
+func (n *Node) makers(engine string, set mpc.SignerSet) mpc.SignerSet {
+	if n.binds(engine) {
+		return mpc.NewSignerSet(n.groups.mpc().Parties...)
+	}
+	return set
 }
 
 func (t task) size() int {
@@ -305,21 +315,24 @@ func (t *tuples) paused(job task) bool {
 
 // do proposes a task and runs its session.
 func (t *tuples) do(job task) error {
-	all := mpc.NewSignerSet(t.n.groups.mpc().Parties...)
+	set, err := mpc.ParseSignerSet(job.pool.Set)
+	if err != nil {
+		return err
+	}
+	makers := t.n.makers(t.n.engineOfPool(job.pool), set)
 	var (
 		agreed *agree.Agreed
-		err    error
 		run    func() error
 	)
 	if job.bind == nil {
 		body := tuplesWanted{Key: job.pool.Key, Set: job.pool.Set, Count: min(job.count, mostTuples), Demand: len(job.demand) > 0}
-		agreed, err = t.n.agreement.Propose(t.n.ctx, kindTuples, string(job.pool.Key), all, body)
+		agreed, err = t.n.agreement.Propose(t.n.ctx, kindTuples, string(job.pool.Key), makers, body)
 		run = func() error { return t.make(t.n.ctx, agreed, body) }
 	} else {
 		engine, _ := strings.CutPrefix(string(job.pool.Key), string(mpc.Unbound("")))
 		body := bindWanted{Engine: engine, Set: job.pool.Set, Keys: job.bind, Demand: job.demand}
 		body.Tuples, _ = t.take(job.pool, job.size())
-		agreed, err = t.n.agreement.Propose(t.n.ctx, kindBind, string(job.pool.Key), all, body)
+		agreed, err = t.n.agreement.Propose(t.n.ctx, kindBind, string(job.pool.Key), makers, body)
 		run = func() error { return t.bind(t.n.ctx, agreed, body) }
 		var refused *agree.RefusedError
 		if errors.As(err, &refused) {
@@ -335,7 +348,7 @@ func (t *tuples) do(job task) error {
 		return err
 	}
 	err = run()
-	t.n.blame.note(all, err, t.n.opt.Now())
+	t.n.blame.note(makers, err, t.n.opt.Now())
 	return err
 }
 
@@ -470,6 +483,9 @@ func (h fillProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposa
 	refuse := func(code, format string, args ...any) *agree.Answer {
 		return &agree.Answer{Verdict: agree.Refuse, Code: code, Reason: fmt.Sprintf(format, args...)}
 	}
+	if !p.Members.Contains(h.n.self) {
+		return agree.Answer{Verdict: agree.Accept} // nothing against it
+	}
 	var refusal *agree.Answer
 	if p.Kind == kindBind {
 		refusal = h.judgeBinding(p, refuse)
@@ -490,7 +506,8 @@ func (h fillProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposa
 
 type refuser func(code, format string, args ...any) *agree.Answer
 
-// judgeSet checks the signer set, and that all operators are to take part.
+// judgeSet checks the signer set, and that all who make its tuples are to take
+// part.
 func (h fillProposals) judgeSet(p *agree.Proposal, engine, text string, refuse refuser) *agree.Answer {
 	set, err := mpc.ParseSignerSet(text)
 	switch {
@@ -500,8 +517,8 @@ func (h fillProposals) judgeSet(p *agree.Proposal, engine, text string, refuse r
 		return refuse("set", "signer set %s has no pool under engine %s", set, engine)
 	case !set.Contains(p.Proposer):
 		return refuse("set", "operator %s asks for tuples of a set that it is not in", p.Proposer)
-	case len(p.Members) != h.n.groups.mpc().N():
-		return refuse("members", "preprocessing needs all operators")
+	case !p.Members.Equal(h.n.makers(engine, set)):
+		return refuse("members", "tuples of %s for %s are made by %s", engine, set, h.n.makers(engine, set))
 	}
 	return nil
 }
@@ -657,7 +674,9 @@ func (h fillProposals) Run(ctx context.Context, a *agree.Agreed) {
 }
 
 func (h fillProposals) Abandon(_ agree.Digest, p *agree.Proposal, _ error) {
-	h.n.tuples.end(p.Proposer)
+	if p.Members.Contains(h.n.self) {
+		h.n.tuples.end(p.Proposer)
+	}
 }
 
 func (fillProposals) Answered(*agree.Proposal, mpc.PartyID, *agree.Answer) {}

@@ -226,9 +226,11 @@ func (t *tuples) poolViews(key mpc.KeyID, set mpc.SignerSet, wanted int) []api.P
 
 // waitsFor says why an own pool is not full.
 func (t *tuples) waitsFor(pool mpc.PoolID) api.Next {
+	set, _ := mpc.ParseSignerSet(pool.Set) // of the group's sets
+	makers := t.n.makers(t.n.engineOfPool(pool), set)
 	for _, p := range t.n.transport.Peers() {
-		if !p.Ready {
-			return api.Next{Kind: api.ActorPeer, Name: string(p.ID), WaitsFor: "operator " + string(p.ID) + " to be reachable: preprocessing needs all"}
+		if !p.Ready && makers.Contains(p.ID) {
+			return api.Next{Kind: api.ActorPeer, Name: string(p.ID), WaitsFor: "operator " + string(p.ID) + " to be reachable: preprocessing needs " + makers.String()}
 		}
 	}
 	t.mu.Lock()
