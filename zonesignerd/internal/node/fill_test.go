@@ -125,7 +125,7 @@ func TestNextTask(t *testing.T) {
 func TestUnspendableTuplesBlameTheirOwner(t *testing.T) {
 	o, _ := one(t)
 	b := o.nodes["b"]
-	store := tupleStore{b.store, "b", nil}
+	store := tupleStore{b.store, "b", nil, nil}
 	for stripe, blamed := range map[mpc.PartyID]bool{"c": true, "b": false} {
 		_, _, err := store.Spend([]mpc.PoolRange{{Pool: mpc.PoolID{Key: "k", Set: "a+b+c", Stripe: stripe}, TupleRange: mpc.TupleRange{Count: 1}}}, [32]byte{})
 		absent, ok := mpc.AsAbsent(err)
