@@ -30,7 +30,7 @@ demo: build ## three operators on this machine, from nothing to a signed zone, a
 test: vet fmt ## everything that must hold, in some minutes: vet, gofmt, a little fuzzing, all tests
 	@$(DEPS) test
 	testdata/scripts/fuzz.sh $(FUZZ_SHORT)
-	go test ./...
+	go test -timeout 20m ./...
 
 # saferith computes in one goroutine, and under the detector takes ten times as long.
 race: ## all tests with the race detector
