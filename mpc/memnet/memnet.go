@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"zonesigner/mpc"
 )
@@ -52,16 +53,18 @@ type Hub struct {
 	mu      sync.Mutex
 	fault   Fault
 	down    map[mpc.PartyID]bool
-	parties []mpc.PartyID // sorted
+	delay   time.Duration
+	lines   map[[2]mpc.PartyID]*line // where messages are delayed
+	parties []mpc.PartyID            // sorted
 	nodes   map[mpc.PartyID]*Transport
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
-	workers sync.WaitGroup // deliver control messages
+	workers sync.WaitGroup // deliver control messages and delayed ones
 }
 
 // New connects parties, who must have different names.
 func New(parties ...mpc.PartyID) *Hub {
-	h := &Hub{down: map[mpc.PartyID]bool{}, nodes: map[mpc.PartyID]*Transport{}}
+	h := &Hub{down: map[mpc.PartyID]bool{}, lines: map[[2]mpc.PartyID]*line{}, nodes: map[mpc.PartyID]*Transport{}}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.parties = mpc.NewSignerSet(parties...)
 	for _, p := range h.parties {
@@ -138,14 +141,17 @@ func (h *Hub) send(ctx context.Context, m Message) error {
 		return &mpc.AbsentError{Parties: []mpc.PartyID{m.To}, Round: m.Round, Err: err}
 	}
 	h.mu.Lock()
-	fault := h.fault
+	fault, delay := h.fault, h.delay
 	h.mu.Unlock()
-	if fault == nil {
-		return h.deliver(ctx, m)
+	out := []Message{m}
+	if fault != nil {
+		m.Payload = slices.Clone(m.Payload) // the sender may use its own again
+		out = fault(m)
 	}
-	m.Payload = slices.Clone(m.Payload) // the sender may use its own again
-	for _, out := range fault(m) {
-		if err := h.deliver(ctx, out); err != nil {
+	for _, o := range out {
+		if delay > 0 {
+			h.forward(o, delay)
+		} else if err := h.deliver(ctx, o); err != nil {
 			return err
 		}
 	}

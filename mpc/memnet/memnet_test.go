@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -217,4 +219,51 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// What is delayed comes in order and on time, and a second message does not
+// wait for the first to arrive.
+func TestDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const oneWay = 120 * time.Millisecond
+		h := New("a", "b")
+		defer h.Close()
+		h.SetDelay(oneWay)
+		ends, err := h.Open(mpc.SessionID{1})
+		must(t, err)
+		begin := time.Now()
+		for i := range 10 {
+			must(t, ends[0].Send(t.Context(), "b", fmt.Sprint(i), []byte{byte(i)}))
+			time.Sleep(time.Millisecond)
+		}
+		for i := range 10 {
+			b, err := ends[1].Recv(t.Context(), "a", fmt.Sprint(i))
+			if err != nil || len(b) != 1 || b[0] != byte(i) {
+				t.Fatalf("message %d: got %v, %v", i, b, err)
+			}
+			if took, want := time.Since(begin), oneWay+time.Duration(i)*time.Millisecond; took != want {
+				t.Errorf("message %d arrived after %v, want %v", i, took, want)
+			}
+		}
+		// One that is under way at the end is lost, as are all.
+		must(t, ends[0].Send(t.Context(), "b", "last", nil))
+	})
+}
+
+func TestDelayKeepsOrderOfControl(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New("a", "b")
+		defer h.Close()
+		h.SetDelay(time.Second)
+		got := make(chan string, 100)
+		h.Transport("b").Handle(func(_ mpc.PartyID, msg []byte) { got <- string(msg) })
+		for i := range 100 {
+			must(t, h.Transport("a").Send(t.Context(), "b", fmt.Append(nil, i)))
+		}
+		for i := range 100 {
+			if g := <-got; g != fmt.Sprint(i) {
+				t.Fatalf("message %d is %q", i, g)
+			}
+		}
+	})
 }

@@ -78,7 +78,7 @@ func (t *Transport) Peers() []mpc.PeerState {
 		if p == t.self {
 			continue
 		}
-		s := mpc.PeerState{ID: p, Ready: !t.hub.down[p] && !t.hub.down[t.self]}
+		s := mpc.PeerState{ID: p, Ready: !t.hub.down[p] && !t.hub.down[t.self], RoundTrip: 2 * t.hub.delay.Seconds()}
 		if !s.Ready {
 			s.Reason = "cut off"
 		}
