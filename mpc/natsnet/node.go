@@ -95,8 +95,10 @@ func (n *node) serve(t *Transport, public string) error {
 	}
 	members := map[string]bool{}
 	var routes []*url.URL
+	var own string // what servers tell each other of us: the group's address, not one behind it
 	for _, p := range t.cfg.Peers {
 		if p.ID == t.cfg.Self {
+			own = p.Address
 			continue
 		}
 		members[string(p.Key)] = true
@@ -127,6 +129,7 @@ func (n *node) serve(t *Transport, public string) error {
 			Name:        subjectToken(t.cfg.GroupName),
 			Host:        host,
 			Port:        clusterPort,
+			Advertise:   own,
 			TLSConfig:   tlsConfig,
 			TLSTimeout:  5,
 			PoolSize:    -1, // one account, so one connection for each pair
