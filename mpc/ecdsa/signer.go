@@ -2,8 +2,19 @@ package ecdsa
 
 import (
 	"fmt"
+	"time"
 
 	"zonesigner/mpc"
+)
+
+const (
+	// maxInFlight bounds the tuples of the chunks in flight, and so what a
+	// session holds of them: about 1 KiB each, own shares and the others'
+	// messages together.
+	maxInFlight = 64 << 10
+	// chunkTime is how long an operator's processor is busy with a chunk of
+	// mpc.DefaultChunkSize, about. A chunk waits for some three round trips.
+	chunkTime = 12 * time.Millisecond
 )
 
 // Config is what a Signer is made of.
@@ -14,7 +25,10 @@ type Config struct {
 	Keys      func(mpc.KeyID) (*KeyShare, error) // this party's share of a key
 	Group     func() mpc.Group                   // the one in force, for tuples that no key is bound to
 	ChunkSize int                                // tuples a chunk, signatures a run; 0: mpc.DefaultChunkSize. All parties must agree
-	Window    int                                // chunks in flight; 0: mpc.DefaultWindow
+	Window    int                                // chunks in flight; 0: as many as RoundTrip needs
+	// RoundTrip, which may be nil, is the longest one among the parties, as a
+	// session begins.
+	RoundTrip func() time.Duration
 	// Signed, which may be nil, is given the signed statements of every run,
 	// one of each member of the signer set, before this party releases any
 	// share for it: the evidence of who took part, to be kept and relayed.
@@ -60,17 +74,30 @@ func NewSigner(cfg Config) (*Signer, error) {
 	if cfg.ChunkSize == 0 {
 		cfg.ChunkSize = mpc.DefaultChunkSize
 	}
-	if cfg.Window == 0 {
-		cfg.Window = mpc.DefaultWindow
-	}
-	if cfg.ChunkSize < 1 || cfg.ChunkSize > mpc.MaxChunkSize || cfg.Window < 1 {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: chunk size %d (1 to %d) or window %d (1 or more) is out of range", cfg.ChunkSize, mpc.MaxChunkSize, cfg.Window)}
+	if cfg.ChunkSize < 1 || cfg.ChunkSize > mpc.MaxChunkSize || cfg.Window < 0 {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: chunk size %d (1 to %d) or window %d (0 or more) is out of range", cfg.ChunkSize, mpc.MaxChunkSize, cfg.Window)}
 	}
 	s := &Signer{cfg: cfg, protocols: map[string]Protocol{}}
 	for _, p := range cfg.Protocols {
 		s.protocols[p.Name()] = p
 	}
 	return s, nil
+}
+
+// window is how many chunks of a session are in flight here. On a long way most
+// of a chunk's time is waiting, so that others fill it with work; what an abort
+// burns, and what is held in memory, grows with it. Parties need not choose
+// alike: the lowest chunk that is not done is in flight everywhere.
+func (s *Signer) window() int {
+	if s.cfg.Window > 0 {
+		return s.cfg.Window
+	}
+	window := mpc.DefaultWindow
+	if s.cfg.RoundTrip != nil {
+		chunk := chunkTime * time.Duration(s.cfg.ChunkSize) / mpc.DefaultChunkSize
+		window += int(min(3*s.cfg.RoundTrip()/max(chunk, 1), maxInFlight))
+	}
+	return max(mpc.DefaultWindow, min(window, maxInFlight/s.cfg.ChunkSize))
 }
 
 // key finds this party's share and its protocol, and checks the signer set.

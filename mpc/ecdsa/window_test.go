@@ -1,0 +1,72 @@
+package ecdsa
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zonesigner/mpc"
+)
+
+// The longer the way, the more chunks are in flight, within a bound on what
+// they hold.
+func TestWindow(t *testing.T) {
+	for _, c := range []struct {
+		chunk, fixed int
+		roundTrip    time.Duration
+		want         int
+	}{
+		{1024, 0, 0, mpc.DefaultWindow},
+		{1024, 0, 80 * time.Microsecond, mpc.DefaultWindow},
+		{1024, 0, 17 * time.Millisecond, 8},
+		{1024, 0, 240 * time.Millisecond, maxInFlight / 1024},
+		{1024, 0, time.Hour, maxInFlight / 1024},
+		{1024, 2, 240 * time.Millisecond, 2},
+		{1, 0, 17 * time.Millisecond, mpc.DefaultWindow + 3*17*1024/12},
+		{1, 0, time.Hour, maxInFlight},
+		{mpc.MaxChunkSize, 0, 240 * time.Millisecond, mpc.DefaultWindow},
+	} {
+		s := &Signer{cfg: Config{ChunkSize: c.chunk, Window: c.fixed, RoundTrip: func() time.Duration { return c.roundTrip }}}
+		if got := s.window(); got != c.want {
+			t.Errorf("chunks of %d, round trip %v, window %d: %d in flight, want %d", c.chunk, c.roundTrip, c.fixed, got, c.want)
+		}
+	}
+	if got := (&Signer{cfg: Config{ChunkSize: 1024}}).window(); got != mpc.DefaultWindow {
+		t.Errorf("without a round trip: %d", got)
+	}
+}
+
+// On a long way, chunks that fit the window wait together, and parties with
+// other windows than ours do not stop.
+func TestChunksInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const roundTrip = 240 * time.Millisecond
+		w := newWorld(t, 3, 1, active(), 8)
+		w.hub.SetDelay(roundTrip / 2)
+		w.generate()
+		took := map[int]time.Duration{}
+		for _, chunks := range []int{1, 30} {
+			begin := time.Now()
+			w.mustPrepare(allABC, 8*chunks)
+			took[chunks] = time.Since(begin)
+			for p, s := range w.signers {
+				s.cfg.RoundTrip = func() time.Duration { return roundTrip }
+				if p == "b" {
+					s.cfg.RoundTrip = func() time.Duration { return 2 * roundTrip }
+				}
+			}
+		}
+		if took[30] != took[1] {
+			t.Errorf("30 chunks took %v, one took %v", took[30], took[1])
+		}
+		if want := 11 * roundTrip / 2; took[1] != want {
+			t.Errorf("one chunk took %v, want 11 ways of %v: set-up 5, chunk 6", took[1], roundTrip/2)
+		}
+		// From ready tuples: the comparison of requests, statements, R, s.
+		begin := time.Now()
+		w.mustSign(w.request(mpc.NewSignerSet("a", "b", "c"), "a message"))
+		if took, want := time.Since(begin), 4*roundTrip/2; took != want {
+			t.Errorf("a signature took %v, want 4 ways of %v", took, roundTrip/2)
+		}
+	})
+}
