@@ -13,6 +13,14 @@ import (
 	"zonesigner/mpc/p256"
 )
 
+// The rounds in which the shares of a public key are committed to and opened:
+// what comes before makes [sk], what comes after is the test signature and the
+// endorsements.
+const (
+	RoundCommit = "key/commit"
+	RoundOpen   = "key/open"
+)
+
 // Bounds of one generation.
 const (
 	maxLabel = 64 << 10 // bytes
@@ -127,11 +135,11 @@ func (g *generation) openPublic(ctx context.Context, shares []p256.Scalar) error
 		d := mpc.Digest("zonesigner public share v1", g.group.Digest[:], []byte(p), points)
 		return d[:]
 	}
-	commitments, err := mpc.Exchange(ctx, g.net, "key/commit", commit(g.net.Self(), own))
+	commitments, err := mpc.Exchange(ctx, g.net, RoundCommit, commit(g.net.Self(), own))
 	if err != nil {
 		return err
 	}
-	opened, err := mpc.Exchange(ctx, g.net, "key/open", own)
+	opened, err := mpc.Exchange(ctx, g.net, RoundOpen, own)
 	if err != nil {
 		return err
 	}

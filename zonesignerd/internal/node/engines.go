@@ -18,11 +18,9 @@ import (
 	"zonesigner/mpc/cggmp"
 	"zonesigner/mpc/ecdsa"
 	"zonesigner/mpc/frost"
-	"zonesigner/mpc/mascot"
 	"zonesigner/mpc/p256"
-	"zonesigner/mpc/rep3"
-	"zonesigner/mpc/shamir"
 	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/engines"
 	"zonesigner/zonesignerd/internal/keyfile"
 	"zonesigner/zonesignerd/internal/sharefile"
 )
@@ -54,17 +52,13 @@ type dealtShare struct {
 	share []byte
 }
 
-// engines lists all by name, and those of ECDSA.
-func engines() (all map[string]engine, protocols []ecdsa.Protocol) {
-	all = map[string]engine{config.Frost: frostEngine{}, config.CGGMP: cggmpEngine{}}
-	protocols = []ecdsa.Protocol{
-		ecdsa.Over(shamir.Passive()), ecdsa.Over(shamir.Active()), ecdsa.Over(rep3.Passive()), ecdsa.Over(rep3.Active()),
-		ecdsa.Over(mascot.Full()), ecdsa.Over(mascot.Minus()),
-	}
-	for _, p := range protocols {
+// keyEngines are those of package engines that keys can be made with, by name.
+func keyEngines() map[string]engine {
+	all := map[string]engine{config.Frost: frostEngine{}, config.CGGMP: cggmpEngine{}}
+	for _, p := range engines.Protocols() {
 		all[p.Name()] = ecdsaEngine{p}
 	}
-	return all, protocols
+	return all
 }
 
 // pace is what an engine asks of those who wait for it. The zero pace is that

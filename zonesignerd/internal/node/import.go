@@ -59,8 +59,7 @@ type DealtFile struct {
 // Deal splits a private key among the operators of a group, and returns a file
 // for each and the key as the zone has it. zone ends with a dot.
 func Deal(group *config.Group, zone, role, engine string, key *keyfile.Key) ([]DealtFile, *dnssec.Key, error) {
-	all, _ := engines()
-	e := all[engine]
+	e := keyEngines()[engine]
 	if e == nil {
 		return nil, nil, api.Errorf(api.CodeUsage, "unknown engine %q", engine)
 	}

@@ -20,6 +20,7 @@ import (
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/engines"
 )
 
 // The roles of a key.
@@ -76,8 +77,7 @@ type keyring struct {
 const bucketAsks = "asks"
 
 func (n *Node) openKeys() error {
-	all, protocols := engines()
-	n.engines = all
+	n.engines = keyEngines()
 	k := &n.keys
 	k.n, k.kick = n, make(chan struct{}, 1)
 	k.keys, k.byZone, k.shares = map[string]*key{}, map[string][]*key{}, map[mpc.KeyID]any{}
@@ -102,9 +102,10 @@ func (n *Node) openKeys() error {
 	n.signer = &signers{n: n}
 	store := tupleStore{n.store, n.self, n.opt.spent, n.opt.spoil}
 	n.signer.Signer, err = ecdsa.NewSigner(ecdsa.Config{
-		Identity: n.identity, Store: store, Protocols: protocols,
+		Identity: n.identity, Store: store, Protocols: engines.Protocols(),
 		Keys:  func(id mpc.KeyID) (*ecdsa.KeyShare, error) { return shareOf[ecdsa.KeyShare](k, id) },
 		Group: n.groups.mpc, ChunkSize: n.cfg.Pools.Chunk, Signed: n.marks.signed,
+		RoundTrip: n.roundTrip,
 	})
 	if err != nil {
 		return err
@@ -123,6 +124,17 @@ func (n *Node) openKeys() error {
 		Signed: n.marks.signed,
 	})
 	return err
+}
+
+// roundTrip is the longest to a peer that is ready.
+func (n *Node) roundTrip() time.Duration {
+	longest := 0.0
+	for _, p := range n.transport.Peers() {
+		if p.Ready {
+			longest = max(longest, p.RoundTrip)
+		}
+	}
+	return time.Duration(longest * float64(time.Second))
 }
 
 // put enters a key without its secret, or its new form; k.mu is held, but at
