@@ -1,0 +1,53 @@
+package engines
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/ecdsa"
+	"zonesigner/zonesignerd/config"
+)
+
+// Every engine that a group file may name is there, once.
+func TestList(t *testing.T) {
+	seen := map[string]bool{}
+	for _, e := range All() {
+		if seen[e.Name()] {
+			t.Errorf("%s is there twice", e.Name())
+		}
+		seen[e.Name()] = true
+		if got, ok := Find(e.Name()); !ok || got.Name() != e.Name() {
+			t.Errorf("%s is not found", e.Name())
+		}
+	}
+	for _, name := range []string{config.MalShamir, config.Shamir} {
+		if !seen[name] {
+			t.Errorf("%s is missing", name)
+		}
+	}
+	if Protocols()[0].Name() != config.MalShamir {
+		t.Error("the default is not first")
+	}
+	if _, ok := Find("none"); ok {
+		t.Error("an engine that is none is found")
+	}
+}
+
+func TestKeyOfAnotherProtocol(t *testing.T) {
+	e, _ := Find(config.Shamir)
+	if _, err := e.NewSigner(Config{Key: Key{ID: "k", Share: "no share"}}); err == nil {
+		t.Error("a signer was made of what is no key share")
+	}
+}
+
+// Keys print their id alone.
+func TestKeyPrintsNoSecret(t *testing.T) {
+	k := Key{ID: mpc.KeyID("k"), Share: &ecdsa.KeyShare{ID: "secret"}}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		if text := fmt.Sprintf(verb, k); text != "key k" || strings.Contains(text, "secret") {
+			t.Errorf("%s: %s", verb, text)
+		}
+	}
+}
