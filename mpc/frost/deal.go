@@ -26,7 +26,7 @@ type Dealing struct {
 // gives (RFC 8032, section 5.1.5) mod the group's order; signatures with it
 // verify alike.
 func Deal(group mpc.Group, seed []byte) (*Dealing, []*edwards25519.Scalar, error) {
-	if err := checkSigners(group, mpc.NewSignerSet(group.Parties...)); err != nil {
+	if err := Signers(group, mpc.NewSignerSet(group.Parties...)); err != nil {
 		return nil, nil, err
 	}
 	if len(seed) != ed25519.SeedSize {

@@ -87,11 +87,11 @@ func (g *generation) erase() {
 // endorsed.
 func (g *generation) run(ctx context.Context, id mpc.Identity, what string, make func(context.Context) error) ([]*KeyShare, error) {
 	all := mpc.NewSignerSet(g.group.Parties...)
-	if err := checkSigners(g.group, all); err != nil {
+	if err := Supports(g.group); err != nil {
 		return nil, err
 	}
-	if !all.Equal(mpc.NewSignerSet(g.net.Parties()...)) || g.group.N() > mpc.MaxMembers {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: key %s takes all of %s (at most %d), the session is among %v", what, all, mpc.MaxMembers, g.net.Parties())}
+	if !all.Equal(mpc.NewSignerSet(g.net.Parties()...)) {
+		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: key %s takes all of %s, the session is among %v", what, all, g.net.Parties())}
 	}
 	if len(g.labels) < 1 || len(g.labels) > maxKeys || slices.ContainsFunc(g.labels, func(l []byte) bool { return len(l) > maxLabel }) {
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: key %s of %d keys, at most %d go at once, with labels of at most %d bytes", what, len(g.labels), maxKeys, maxLabel)}

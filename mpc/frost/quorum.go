@@ -29,7 +29,7 @@ type quorum struct {
 // newQuorum reports an ArgumentError when set may not sign for the key, or this
 // party is not in it.
 func (k *KeyShare) newQuorum(set mpc.SignerSet, holes holes) (*quorum, error) {
-	if err := checkSigners(k.Group, set); err != nil {
+	if err := Signers(k.Group, set); err != nil {
 		return nil, err
 	}
 	q := &quorum{parties: slices.Clone(set), key: k.Public, public: k.PublicKey(), holes: holes}
@@ -53,8 +53,20 @@ func (k *KeyShare) newQuorum(set mpc.SignerSet, holes holes) (*quorum, error) {
 	return q, nil
 }
 
-// checkSigners reports an ArgumentError when set may not sign for g.
-func checkSigners(g mpc.Group, set mpc.SignerSet) error {
+// Supports reports an ArgumentError when no key can be made for g.
+func Supports(g mpc.Group) error {
+	if err := g.Validate(); err != nil {
+		return err
+	}
+	if g.N() > mpc.MaxMembers {
+		return &mpc.ArgumentError{Msg: fmt.Sprintf("frost: %d operators, at most %d are supported", g.N(), mpc.MaxMembers)}
+	}
+	return nil
+}
+
+// Signers reports an ArgumentError unless set has t+1 members or more, all of
+// g.
+func Signers(g mpc.Group, set mpc.SignerSet) error {
 	if err := g.Validate(); err != nil {
 		return err
 	}

@@ -65,5 +65,5 @@ func (s *Signer) key(id mpc.KeyID, set mpc.SignerSet) (*KeyShare, error) {
 	if err != nil {
 		return nil, fmt.Errorf("frost: key %s: %w", id, err)
 	}
-	return k, checkSigners(k.Group, set)
+	return k, Signers(k.Group, set)
 }
