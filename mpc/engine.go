@@ -65,6 +65,13 @@ type Scaling[S any] struct {
 	By S
 }
 
+// Sizer is what an engine offers of which a tuple in the making takes much more
+// than a kilobyte: about how many bytes a party of g holds for each, messages of
+// the others included. It bounds how many are made side by side.
+type Sizer interface {
+	TupleSize(g Group) int
+}
+
 // Dealer is what an engine offers where a value can be shared by one who knows
 // it, outside of any session, so that all parties can check the sharing by what
 // is public of it: each word times the base point (docs/protocol.md, section 7a).

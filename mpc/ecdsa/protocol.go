@@ -22,6 +22,8 @@ type Protocol interface {
 	start(ctx context.Context, net mpc.Network, g mpc.Group, binding [32]byte) (workshop, error)
 	// dealer is nil where keys cannot be dealt.
 	dealer() mpc.Dealer
+	// tupleSize is about what a party holds of a tuple in the making, in bytes.
+	tupleSize(g mpc.Group) int
 }
 
 // workshop is a session of some engine in which keys and tuples are made.
@@ -84,6 +86,13 @@ func (o over[S]) start(ctx context.Context, net mpc.Network, g mpc.Group, bindin
 func (o over[S]) dealer() mpc.Dealer {
 	d, _ := o.Engine.(mpc.Dealer)
 	return d
+}
+
+func (o over[S]) tupleSize(g mpc.Group) int {
+	if s, ok := o.Engine.(mpc.Sizer); ok {
+		return s.TupleSize(g)
+	}
+	return usualSize
 }
 
 type bench[S any] struct {

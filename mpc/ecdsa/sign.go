@@ -38,7 +38,7 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 		suspects = mpc.Without(group.Parties, net.Self())
 	}
 	spender := &mpc.Spender{
-		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: s.window(), Signed: s.cfg.Signed,
+		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: s.window(usualSize), Signed: s.cfg.Signed,
 		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements,
 	}
 	signatures, err := spender.Sign(ctx, net, session, said, progress, func(ctx context.Context, r *mpc.Run) ([]mpc.Signature, error) {

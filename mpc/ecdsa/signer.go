@@ -8,10 +8,12 @@ import (
 )
 
 const (
-	// maxInFlight bounds the tuples of the chunks in flight, and so what a
-	// session holds of them: about 1 KiB each, own shares and the others'
-	// messages together.
-	maxInFlight = 64 << 10
+	// usualSize is about what a party holds of a tuple in flight, in bytes:
+	// its own shares and the others' messages.
+	usualSize = 1 << 10
+	// maxInFlight bounds what a session holds of the chunks in flight beyond
+	// mpc.DefaultWindow, in bytes.
+	maxInFlight = 64 << 20
 	// chunkTime is how long an operator's processor is busy with a chunk of
 	// mpc.DefaultChunkSize, about. A chunk waits for some three round trips.
 	chunkTime = 12 * time.Millisecond
@@ -87,8 +89,9 @@ func NewSigner(cfg Config) (*Signer, error) {
 // window is how many chunks of a session are in flight here. On a long way most
 // of a chunk's time is waiting, so that others fill it with work; what an abort
 // burns, and what is held in memory, grows with it. Parties need not choose
-// alike: the lowest chunk that is not done is in flight everywhere.
-func (s *Signer) window() int {
+// alike: the lowest chunk that is not done is in flight everywhere. size is what a
+// tuple takes, in bytes.
+func (s *Signer) window(size int) int {
 	if s.cfg.Window > 0 {
 		return s.cfg.Window
 	}
@@ -97,7 +100,7 @@ func (s *Signer) window() int {
 		chunk := chunkTime * time.Duration(s.cfg.ChunkSize) / mpc.DefaultChunkSize
 		window += int(min(3*s.cfg.RoundTrip()/max(chunk, 1), maxInFlight))
 	}
-	return max(mpc.DefaultWindow, min(window, maxInFlight/s.cfg.ChunkSize))
+	return max(mpc.DefaultWindow, min(window, maxInFlight/(size*s.cfg.ChunkSize)))
 }
 
 // key finds this party's share and its protocol, and checks the signer set.

@@ -12,26 +12,29 @@ import (
 // they hold.
 func TestWindow(t *testing.T) {
 	for _, c := range []struct {
-		chunk, fixed int
-		roundTrip    time.Duration
-		want         int
+		size, chunk int
+		fixed       int
+		roundTrip   time.Duration
+		want        int
 	}{
-		{1024, 0, 0, mpc.DefaultWindow},
-		{1024, 0, 80 * time.Microsecond, mpc.DefaultWindow},
-		{1024, 0, 17 * time.Millisecond, 8},
-		{1024, 0, 240 * time.Millisecond, maxInFlight / 1024},
-		{1024, 0, time.Hour, maxInFlight / 1024},
-		{1024, 2, 240 * time.Millisecond, 2},
-		{1, 0, 17 * time.Millisecond, mpc.DefaultWindow + 3*17*1024/12},
-		{1, 0, time.Hour, maxInFlight},
-		{mpc.MaxChunkSize, 0, 240 * time.Millisecond, mpc.DefaultWindow},
+		{usualSize, 1024, 0, 0, mpc.DefaultWindow},
+		{usualSize, 1024, 0, 80 * time.Microsecond, mpc.DefaultWindow},
+		{usualSize, 1024, 0, 17 * time.Millisecond, 8},
+		{usualSize, 1024, 0, 240 * time.Millisecond, maxInFlight / usualSize / 1024},
+		{usualSize, 1024, 0, time.Hour, maxInFlight / usualSize / 1024},
+		{usualSize, 1024, 2, 240 * time.Millisecond, 2},
+		{usualSize, 1, 0, 17 * time.Millisecond, mpc.DefaultWindow + 3*17*1024/12},
+		{usualSize, 1, 0, time.Hour, maxInFlight / usualSize},
+		{usualSize, mpc.MaxChunkSize, 0, 240 * time.Millisecond, mpc.DefaultWindow},
+		{80 << 10, 1024, 0, time.Hour, mpc.DefaultWindow},
+		{80 << 10, 64, 0, time.Hour, 12},
 	} {
 		s := &Signer{cfg: Config{ChunkSize: c.chunk, Window: c.fixed, RoundTrip: func() time.Duration { return c.roundTrip }}}
-		if got := s.window(); got != c.want {
-			t.Errorf("chunks of %d, round trip %v, window %d: %d in flight, want %d", c.chunk, c.roundTrip, c.fixed, got, c.want)
+		if got := s.window(c.size); got != c.want {
+			t.Errorf("tuples of %d bytes, chunks of %d, round trip %v, window %d: %d in flight, want %d", c.size, c.chunk, c.roundTrip, c.fixed, got, c.want)
 		}
 	}
-	if got := (&Signer{cfg: Config{ChunkSize: 1024}}).window(); got != mpc.DefaultWindow {
+	if got := (&Signer{cfg: Config{ChunkSize: 1024}}).window(usualSize); got != mpc.DefaultWindow {
 		t.Errorf("without a round trip: %d", got)
 	}
 }

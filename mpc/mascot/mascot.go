@@ -52,6 +52,7 @@ type Engine struct {
 
 var (
 	_ mpc.Engine[Share]    = Engine{}
+	_ mpc.Sizer            = Engine{}
 	_ mpc.MulOpener[Share] = (*box)(nil)
 	_ mpc.MACBox[Share]    = (*box)(nil)
 )
@@ -104,6 +105,9 @@ func (e Engine) Supports(g mpc.Group) error {
 	}
 	return nil
 }
+
+// TupleSize is what the others send for a tuple, each of them 80 KiB.
+func (e Engine) TupleSize(g mpc.Group) int { return 80 << 10 * (g.N() - 1) }
 
 // Signers wants all operators of the group.
 func (e Engine) Signers(g mpc.Group, set mpc.SignerSet) error {
