@@ -41,6 +41,9 @@ type Engine interface {
 	// Generate makes a key together with all of group, by key generation with
 	// all its checks. label says what for.
 	Generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, label []byte) (Key, error)
+	// Slow reports that a key takes many seconds and a tuple some: few are to
+	// be made where it is only for measuring.
+	Slow() bool
 	// PublicRounds names the rounds of Generate between whose beginning and
 	// end the public key is opened; both are empty where it is not a part of
 	// its own.
@@ -67,14 +70,14 @@ type Config struct {
 	RoundTrip func() time.Duration // the longest one; may be nil
 }
 
-// All lists the engines by the order of Protocols, then those with signers of
+// All lists the engines in the order of Protocols, then those with signers of
 // their own.
 func All() []Engine {
 	var all []Engine
 	for _, p := range Protocols() {
 		all = append(all, threshold{p})
 	}
-	return all
+	return append(all, frostEngine{}, cggmpEngine{})
 }
 
 // Find returns the engine of a name; false when there is none.
@@ -85,34 +88,4 @@ func Find(name string) (Engine, bool) {
 		return nil, false
 	}
 	return all[i], true
-}
-
-// threshold is ECDSA over an engine of package mpc.
-type threshold struct{ ecdsa.Protocol }
-
-func (e threshold) Generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, label []byte) (Key, error) {
-	share, err := ecdsa.GenerateKey(ctx, net, id, group, e.Protocol, label)
-	if err != nil {
-		return Key{}, err
-	}
-	return Key{ID: share.ID, Share: share}, nil
-}
-
-func (e threshold) PublicRounds() (first, last string) { return ecdsa.RoundCommit, ecdsa.RoundOpen }
-
-func (e threshold) NewSigner(cfg Config) (mpc.Signer, error) {
-	share, ok := cfg.Key.Share.(*ecdsa.KeyShare)
-	if !ok {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: key %s is of another protocol", e.Name(), cfg.Key.ID)}
-	}
-	return ecdsa.NewSigner(ecdsa.Config{
-		Identity: cfg.Identity, Store: cfg.Store, Protocols: []ecdsa.Protocol{e.Protocol},
-		Keys: func(id mpc.KeyID) (*ecdsa.KeyShare, error) {
-			if id != share.ID {
-				return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("no key %s", id)}
-			}
-			return share, nil
-		},
-		Group: func() mpc.Group { return cfg.Group }, RoundTrip: cfg.RoundTrip,
-	})
 }

@@ -10,7 +10,7 @@ import (
 	"zonesigner/zonesignerd/config"
 )
 
-// Every engine that a group file may name is there, once.
+// Every engine of the program is there, once.
 func TestList(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range All() {
@@ -22,7 +22,7 @@ func TestList(t *testing.T) {
 			t.Errorf("%s is not found", e.Name())
 		}
 	}
-	for _, name := range []string{config.MalShamir, config.Shamir} {
+	for _, name := range []string{config.MalShamir, config.Shamir, config.MalRep3, config.Rep3, config.Frost, "mascot", "mascot-minus", "cggmp"} {
 		if !seen[name] {
 			t.Errorf("%s is missing", name)
 		}
@@ -36,9 +36,10 @@ func TestList(t *testing.T) {
 }
 
 func TestKeyOfAnotherProtocol(t *testing.T) {
-	e, _ := Find(config.Shamir)
-	if _, err := e.NewSigner(Config{Key: Key{ID: "k", Share: "no share"}}); err == nil {
-		t.Error("a signer was made of what is no key share")
+	for _, e := range All() {
+		if _, err := e.NewSigner(Config{Key: Key{ID: "k", Share: "no share"}}); err == nil {
+			t.Errorf("%s: a signer was made of what is no key share", e.Name())
+		}
 	}
 }
 

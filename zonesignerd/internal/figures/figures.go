@@ -12,6 +12,7 @@ package figures
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"zonesigner/mpc"
@@ -30,7 +31,7 @@ type Plan struct {
 	N, T      int
 	Setting   Setting
 	Transport string
-	Count     int // tuples; 0: as many as take some seconds
+	Count     int // tuples; 0: as many as take some seconds, of a slow engine one
 }
 
 // Row is what was measured. Times are those of the operator that took longest;
@@ -45,9 +46,9 @@ type Row struct {
 	Transport   string  `json:"transport"`
 	RoundTripMS float64 `json:"round_trip_ms"` // of the slowest pair, as measured
 
-	KeygenSecretMS float64  `json:"keygen_secret_ms"` // the session's set-up and [sk]
+	KeygenSecretMS float64  `json:"keygen_secret_ms"` // the session's set-up and [sk]; all, where no part of it is its own
 	KeygenPublicMS *float64 `json:"keygen_public_ms"` // Open(Convert([sk])), committed to first; null where it is no part of its own
-	KeygenChecksMS float64  `json:"keygen_checks_ms"` // test signature, endorsements
+	KeygenChecksMS float64  `json:"keygen_checks_ms"` // test signature, endorsements; 0 where it is no part of its own
 
 	SignatureMS          float64 `json:"signature_ms"`                  // one, with all phases
 	TuplesPerSecond      float64 `json:"tuples_per_second"`             // bound, R committed to, not opened
@@ -67,9 +68,13 @@ type Row struct {
 }
 
 // Choose returns the plan's group size for an engine that was given none: the
-// first of (3, 1) and (2, 1) that it supports.
+// first of (3, 1) and (2, 1) that it supports; for a slow one the smaller.
 func Choose(e engines.Engine) (n, t int, err error) {
-	for _, size := range [][2]int{{3, 1}, {2, 1}} {
+	sizes := [][2]int{{3, 1}, {2, 1}}
+	if e.Slow() {
+		slices.Reverse(sizes)
+	}
+	for _, size := range sizes {
 		if err = Supports(e, size[0], size[1]); err == nil {
 			return size[0], size[1], nil
 		}
@@ -128,15 +133,16 @@ func Measure(ctx context.Context, p Plan, progress func(what string)) (*Row, err
 	return r, nil
 }
 
-// mean runs f several times and returns the mean of what it returns.
-func mean(f func() (time.Duration, error)) (time.Duration, error) {
+// mean runs f so many times, unless that takes long, and returns the mean of
+// what it returns.
+func mean(times int, f func() (time.Duration, error)) (time.Duration, error) {
 	var total time.Duration
 	for n := 1; ; n++ {
 		d, err := f()
 		if err != nil {
 			return 0, err
 		}
-		if total += d; n == repeats || total > enough {
+		if total += d; n == times || total > enough {
 			return total / time.Duration(n), nil
 		}
 	}
@@ -192,7 +198,7 @@ func (g *group) roundTrip(ctx context.Context, r *Row) error {
 func (g *group) keyGeneration(ctx context.Context, r *Row) error {
 	first, last := g.engine.PublicRounds()
 	var secret, public, checks, n time.Duration
-	if _, err := mean(func() (time.Duration, error) {
+	if _, err := mean(repeats, func() (time.Duration, error) {
 		one, err := g.generate(ctx, first, last)
 		secret, public, checks, n = secret+one.secret, public+one.public, checks+one.checks, n+1
 		return one.secret + one.public + one.checks, err
@@ -210,7 +216,7 @@ func (g *group) keyGeneration(ctx context.Context, r *Row) error {
 // oneSignature measures the three phases of Figure 4 for one signature, and
 // the agreement on what is signed.
 func (g *group) oneSignature(ctx context.Context, r *Row) error {
-	took, err := mean(func() (time.Duration, error) {
+	took, err := mean(repeats, func() (time.Duration, error) {
 		g.resetCounts()
 		preparing, err := g.prepare(ctx, 1, func(int) {})
 		if err != nil {
@@ -230,6 +236,7 @@ func (g *group) rates(ctx context.Context, r *Row, p Plan, progress func(what st
 	if p.Count == 0 {
 		count = 1
 	}
+	final := p.Count > 0 || p.Engine.Slow()
 	for {
 		g.forget()
 		g.resetCounts()
@@ -240,7 +247,7 @@ func (g *group) rates(ctx context.Context, r *Row, p Plan, progress func(what st
 		r.TuplesPerSecond = float64(count) / took.Seconds()
 		bytes, messages := g.counts()
 		r.BytesPerTuple, r.MessagesPerTuple = float64(bytes)/float64(count), float64(messages)/float64(count)
-		if r.Count = count; p.Count > 0 || took >= want || count == mostCount {
+		if r.Count = count; final || took >= want || count == mostCount {
 			progress(fmt.Sprintf("signatures: %d", count))
 			g.resetCounts()
 			signing, err := g.sign(ctx, count)
@@ -261,7 +268,6 @@ func (g *group) rates(ctx context.Context, r *Row, p Plan, progress func(what st
 func (g *group) fromReady(ctx context.Context, r *Row) error {
 	r.Batch = min(batchSize, r.Count)
 	ready := 0
-	ones := func() (time.Duration, error) { return g.sign(ctx, 1) }
 	if _, err := g.prepare(ctx, r.Batch, func(done int) { ready = done }); err != nil {
 		return err
 	}
@@ -277,10 +283,11 @@ func (g *group) fromReady(ctx context.Context, r *Row) error {
 		r.AmortisedSignatureMS = r.BatchMS
 		return nil
 	}
-	if _, err := g.prepare(ctx, repeats, func(int) {}); err != nil {
+	ones := min(repeats, r.Batch)
+	if _, err := g.prepare(ctx, ones, func(int) {}); err != nil {
 		return err
 	}
-	took, err = mean(ones)
+	took, err = mean(ones, func() (time.Duration, error) { return g.sign(ctx, 1) })
 	r.AmortisedSignatureMS = ms(took)
 	return err
 }

@@ -25,7 +25,11 @@ func plan(t testing.TB, engine, transport string, s Setting, count int) Plan {
 	if !ok {
 		t.Fatalf("no engine %s", engine)
 	}
-	return Plan{Engine: e, N: 3, T: 1, Setting: s, Transport: transport, Count: count}
+	n, threshold, err := Choose(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Plan{Engine: e, N: n, T: threshold, Setting: s, Transport: transport, Count: count}
 }
 
 func measure(t *testing.T, p Plan) *Row {
@@ -47,22 +51,34 @@ func TestMeasure(t *testing.T) {
 			engine   string
 			signers  int
 			messages int     // set-up, preparation and signing of one signature, agreement included
-			bytes    float64 // a tuple, to two peers, at least: what docs/protocol.md says
+			bytes    float64 // a tuple, to all peers, at least: what docs/protocol.md says
+			more     float64 // of a session of 40 tuples, by tuple, at most
 		}{
-			{"shamir", 2, 2*5 + 2*3 + 4 + 4, 2 * 96},
-			{"mal-shamir", 3, 2*5 + 2*6 + 2*2 + 2*4, 2 * 160},
+			{"shamir", 2, 2*5 + 2*3 + 4 + 4, 2 * 96, 64},
+			{"mal-shamir", 3, 2*5 + 2*6 + 2*2 + 2*4, 2 * 160, 64},
+			{"rep3", 2, 2*5 + 2*3 + 4 + 4, 2 * 80, 64},
+			{"mal-rep3", 3, 2*5 + 2*6 + 2*2 + 2*4, 160 + 96, 64},
+			{"mascot", 2, 6 + 26 + 2 + 6, 80 << 10, 4 << 10},
+			{"mascot-minus", 2, 6 + 26 + 2 + 6, 80 << 10, 4 << 10},
+			{"frost", 3, 2*2 + 2*2 + 2*2 + 2*3, 2 * 64, 64},
 		} {
 			t.Run(c.engine+" "+transport, func(t *testing.T) {
 				row := measure(t, plan(t, c.engine, transport, Settings[0], 40))
-				if row.KeygenPublicMS == nil {
-					t.Fatal("no public part of key generation")
-				}
-				for name, v := range map[string]float64{
-					"round_trip_ms": row.RoundTripMS, "keygen_secret_ms": row.KeygenSecretMS, "keygen_public_ms": *row.KeygenPublicMS, "keygen_checks_ms": row.KeygenChecksMS,
+				positive := map[string]float64{
+					"round_trip_ms": row.RoundTripMS, "keygen_secret_ms": row.KeygenSecretMS,
 					"signature_ms": row.SignatureMS, "tuples_per_second": row.TuplesPerSecond, "checked": row.CheckedPerSecond,
 					"amortised_signature_ms": row.AmortisedSignatureMS, "batch_ms": row.BatchMS, "bytes_per_signature": row.BytesPerSignature,
 					"messages_per_tuple": row.MessagesPerTuple, "messages_per_signature": row.MessagesPerSignature,
-				} {
+				}
+				if c.engine != "frost" { // the others open the key in rounds of their own, and are in the paper
+					if row.KeygenPublicMS == nil || row.Paper == nil {
+						t.Fatalf("no public part of key generation, or no figures of the paper: %+v", row)
+					}
+					positive["keygen_public_ms"], positive["keygen_checks_ms"] = *row.KeygenPublicMS, row.KeygenChecksMS
+				} else if row.KeygenPublicMS != nil || row.Paper != nil {
+					t.Errorf("got %+v", row)
+				}
+				for name, v := range positive {
 					if v <= 0 {
 						t.Errorf("%s is %v", name, v)
 					}
@@ -70,13 +86,13 @@ func TestMeasure(t *testing.T) {
 				if row.CheckedPerSecond >= row.TuplesPerSecond {
 					t.Errorf("%v signatures a second of %v tuples", row.CheckedPerSecond, row.TuplesPerSecond)
 				}
-				if row.Signers != c.signers || row.Count != 40 || row.Batch != 40 || row.Paper == nil {
+				if row.Signers != c.signers || row.Count != 40 || row.Batch != 40 {
 					t.Errorf("got %+v", row)
 				}
 				if row.Messages != c.messages {
 					t.Errorf("%d messages for a signature, want %d", row.Messages, c.messages)
 				}
-				if row.BytesPerTuple < c.bytes || row.BytesPerTuple > c.bytes+64 {
+				if row.BytesPerTuple < c.bytes || row.BytesPerTuple > c.bytes+c.more {
 					t.Errorf("%v bytes a tuple, want about %v", row.BytesPerTuple, c.bytes)
 				}
 			})
@@ -97,6 +113,20 @@ func TestMeasureOverDelay(t *testing.T) {
 				t.Errorf("sooner than the delay allows: %+v", row)
 			}
 		})
+	}
+}
+
+// A group that nobody chose is of the size that the engine is for; one of a
+// slow engine has as few operators as may be.
+func TestChoose(t *testing.T) {
+	for name, want := range map[string]int{"mal-shamir": 3, "shamir": 3, "mal-rep3": 3, "rep3": 3, "frost": 3, "mascot": 2, "mascot-minus": 2, "cggmp": 2} {
+		if p := plan(t, name, Memory, Settings[0], 0); p.N != want || p.T != 1 {
+			t.Errorf("%s: %d operators with threshold %d, want %d and 1", name, p.N, p.T, want)
+		}
+	}
+	e, _ := engines.Find("mascot")
+	if err := Supports(e, 3, 1); err == nil {
+		t.Error("mascot serves three operators of which two are honest")
 	}
 }
 
