@@ -22,7 +22,7 @@ func TestList(t *testing.T) {
 			t.Errorf("%s is not found", e.Name())
 		}
 	}
-	for _, name := range []string{config.MalShamir, config.Shamir, config.MalRep3, config.Rep3, config.Frost, "mascot", "mascot-minus", "cggmp"} {
+	for _, name := range []string{config.MalShamir, config.Shamir, config.MalRep3, config.Rep3, config.Frost, config.Mascot, config.MascotMinus, config.CGGMP} {
 		if !seen[name] {
 			t.Errorf("%s is missing", name)
 		}
