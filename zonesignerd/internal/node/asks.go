@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -86,7 +87,7 @@ func (a *ask) command(who []string) string {
 	for _, role := range a.Roles {
 		flags.WriteString(" --" + strings.ToLower(role))
 	}
-	return fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", shellWord(strings.TrimSuffix(a.Zone, ".")), flags.String(), shellWord(a.Engine))
+	return fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", shellWord(cmp.Or(strings.TrimSuffix(a.Zone, "."), ".")), flags.String(), shellWord(a.Engine))
 }
 
 // shellWord quotes what a shell would not take as it is: a command that is
@@ -332,6 +333,9 @@ func (k *keyring) receiveAsks(m *agree.Message) error {
 	for _, a := range list.Asks {
 		if err := a.check(); err != nil {
 			return fmt.Errorf("operator %s: %w", m.From, err)
+		}
+		if k.n.engines[a.Engine] == nil {
+			return fmt.Errorf("operator %s asks for keys of engine %.40q, which is not known here", m.From, a.Engine)
 		}
 		a.Since = k.n.opt.Now().Unix() // here; a peer's clock, or word, is its own
 		done, err := k.receiveAsk(m.From, a)

@@ -423,7 +423,7 @@ func TestRequestsOfAPeerAreBounded(t *testing.T) {
 	o := newOperators(t, 3, 1)
 	a := o.start("a")
 	asking := func(from mpc.PartyID, r ask) error {
-		r.Roles = []string{roleCSK}
+		r.Roles, r.Engine = []string{roleCSK}, config.MalShamir
 		r.Digest = r.digest()
 		return a.keys.receiveAsks(messageOf(t, from, typeAsk, asks{[]ask{r}}))
 	}

@@ -128,6 +128,9 @@ func (s *sharing) Sign(ctx context.Context, a *agree.Agreed, requests []mpc.Sign
 	// queue take their time, too.
 	limit := time.NewTimer(4 * time.Duration(s.n.cfg.Sessions.Timeout))
 	defer limit.Stop()
+	if group != "" {
+		limit.Stop() // its own queue
+	}
 	for {
 		select {
 		case <-j.lead:
@@ -143,6 +146,7 @@ func (s *sharing) Sign(ctx context.Context, a *agree.Agreed, requests []mpc.Sign
 			if !taken { // a session has limits of its own
 				return nil, s.blame(a.Proposal.Members, a.Proposal.Proposer, nil)
 			}
+			limit.Reset(time.Duration(s.n.cfg.Sessions.Timeout)) // it may be given up yet
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-s.n.ctx.Done():
