@@ -161,6 +161,7 @@ func (o *operators) stopAll() {
 // eventually waits until ok holds; what tells what was waited for.
 func (o *operators) eventually(limit time.Duration, what string, ok func() bool) {
 	o.t.Helper()
+	limit *= slowness
 	deadline := time.Now().Add(limit)
 	for !ok() {
 		if time.Now().After(deadline) {
