@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/tasks"
 )
 
 // Handler gives proposals of one kind their meaning.
@@ -135,7 +136,7 @@ type Agreement struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg     tasks.Group
 
 	mu     sync.Mutex
 	rounds map[Digest]*round

@@ -26,6 +26,7 @@ import (
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
 	"zonesigner/zonesignerd/internal/pipeline"
+	"zonesigner/zonesignerd/internal/tasks"
 )
 
 // Options are what the caller of Start provides besides the configuration.
@@ -99,7 +100,7 @@ type Node struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	opened chan struct{} // closed when everything is there
-	wg     sync.WaitGroup
+	wg     tasks.Group
 
 	groups   groupState
 	keys     keyring
