@@ -332,8 +332,8 @@ func TestUnequalNonces(t *testing.T) {
 				switch { // another nonce, with and without the commitment to it
 				case round == "run0/nonce":
 					copy(b, make([]byte, 32))
-				case round == "run0/commit" && commitment:
-					copy(b, nonceCommitment(mpc.SessionID{w.sessions}, "run0", "c", make([]byte, 32)))
+				case round == "run0/statement" && commitment:
+					copy(b[len(b)-32:], nonceCommitment(mpc.SessionID{w.sessions}, "run0", "c", make([]byte, 32)))
 				}
 				return b
 			})
@@ -402,7 +402,7 @@ func TestEveryMessageEveryFault(t *testing.T) {
 		"dropped":              func([]byte) [][]byte { return nil },
 		"another one after it": func(b []byte) [][]byte { return [][]byte{b, append(clone(b), 0)} },
 	}
-	for _, round := range []string{"request", "run0/statement", "run0/commit", "run0/nonce", "run0/s"} {
+	for _, round := range []string{"request", "run0/statement", "run0/nonce", "run0/s"} {
 		for name, fault := range faults {
 			synctest.Test(t, func(t *testing.T) {
 				w := dealtWorld(t, 2, 1)

@@ -33,9 +33,9 @@ type Config struct {
 	RoundTrip func() time.Duration
 	// Signed, which may be nil, is given the signed statements of every run,
 	// one of each member of the signer set, before this party releases any
-	// share for it: the evidence of who took part, to be kept and relayed.
-	// An error from it aborts the session. It is called from several
-	// goroutines.
+	// share of a signature for it: the evidence of who took part, to be kept
+	// and relayed. An error from it aborts the session. It is called from
+	// several goroutines.
 	Signed func(session mpc.SessionID, statements [][]byte) error
 }
 
@@ -56,6 +56,7 @@ type holes struct {
 	noMACs        bool // of R
 	noStatements  bool // need to be the same for all
 	noRequest     bool // needs to be the same for all, before spending
+	noHash        bool // of messages of 32 bytes, which are digests that somebody chose
 	noDegree      bool // check of openings
 	noFinalCheck  bool // of signatures
 	anyForm       bool // of s

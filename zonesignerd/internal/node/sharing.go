@@ -336,7 +336,7 @@ func (s *sharing) session(ctx context.Context, a *agree.Agreed, batch []*joined)
 	defer net.Close()
 	ctx, alive, stop := pipeline.Watchdog(ctx, time.Duration(s.n.cfg.Sessions.Timeout))
 	defer stop()
-	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer}
+	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer, Agreed: true}
 	for _, j := range batch {
 		session.Requests = append(session.Requests, j.requests...)
 	}
