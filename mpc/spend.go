@@ -18,7 +18,7 @@ import (
 type Spender struct {
 	Identity Identity
 	Store    TupleStore
-	RunSize  int // signatures a run, unless one range has more; the same for all members
+	RunSize  int // signatures a run, as RunSize: the same for all members
 	Window   int // runs in flight
 	// Signed, which may be nil, is given the signed statements of every run,
 	// one of each member of the signer set, before this party releases any

@@ -10,8 +10,7 @@ import (
 	"zonesigner/mpc"
 )
 
-// Sign signs the messages of all requests, in runs of a chunk's size. All
-// members of session.Set, and nobody else, are in net and call it with the
+// Sign signs the messages of all requests, in runs. All members of session.Set, and nobody else, are in net and call it with the
 // same session. A run that was begun leaves its tuples spent, whatever happens.
 func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, progress func(done int)) ([][]mpc.Signature, error) {
 	keys, said := make([]*KeyShare, len(session.Requests)), make([]mpc.SigningKey, len(session.Requests))
@@ -23,7 +22,7 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 		said[i] = mpc.SigningKey{Engine: Engine, Group: keys[i].Group, Epoch: keys[i].Epoch}
 	}
 	spender := &mpc.Spender{
-		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: mpc.DefaultWindow, Signed: s.cfg.Signed,
+		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.runSize, Window: mpc.DefaultWindow, Signed: s.cfg.Signed,
 		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements,
 	}
 	signatures, err := spender.Sign(ctx, net, session, said, progress, func(r *mpc.Run) (mpc.Spending, error) {

@@ -11,8 +11,7 @@ import (
 	"zonesigner/mpc/p256"
 )
 
-// Sign signs the messages of all requests, in runs of a chunk's size. All
-// members of session.Set, and nobody else, are in net and call it with the same
+// Sign signs the messages of all requests, in runs. All members of session.Set, and nobody else, are in net and call it with the same
 // session. A run that was begun leaves its tuples spent, whatever happens.
 func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, progress func(done int)) ([][]mpc.Signature, error) {
 	if len(session.Requests) == 0 {
@@ -38,7 +37,7 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 		suspects = mpc.Without(group.Parties, net.Self())
 	}
 	spender := &mpc.Spender{
-		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: s.window(usualSize), Signed: s.cfg.Signed,
+		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.runSize, Window: s.window(usualSize, s.runSize), Signed: s.cfg.Signed,
 		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements, NoHash: s.holes.noHash,
 	}
 	signatures, err := spender.Sign(ctx, net, session, said, progress, func(r *mpc.Run) (mpc.Spending, error) {

@@ -29,12 +29,12 @@ func TestWindow(t *testing.T) {
 		{80 << 10, 1024, 0, time.Hour, mpc.DefaultWindow},
 		{80 << 10, 64, 0, time.Hour, 12},
 	} {
-		s := &Signer{cfg: Config{ChunkSize: c.chunk, Window: c.fixed, RoundTrip: func() time.Duration { return c.roundTrip }}}
-		if got := s.window(c.size); got != c.want {
+		s := &Signer{cfg: Config{Window: c.fixed, RoundTrip: func() time.Duration { return c.roundTrip }}}
+		if got := s.window(c.size, c.chunk); got != c.want {
 			t.Errorf("tuples of %d bytes, chunks of %d, round trip %v, window %d: %d in flight, want %d", c.size, c.chunk, c.roundTrip, c.fixed, got, c.want)
 		}
 	}
-	if got := (&Signer{cfg: Config{ChunkSize: 1024}}).window(usualSize); got != mpc.DefaultWindow {
+	if got := new(Signer).window(usualSize, 1024); got != mpc.DefaultWindow {
 		t.Errorf("without a round trip: %d", got)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"zonesigner/mpc"
 )
 
-// Sign signs the messages of all requests, as they are (PureEdDSA), in runs of
-// a chunk's size. All members of session.Set, and nobody else, are in net and
+// Sign signs the messages of all requests, as they are (PureEdDSA), in runs.
+// All members of session.Set, and nobody else, are in net and
 // call it with the same session. A run that was begun leaves its tuples spent,
 // whatever happens.
 func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, progress func(done int)) ([][]mpc.Signature, error) {
@@ -27,7 +27,7 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 		said[i] = mpc.SigningKey{Engine: Engine, Group: keys[i].Group, Epoch: keys[i].Epoch}
 	}
 	spender := &mpc.Spender{
-		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: s.cfg.Window, Signed: s.cfg.Signed,
+		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.runSize, Window: s.cfg.Window, Signed: s.cfg.Signed,
 		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements,
 	}
 	signatures, err := spender.Sign(ctx, net, session, said, progress, func(r *mpc.Run) (mpc.Spending, error) {
