@@ -143,8 +143,8 @@ func (n *Node) discardUnvouched() error {
 	return err
 }
 
-// signed is told by the signer of every run's statements, before a share is
-// released. It returns when the others' marks are durable: one that a crash
+// signed is told by the signer of every run's statements, before a share of a
+// signature is released. It returns when the others' marks are durable: one that a crash
 // lets us forget could not speak against an old disk. Runs side by side share
 // a commit.
 func (m *marks) signed(_ mpc.SessionID, statements [][]byte) error {
