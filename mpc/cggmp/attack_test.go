@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
@@ -370,6 +371,30 @@ func TestOrderOfSpending(t *testing.T) {
 	if w.stores["b"].mark != 1 || !v.has("b", "run0/statement") {
 		t.Error("b did not spend and speak")
 	}
+}
+
+// TestRounds: with an agreement, whose two messages are not counted here, a
+// signature takes the statement, the nonce and s.
+func TestRounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const way = 120 * time.Millisecond
+		w := dealtWorld(t, 3, 1)
+		defer w.hub.Close()
+		w.hub.SetDelay(way)
+		set := mpc.NewSignerSet("a", "b", "c")
+		session := w.request(set, w.deal(set, 2), "one", "two")
+		session.Agreed = true
+		begin := time.Now()
+		_, errs := w.sign(session, nil)
+		for p, err := range errs {
+			if err != nil {
+				t.Errorf("at %s: %v", p, err)
+			}
+		}
+		if took := time.Since(begin); took != 3*way {
+			t.Errorf("it took %v, want three ways of %v", took, way)
+		}
+	})
 }
 
 // TestSecretsPrintNothing: no verb shows a share.

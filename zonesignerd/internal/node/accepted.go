@@ -10,7 +10,7 @@ import (
 )
 
 // bucketAccepted has a record for each chunk that a proposal named which this
-// operator made or accepted, as long as the chunk has unspent tuples.
+// operator made or accepted, at least as long as the chunk has unspent tuples.
 const bucketAccepted = "accepted"
 
 // acceptedChunks is those chunks. Of any other one no member of its set can have
@@ -21,6 +21,7 @@ type acceptedChunks struct {
 	mu     sync.Mutex
 	chunks map[keystore.ChunkID]bool
 	asked  map[mpc.PartyID][32]byte // the start for which a member last asked
+	most   int                      // chunks, before those that are used up are looked for
 }
 
 // openAccepted reads what was accepted before this start.
@@ -56,7 +57,11 @@ func (t *tuples) accept(rs []mpc.TupleRange) error {
 	if fresh == nil {
 		return nil
 	}
-	gone := t.gone()
+	var gone []keystore.ChunkID
+	if len(n.chunks) >= n.most {
+		gone = t.gone()
+		n.most = 2*(len(n.chunks)-len(gone)) + 64
+	}
 	err := t.n.store.Update(func(tx *keystore.Tx) error {
 		for _, id := range gone {
 			if err := tx.Delete(bucketAccepted, hex.EncodeToString(id[:])); err != nil {

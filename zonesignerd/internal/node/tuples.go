@@ -73,13 +73,21 @@ func (t *tuples) Choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()
 	if err := t.n.keys.suspended(key); err != nil {
 		return nil, err
 	}
+	out, err := t.choose(key, set, count, wake)
+	if err != nil {
+		return nil, err
+	}
+	return out, t.accept(out)
+}
+
+func (t *tuples) choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()) ([]mpc.TupleRange, error) {
 	pool := mpc.PoolID{Key: key, Set: set.String(), Stripe: t.n.self}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out, left := t.take(pool, count)
 	if left == 0 {
 		delete(t.demand, pool)
-		return out, t.accept(out)
+		return out, nil
 	}
 	t.demand[pool] = count // a key is one zone's, which wants one thing at a time
 	t.waiters[pool] = wake
