@@ -409,6 +409,17 @@ func (s *Store) DiscardPools(reason string, which func(PoolID) bool) (tuples int
 	return s.discard(reason, func(p PoolID, _ ChunkID) bool { return which(p) })
 }
 
+// DiscardChunks destroys the chunks that which picks, in one transaction, and
+// returns how many unspent tuples they had. reason is for the log.
+func (s *Store) DiscardChunks(reason string, which func(PoolID, ChunkID) bool) (tuples int, err error) {
+	for _, p := range s.Pools() {
+		if slices.ContainsFunc(s.Chunks(p.ID), func(c Chunk) bool { return which(p.ID, c.ID) }) {
+			return s.discard(reason, which)
+		}
+	}
+	return 0, nil // no generation is used up for nothing
+}
+
 // DiscardAll destroys all tuples and returns how many were unspent. What waits
 // for Confirm waits no more: there is nothing left to confirm.
 func (s *Store) DiscardAll(reason string) (tuples int, err error) {

@@ -575,3 +575,22 @@ func TestDiscardPools(t *testing.T) {
 		t.Fatalf("%d tuples discarded, suspended with no pools: %v", n, yes)
 	}
 }
+
+// Single chunks of many pools go at once; where there is none, nothing is
+// written.
+func TestDiscardChunks(t *testing.T) {
+	e := surround(t)
+	s := e.create(t)
+	second := PoolID{Key: "k", Set: "a+b", Stripe: "b"}
+	must(t, s.AddChunk(testPool, chunkID("1"), 4, []byte("blob")))
+	must(t, s.AddChunk(testPool, chunkID("2"), 8, []byte("blob")))
+	must(t, s.AddChunk(second, chunkID("3"), 16, []byte("blob")))
+	g := s.Generation()
+	for _, want := range []int{20, 0} {
+		n, err := s.DiscardChunks("test", func(_ PoolID, id ChunkID) bool { return id != chunkID("2") })
+		must(t, err)
+		if n != want || s.Depth(testPool) != 8 || s.Depth(second) != 0 || s.Generation() != g+1 {
+			t.Fatalf("%d tuples discarded, expected %d; depths %d and %d, generation %d after %d", n, want, s.Depth(testPool), s.Depth(second), s.Generation(), g)
+		}
+	}
+}

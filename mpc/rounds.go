@@ -9,10 +9,15 @@ import (
 
 // Sizes that signers work in, where their configuration says nothing else.
 const (
-	DefaultChunkSize = 1024  // tuples a chunk, signatures a run
+	DefaultChunkSize = 1024  // tuples a chunk
 	DefaultWindow    = 4     // chunks or runs in flight
 	MaxChunkSize     = 16384 // tuples a chunk
 )
+
+// RunSize is how many signatures a run has, unless one range has more. Members
+// that cut a session into other runs sign other statements, so it is part of
+// the protocol and in nobody's configuration.
+const RunSize = 1024
 
 // Pipeline runs step for 0 to n-1 with at most window of them in flight. begin,
 // which may be nil, runs before each step, one at a time and in order. The

@@ -117,6 +117,12 @@ type SignSession struct {
 	Set      SignerSet
 	Stripe   PartyID // whose tuples are spent
 	Requests []SignRequest
+	// Agreed says that every member of Set is known to want this session, so
+	// that the members need not compare what they came for. Only a caller may
+	// set it that holds each member's signed acceptance of one proposal, from
+	// which Set, Stripe and Requests follow at every honest member alike, and
+	// whose ID is the hash of these acceptances (docs/protocol.md, section 6).
+	Agreed bool
 }
 
 // SignRequest is what is signed with one key for one manifest, all agreed on

@@ -11,25 +11,27 @@ import (
 )
 
 // Spender is what all signers do alike before a share of a signature leaves
-// (docs/protocol.md, section 6): it compares what the members came for, spends
-// tuples durably, and only then signs the statement that names them, which all
-// members must sign alike. What is opened then is the protocol's business.
+// (docs/protocol.md, section 6): it makes sure that the members came for the
+// same, spends tuples durably, and only then signs the statement that names
+// them, which all members must sign alike. What is opened with the statement,
+// and what after it, is the protocol's business.
 type Spender struct {
 	Identity Identity
 	Store    TupleStore
-	RunSize  int // signatures a run, unless one range has more
+	RunSize  int // signatures a run, as RunSize: the same for all members
 	Window   int // runs in flight
 	// Signed, which may be nil, is given the signed statements of every run,
 	// one of each member of the signer set, before this party releases any
-	// share for it: the evidence of who took part, to be kept and relayed.
-	// An error from it aborts the session. It is called from several
-	// goroutines.
+	// share of a signature for it: the evidence of who took part, to be kept
+	// and relayed. An error from it aborts the session. It is called from
+	// several goroutines.
 	Signed func(session SessionID, statements [][]byte) error
 
-	// NoRequest and NoStatements take defences out, so that tests can show
-	// what each is for; nothing else sets them. What members came for, and
-	// statements, need then not be the same.
-	NoRequest, NoStatements bool
+	// NoRequest, NoStatements and NoHash take defences out, so that tests can
+	// show what each is for; nothing else sets them. What members came for,
+	// and statements, need then not be the same; a message of 32 bytes is its
+	// own digest, as where clients have digests signed.
+	NoRequest, NoStatements, NoHash bool
 }
 
 // SigningKey is what a statement says of a key, besides its id.
@@ -58,18 +60,32 @@ type RunPart struct {
 	first int // index of the first message in the request
 }
 
+// Spending is what a protocol makes of a run whose tuples are spent.
+type Spending interface {
+	// Opening is what this party sends with its statement, and so before it
+	// knows that the others sign the same; nil where that is nothing. It has
+	// the same length at all members. What may be in it, docs/protocol.md
+	// argues for each protocol: never a share of a signature.
+	Opening() []byte
+	// Finish is given the openings of all members, of which only the length
+	// was looked at, when all have signed the same statement. It opens the rest and
+	// returns a verified signature for each message of each part, in order.
+	Finish(ctx context.Context, openings map[PartyID][]byte) ([]Signature, error)
+	// Close erases secrets. It is called once, whatever happened.
+	Close()
+}
+
 // Sign signs the messages of all requests, in runs. All members of session.Set,
 // and nobody else, are in net and call it with the same session; keys are those
-// of the requests, which must be of one engine and group. finish opens what a
-// run's tuples hold and returns a verified signature for each message of each
-// part, in order; it is called from several goroutines. A run that was begun
-// leaves its tuples spent, whatever happens.
-func (s *Spender) Sign(ctx context.Context, net Network, session SignSession, keys []SigningKey, progress func(done int), finish func(ctx context.Context, r *Run) ([]Signature, error)) ([][]Signature, error) {
+// of the requests, which must be of one engine and group. open takes a run in
+// hand; it is called from several goroutines. A run that was begun leaves its
+// tuples spent, whatever happens.
+func (s *Spender) Sign(ctx context.Context, net Network, session SignSession, keys []SigningKey, progress func(done int), open func(r *Run) (Spending, error)) ([][]Signature, error) {
 	g, err := s.newSigning(net, session, keys)
 	if err != nil {
 		return nil, err
 	}
-	if len(g.runs) > 0 {
+	if len(g.runs) > 0 && !session.Agreed {
 		if err := g.compareRequests(ctx); err != nil {
 			return nil, err
 		}
@@ -87,11 +103,7 @@ func (s *Spender) Sign(ctx context.Context, net Network, session SignSession, ke
 		return nil
 	}, func(ctx context.Context, i int) error {
 		r := g.runs[i]
-		defer r.erase()
-		if err := g.exchangeStatements(ctx, i, signed[i]); err != nil {
-			return fmt.Errorf("sign run %d: %w", i, err)
-		}
-		sigs, err := finish(ctx, r)
+		sigs, err := g.finish(ctx, i, signed[i], open)
 		if err != nil {
 			return fmt.Errorf("sign run %d: %w", i, err)
 		}
@@ -130,7 +142,7 @@ func (s *Spender) newSigning(net Network, session SignSession, keys []SigningKey
 	if !session.Set.Equal(NewSignerSet(net.Parties()...)) {
 		return nil, &ArgumentError{Msg: fmt.Sprintf("sign: signer set %s, but the session is among %v", session.Set, net.Parties())}
 	}
-	runs, err := splitRuns(session.Requests, s.RunSize)
+	runs, err := s.splitRuns(session.Requests)
 	if err != nil {
 		return nil, err
 	}
@@ -138,15 +150,17 @@ func (s *Spender) newSigning(net Network, session SignSession, keys []SigningKey
 }
 
 // splitRuns gives each range its messages, and makes runs of the ranges, with
-// size signatures at most unless one range has more; what is left of a
+// RunSize signatures at most unless one range has more; what is left of a
 // request's last range is not touched.
-func splitRuns(requests []SignRequest, size int) ([]*Run, error) {
+func (s *Spender) splitRuns(requests []SignRequest) ([]*Run, error) {
 	var runs []*Run
 	room := 0
 	for i, req := range requests {
 		digests := make([][32]byte, len(req.Messages))
 		for j, m := range req.Messages {
-			digests[j] = sha256.Sum256(m)
+			if digests[j] = sha256.Sum256(m); s.NoHash && len(m) == len(digests[j]) {
+				digests[j] = [32]byte(m)
+			}
 		}
 		next := 0
 		for _, r := range req.Tuples {
@@ -157,7 +171,7 @@ func splitRuns(requests []SignRequest, size int) ([]*Run, error) {
 				break
 			}
 			if r.Count > room {
-				runs, room = append(runs, &Run{Round: "run" + strconv.Itoa(len(runs))}), size
+				runs, room = append(runs, &Run{Round: "run" + strconv.Itoa(len(runs))}), s.RunSize
 			}
 			end := next + r.Count
 			last := runs[len(runs)-1]
@@ -175,7 +189,8 @@ func splitRuns(requests []SignRequest, size int) ([]*Run, error) {
 // compareRequests returns when every member wants the same session, key, set,
 // manifest, pool, and every run with its messages, before anything is spent for
 // it: members that came for different things burn nothing, and the odd one is
-// seen. It is no proof to others; the statements are.
+// seen. It is no proof to others; the statements are. Where members have agreed
+// on the session, it would find nothing.
 func (g *signing) compareRequests(ctx context.Context) error {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(g.runs)))
 	for i := range g.runs {
@@ -243,30 +258,72 @@ func (r *Run) erase() {
 	}
 }
 
-// exchangeStatements returns when every member has signed the same statement.
-func (g *signing) exchangeStatements(ctx context.Context, i int, own []byte) error {
-	got, err := Exchange(ctx, g.net, g.runs[i].Round+"/statement", own)
+// finish signs run i, whose tuples are spent.
+func (g *signing) finish(ctx context.Context, i int, signed []byte, open func(r *Run) (Spending, error)) ([]Signature, error) {
+	r := g.runs[i]
+	defer r.erase()
+	sp, err := open(r)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	defer sp.Close()
+	openings, err := g.exchangeStatements(ctx, i, signed, sp.Opening())
+	if err != nil {
+		return nil, err
+	}
+	return sp.Finish(ctx, openings)
+}
+
+// exchangeStatements returns the openings of all members when every member has
+// signed the same statement.
+func (g *signing) exchangeStatements(ctx context.Context, i int, own, opening []byte) (openings map[PartyID][]byte, err error) {
+	got, err := Exchange(ctx, g.net, g.runs[i].Round+"/statement", appendOpening(own, opening))
+	if err != nil {
+		return nil, err
 	}
 	ours := g.statement(i)
 	want := ours.Digest()
 	signed := make([][]byte, 0, len(g.session.Set))
+	openings = map[PartyID][]byte{}
 	for _, p := range g.session.Set {
-		b := got[p]
+		var b []byte
+		b, openings[p] = splitOpening(got[p])
 		st, from, err := VerifyStatement(g.spender.Identity, b)
 		if err != nil || from != p {
-			return &CheatError{Parties: []PartyID{p}, What: fmt.Sprintf("sent no statement of its own: %v", err)}
+			return nil, &CheatError{Parties: []PartyID{p}, What: fmt.Sprintf("sent no statement of its own: %v", err)}
 		}
 		if st.Digest() != want && !g.spender.NoStatements {
-			return &CheatError{Parties: []PartyID{p}, Evidence: slices.Clone(b), What: "signed another statement: " + differences(ours, st)}
+			return nil, &CheatError{Parties: []PartyID{p}, Evidence: slices.Clone(b), What: "signed another statement: " + differences(ours, st)}
 		}
 		signed = append(signed, b)
 	}
 	if g.spender.Signed != nil {
 		if err := g.spender.Signed(g.session.ID, signed); err != nil {
-			return fmt.Errorf("keep statements: %w", err)
+			return nil, fmt.Errorf("keep statements: %w", err)
 		}
 	}
-	return nil
+	for _, p := range g.session.Set {
+		if n := len(openings[p]); n != len(opening) {
+			return nil, &CheatError{Parties: []PartyID{p}, What: fmt.Sprintf("opened %d bytes with its statement, want %d", n, len(opening))}
+		}
+	}
+	return openings, nil
+}
+
+// appendOpening joins a signed statement and what is opened with it: the
+// statement after its length (4 bytes), then the opening.
+func appendOpening(statement, opening []byte) []byte {
+	b := make([]byte, 0, 4+len(statement)+len(opening))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(statement)))
+	return append(append(b, statement...), opening...)
+}
+
+// splitOpening is the reverse; no statement where b is cut short. Both are parts
+// of b.
+func splitOpening(b []byte) (statement, opening []byte) {
+	r := NewReader(b)
+	if statement = r.Take(int(r.Uint32())); r.Short() {
+		return nil, nil
+	}
+	return statement, r.Take(r.Len())
 }

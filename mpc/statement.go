@@ -9,7 +9,7 @@ import (
 )
 
 // Statement is what every member of a signer set signs with its identity
-// before it releases a share, whatever the protocol: one run of a session,
+// before it releases a share of a signature, whatever the protocol: one run of a session,
 // which is some tuples and the messages that they are for (docs/protocol.md,
 // section 6).
 type Statement struct {

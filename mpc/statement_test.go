@@ -108,6 +108,24 @@ func changed(b []byte, at int) []byte {
 	return c
 }
 
+// What goes with a statement is split off as it was appended; what is cut short
+// has no statement.
+func FuzzOpening(f *testing.F) {
+	f.Add(appendOpening([]byte("statement"), []byte("opening")))
+	f.Add(appendOpening(nil, nil))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0})
+	f.Add([]byte{0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		statement, opening := splitOpening(b)
+		if again := appendOpening(statement, opening); statement != nil && !bytes.Equal(again, b) {
+			t.Fatalf("%x becomes %x", b, again)
+		}
+		if statement == nil && opening != nil {
+			t.Fatalf("%x has an opening and no statement", b)
+		}
+	})
+}
+
 func FuzzStatement(f *testing.F) {
 	f.Add(fixtureStatement().Sign(stub{"b"}))
 	f.Add([]byte(statementMagic))

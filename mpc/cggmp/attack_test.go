@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
@@ -332,8 +333,8 @@ func TestUnequalNonces(t *testing.T) {
 				switch { // another nonce, with and without the commitment to it
 				case round == "run0/nonce":
 					copy(b, make([]byte, 32))
-				case round == "run0/commit" && commitment:
-					copy(b, nonceCommitment(mpc.SessionID{w.sessions}, "run0", "c", make([]byte, 32)))
+				case round == "run0/statement" && commitment:
+					copy(b[len(b)-32:], nonceCommitment(mpc.SessionID{w.sessions}, "run0", "c", make([]byte, 32)))
 				}
 				return b
 			})
@@ -372,6 +373,30 @@ func TestOrderOfSpending(t *testing.T) {
 	}
 }
 
+// TestRounds: with an agreement, whose two messages are not counted here, a
+// signature takes the statement, the nonce and s.
+func TestRounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const way = 120 * time.Millisecond
+		w := dealtWorld(t, 3, 1)
+		defer w.hub.Close()
+		w.hub.SetDelay(way)
+		set := mpc.NewSignerSet("a", "b", "c")
+		session := w.request(set, w.deal(set, 2), "one", "two")
+		session.Agreed = true
+		begin := time.Now()
+		_, errs := w.sign(session, nil)
+		for p, err := range errs {
+			if err != nil {
+				t.Errorf("at %s: %v", p, err)
+			}
+		}
+		if took := time.Since(begin); took != 3*way {
+			t.Errorf("it took %v, want three ways of %v", took, way)
+		}
+	})
+}
+
 // TestSecretsPrintNothing: no verb shows a share.
 func TestSecretsPrintNothing(t *testing.T) {
 	w := fixtureWorld(t)
@@ -402,7 +427,7 @@ func TestEveryMessageEveryFault(t *testing.T) {
 		"dropped":              func([]byte) [][]byte { return nil },
 		"another one after it": func(b []byte) [][]byte { return [][]byte{b, append(clone(b), 0)} },
 	}
-	for _, round := range []string{"request", "run0/statement", "run0/commit", "run0/nonce", "run0/s"} {
+	for _, round := range []string{"request", "run0/statement", "run0/nonce", "run0/s"} {
 		for name, fault := range faults {
 			synctest.Test(t, func(t *testing.T) {
 				w := dealtWorld(t, 2, 1)

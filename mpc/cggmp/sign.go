@@ -10,8 +10,7 @@ import (
 	"zonesigner/mpc"
 )
 
-// Sign signs the messages of all requests, in runs of a chunk's size. All
-// members of session.Set, and nobody else, are in net and call it with the
+// Sign signs the messages of all requests, in runs. All members of session.Set, and nobody else, are in net and call it with the
 // same session. A run that was begun leaves its tuples spent, whatever happens.
 func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, progress func(done int)) ([][]mpc.Signature, error) {
 	keys, said := make([]*KeyShare, len(session.Requests)), make([]mpc.SigningKey, len(session.Requests))
@@ -23,29 +22,22 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 		said[i] = mpc.SigningKey{Engine: Engine, Group: keys[i].Group, Epoch: keys[i].Epoch}
 	}
 	spender := &mpc.Spender{
-		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: mpc.DefaultWindow, Signed: s.cfg.Signed,
+		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.runSize, Window: mpc.DefaultWindow, Signed: s.cfg.Signed,
 		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements,
 	}
-	signatures, err := spender.Sign(ctx, net, session, said, progress, func(ctx context.Context, r *mpc.Run) ([]mpc.Signature, error) {
-		sp := &spending{round: r.Round + "/s", set: session.Set}
-		defer func() {
-			for _, p := range sp.parts {
-				erase(p.own)
-			}
-		}()
+	signatures, err := spender.Sign(ctx, net, session, said, progress, func(r *mpc.Run) (mpc.Spending, error) {
+		f := &fresh{net: net, session: session, run: r.Round, holes: s.holes, spending: &spending{round: r.Round + "/s", set: session.Set}}
 		for _, p := range r.Parts {
 			own, err := decodeChunk(p.Blob, len(session.Set), p.Tuples.From, p.Tuples.Count)
 			if err != nil {
+				f.Close()
 				return nil, err
 			}
-			sp.parts = append(sp.parts, part{public: keys[p.Request].Public, manifest: session.Requests[p.Request].Manifest,
+			f.spending.parts = append(f.spending.parts, part{public: keys[p.Request].Public, manifest: session.Requests[p.Request].Manifest,
 				tuples: p.Tuples, own: own, digests: p.Digests})
 		}
-		var err error
-		if sp.seed, err = freshSeed(ctx, net, session, r.Round, s.holes); err != nil {
-			return nil, err
-		}
-		return sp.open(ctx, net, s.holes)
+		_, _ = rand.Read(f.nonce[:]) // never fails
+		return f, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cggmp: %w", err)
@@ -53,38 +45,62 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 	return signatures, nil
 }
 
-// freshSeed makes what presignatures are randomised with, now that every
-// member has signed what is to be signed: a hash of one nonce of each. Members
-// commit to their nonces, so that none chooses its own by the others'; and with
-// its nonce each says what commitments it was sent, so that none gives two
-// others different ones: all have the same seed, or none goes on.
-func freshSeed(ctx context.Context, net mpc.Network, session mpc.SignSession, round string, holes holes) ([32]byte, error) {
-	nonce := make([]byte, 32)
-	_, _ = rand.Read(nonce) // never fails
-	commitments, err := mpc.Exchange(ctx, net, round+"/commit", nonceCommitment(session.ID, round, net.Self(), nonce))
-	if err != nil {
-		return [32]byte{}, err
+// fresh is a run whose presignatures are randomised before they are opened, by
+// what nobody knew when the statements were signed. It implements mpc.Spending.
+type fresh struct {
+	net      mpc.Network
+	session  mpc.SignSession
+	run      string // prefix of its rounds
+	nonce    [32]byte
+	holes    holes
+	spending *spending
+}
+
+// Opening is the commitment to this party's nonce, which is opened when all
+// members have signed what it is for: so none chooses its own by the others'.
+func (f *fresh) Opening() []byte {
+	return nonceCommitment(f.session.ID, f.run, f.net.Self(), f.nonce[:])
+}
+
+// Finish opens the nonces, and then the signatures.
+func (f *fresh) Finish(ctx context.Context, commitments map[mpc.PartyID][]byte) (_ []mpc.Signature, err error) {
+	if f.spending.seed, err = f.seed(ctx, commitments); err != nil {
+		return nil, err
 	}
+	return f.spending.open(ctx, f.net, f.holes)
+}
+
+// Close erases the presignatures.
+func (f *fresh) Close() {
+	for _, p := range f.spending.parts {
+		erase(p.own)
+	}
+}
+
+// seed is what presignatures are randomised with: a hash of one nonce of each
+// member. With its nonce each says what commitments it was sent, so that none
+// gives two others different ones: all have the same seed, or none goes on.
+func (f *fresh) seed(ctx context.Context, commitments map[mpc.PartyID][]byte) ([32]byte, error) {
 	var fields [][]byte
-	for _, p := range session.Set {
+	for _, p := range f.session.Set {
 		fields = append(fields, commitments[p])
 	}
 	echo := mpc.Digest("zonesigner cggmp nonces v1", fields...)
-	nonces, err := mpc.Exchange(ctx, net, round+"/nonce", slices.Concat(nonce, echo[:]))
+	nonces, err := mpc.Exchange(ctx, f.net, f.run+"/nonce", slices.Concat(f.nonce[:], echo[:]))
 	if err != nil {
 		return [32]byte{}, err
 	}
-	fields = [][]byte{session.ID[:], []byte(round)}
-	for _, p := range session.Set {
+	fields = [][]byte{f.session.ID[:], []byte(f.run)}
+	for _, p := range f.session.Set {
 		b := nonces[p]
 		switch {
 		case len(b) != 64:
 			return [32]byte{}, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("nonce of %d bytes, want 64", len(b))}
-		case holes.noNonceCheck:
-		case !bytes.Equal(nonceCommitment(session.ID, round, p, b[:32]), commitments[p]):
+		case f.holes.noNonceCheck:
+		case !bytes.Equal(nonceCommitment(f.session.ID, f.run, p, b[:32]), commitments[p]):
 			return [32]byte{}, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "its nonce is not the one it committed to"}
 		case !bytes.Equal(b[32:], echo[:]):
-			return [32]byte{}, mpc.Dispute(mpc.Without(session.Set, net.Self()), "operators were sent different commitments to nonces")
+			return [32]byte{}, mpc.Dispute(mpc.Without(f.session.Set, f.net.Self()), "operators were sent different commitments to nonces")
 		}
 		fields = append(fields, b[:32])
 	}

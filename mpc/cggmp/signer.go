@@ -9,7 +9,7 @@ import (
 // Defaults and bounds of Config. A chunk is small, because what is left of one
 // after a lost message is burned, and each tuple cost seconds.
 const (
-	DefaultChunkSize = 4
+	DefaultChunkSize = 4 // and signatures a run
 	MaxChunkSize     = 256
 )
 
@@ -27,8 +27,9 @@ type Config struct {
 // over P-256 and SHA-256 (DNSSEC algorithm 13). It implements mpc.Signer and
 // may be used by several sessions at once.
 type Signer struct {
-	cfg   Config
-	holes holes // tests only
+	cfg     Config
+	runSize int   // DefaultChunkSize, but in tests
+	holes   holes // tests only
 }
 
 var _ mpc.Signer = (*Signer)(nil)
@@ -57,7 +58,7 @@ func NewSigner(cfg Config) (*Signer, error) {
 	if cfg.ChunkSize < 1 || cfg.ChunkSize > MaxChunkSize {
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("cggmp: chunk size %d is out of range, 1 to %d", cfg.ChunkSize, MaxChunkSize)}
 	}
-	return &Signer{cfg: cfg}, nil
+	return &Signer{cfg: cfg, runSize: DefaultChunkSize}, nil
 }
 
 // key finds this party's share and checks the signer set.

@@ -134,6 +134,7 @@ func newWorld(t testing.TB, n, threshold int) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.runSize = 2
 		w.signers[p] = s
 	}
 	return w

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
 	"zonesigner/mpc/p256"
 )
 
@@ -148,6 +149,22 @@ func pointAt(x p256.Scalar) (p256.Point, bool) {
 	return p, err == nil
 }
 
+// shareOfR is that of a run's last tuple, which ends the message with the
+// statement; setShareOfR replaces it.
+func shareOfR(t *testing.T, b []byte) p256.Point {
+	t.Helper()
+	p, err := p256.PointFromBytes(b[len(b)-p256.PointSize:])
+	if err != nil {
+		t.Error(err)
+	}
+	return p
+}
+
+func setShareOfR(b, share []byte) []byte {
+	copy(b[len(b)-p256.PointSize:], share)
+	return b
+}
+
 // Rule 5: the member that chooses its share of R after it has seen the others'
 // gets a valid signature on a message that nobody agreed to.
 func TestRushingShareOfR(t *testing.T) {
@@ -159,14 +176,10 @@ func TestRushingShareOfR(t *testing.T) {
 		var r, rForged, mStar p256.Scalar
 		var target string
 		puppet := w.corrupt(func(p *puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte {
-			if round != "run0/R" {
+			if round != "run0/statement" {
 				return b
 			}
-			theirs, err := p256.PointFromBytes(p.look(ctx, "b", round))
-			if err != nil {
-				t.Error(err)
-				return b
-			}
+			theirs := shareOfR(t, p.look(ctx, "b", round))
 			mine, _ := p256.PointFromBytes(own.rShares)
 			// Points 1 and 2: R is twice the share of a less that of b.
 			R := mine.Double().Sub(theirs)
@@ -177,7 +190,7 @@ func TestRushingShareOfR(t *testing.T) {
 				rForged = r.Mul(m).Mul(mStar.Inverse())
 				if wanted, ok := pointAt(rForged); ok {
 					share, _ := wanted.Add(theirs).Mult(p256.NewScalar(2).Inverse()).Bytes()
-					return share[:]
+					return setShareOfR(b, share[:])
 				}
 			}
 		})
@@ -225,7 +238,8 @@ func atAC(a, c p256.Scalar) p256.Scalar {
 func (w *world) isKey(sk p256.Scalar) bool { return p256.BaseMult(sk).Equal(w.key().Public) }
 
 // Rule 3: two honest operators that are made to sign different messages with
-// one tuple give away the key.
+// one tuple give away the key. Both have let go of their shares of R by the time
+// that they see the other's statement: that tells nothing.
 func TestDifferentMessagesForOneTuple(t *testing.T) {
 	const other = "mail.example.org. A 192.0.2.2"
 	attack := func(t *testing.T, w *world) (success bool, errs map[mpc.PartyID]error) {
@@ -233,18 +247,23 @@ func TestDifferentMessagesForOneTuple(t *testing.T) {
 		own := w.ownRun(t, allABC)
 		puppet := w.corrupt(nil)
 		_, errs = w.sign(w.request(allABC, message), func(p mpc.PartyID, r *mpc.SignSession) {
+			r.Agreed = true // on different things, so that only statements tell
 			if p == "c" {
 				r.Requests[0].Messages = [][]byte{[]byte(other)}
 			}
 		})
+		for _, p := range []mpc.PartyID{"b", "c"} {
+			if puppet.got[string(p)+" run0/statement"] == nil || w.stores[p].mark != 1 {
+				t.Fatalf("%s did not spend and speak: %v", p, errs[p])
+			}
+		}
 		sb, sc := puppet.got["b run0/s"], puppet.got["c run0/s"]
 		if sb == nil || sc == nil {
 			return false, errs
 		}
 		var R [3]p256.Point
 		R[0], _ = p256.PointFromBytes(own.rShares)
-		R[1], _ = p256.PointFromBytes(puppet.got["b run0/R"])
-		R[2], _ = p256.PointFromBytes(puppet.got["c run0/R"])
+		R[1], R[2] = shareOfR(t, puppet.got["b run0/statement"]), shareOfR(t, puppet.got["c run0/statement"])
 		r, _ := R[0].MultSmall(3).Sub(R[1].MultSmall(3)).Add(R[2]).X()
 		m1, m2 := digestScalar(message), digestScalar(other)
 		s1 := atAB(own.sShare(m1, r), firstScalar(t, sb))
@@ -257,7 +276,7 @@ func TestDifferentMessagesForOneTuple(t *testing.T) {
 		}
 	})
 	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
-		w.setHoles(holes{noStatements: true, noRequest: true})
+		w.setHoles(holes{noStatements: true})
 		if ok, errs := attack(t, w); !ok {
 			t.Errorf("without equal statements the attack fails: %v", errs)
 		}
@@ -317,9 +336,8 @@ func TestOneTupleTwice(t *testing.T) {
 		puppet := w.corrupt(spoil)
 		w.sign(first, nil)
 		sb := firstScalar(t, puppet.got["b run0/s"])
-		rb, _ := p256.PointFromBytes(puppet.got["b run0/R"])
 		ra, _ := p256.PointFromBytes(own.rShares)
-		rc, _ := p256.PointFromBytes(puppet.got["c run0/R"])
+		rb, rc := shareOfR(t, puppet.got["b run0/statement"]), shareOfR(t, puppet.got["c run0/statement"])
 		r, _ := ra.MultSmall(3).Sub(rb.MultSmall(3)).Add(rc).X()
 
 		second := first
@@ -350,6 +368,71 @@ func TestOneTupleTwice(t *testing.T) {
 	})
 }
 
+// Rules 1 and 5: whoever knows R before the digest is fixed, and may choose it,
+// has a signature on one digest turned into one on another, with a single
+// share of s (the computation is that of cggmp). Of a tuple whose R is known an
+// honest operator has signed its only statement. One whose disk forgets that
+// signs another, for a digest that was chosen by R; that messages are hashed is
+// what is left then.
+func TestDigestChosenByR(t *testing.T) {
+	const forged = "www.example.org. A 203.0.113.66"
+	attack := func(t *testing.T, w *world) (success bool, errs map[mpc.PartyID]error) {
+		w.mustPrepare(pairAB, 1)
+		own := w.ownRun(t, pairAB)
+		w.stores["a"].forgets = true
+		session := w.request(pairAB, message)
+		puppet := w.corrupt(nil)
+		// a is told b's share of R, and stays away.
+		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
+			if m.From == "a" && m.Round == "run0/statement" {
+				return nil
+			}
+			return []memnet.Message{m}
+		})
+		w.sign(session, nil)
+		w.hub.SetFault(nil)
+		said := puppet.got["b run0/statement"]
+		if said == nil || puppet.got["b run0/s"] != nil {
+			t.Fatal("b said nothing, or too much")
+		}
+		mine, _ := p256.PointFromBytes(own.rShares)
+		R := mine.Double().Sub(shareOfR(t, said))
+		alpha := p256.NewScalar(12345)
+		r, _ := R.X()
+		rForged, _ := R.Mult(alpha).X()
+		asked := digestScalar(forged).Mul(r).Mul(rForged.Inverse()).Bytes()
+
+		session.ID[31]++
+		session.Requests[0].Messages = [][]byte{asked[:]}
+		sigs, errs := w.sign(session, nil)
+		if sigs["a"] == nil {
+			return false, errs
+		}
+		s, err := p256.ScalarFromBytes(sigs["a"][0][32:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		rb, sb := rForged.Bytes(), s.Mul(rForged).Mul(r.Mul(alpha).Inverse()).Bytes()
+		var sig mpc.Signature
+		copy(sig[:32], rb[:])
+		copy(sig[32:], sb[:])
+		return w.verify(forged, sig), errs
+	}
+	for _, c := range []struct{ forgets, noHash bool }{{false, true}, {true, false}, {true, true}} {
+		inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
+			w.setHoles(holes{noHash: c.noHash})
+			w.stores["b"].forgets = c.forgets
+			ok, errs := attack(t, w)
+			if ok != (c.forgets && c.noHash) {
+				t.Errorf("b's disk forgets: %v, messages are digests: %v; a has its signature: %v, errors %v", c.forgets, c.noHash, ok, errs)
+			}
+			if !c.forgets && !errors.Is(errs["b"], errSpent) {
+				t.Errorf("b says %v", errs["b"])
+			}
+		})
+	}
+}
+
 // Rule 3, the view digest: a commits to different shares of R towards b and c,
 // and opens each its own. The two release shares of different equations over
 // one tuple. (The degree check of R, which three of three have, is out in both
@@ -374,8 +457,8 @@ func TestSplitCommitments(t *testing.T) {
 		}
 		own := w.ownRun(t, allABC)
 		puppet := w.corrupt(func(p *puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte {
-			if round == "run0/R" && to == "c" {
-				return wrong[:]
+			if round == "run0/statement" && to == "c" {
+				return setShareOfR(b, wrong[:])
 			}
 			return b
 		})
@@ -386,7 +469,7 @@ func TestSplitCommitments(t *testing.T) {
 		}
 		ra, _ := p256.PointFromBytes(own.rShares)
 		rw, _ := p256.PointFromBytes(wrong[:])
-		rb, _ := p256.PointFromBytes(puppet.got["b run0/R"])
+		rb := shareOfR(t, puppet.got["b run0/statement"])
 		open := func(a p256.Point) p256.Scalar {
 			// Unchecked openings take the first two shares, scaled: 2a - b.
 			x, _ := a.MultSmall(2).Sub(rb).X()
@@ -425,6 +508,14 @@ func TestWrongShares(t *testing.T) {
 			return b
 		}
 	}
+	replaceR := func(with []byte) func(*puppet, context.Context, mpc.PartyID, string, []byte) []byte {
+		return func(_ *puppet, _ context.Context, _ mpc.PartyID, round string, b []byte) []byte {
+			if round == "run0/statement" {
+				return setShareOfR(b, with)
+			}
+			return b
+		}
+	}
 	one := p256.One().Bytes()
 	garbage := slices.Repeat([]byte{0xff}, 32)
 	for _, c := range []struct {
@@ -434,12 +525,18 @@ func TestWrongShares(t *testing.T) {
 		named bool
 		holes holes // with which it goes through
 	}{
-		{"share of R", allABC, replace("run0/R", wrong[:]), true, holes{noCommitments: true, noDegree: true, noFinalCheck: true}},
-		{"share of R that is no point", allABC, replace("run0/R", garbage), true, holes{}},
+		{"share of R", allABC, replaceR(wrong[:]), true, holes{noCommitments: true, noDegree: true, noFinalCheck: true}},
+		{"share of R that is no point", allABC, replaceR(garbage), true, holes{}},
 		{"share of s of three", allABC, replace("run0/s", one[:]), false, holes{noDegree: true, noFinalCheck: true}},
 		{"share of s of two", pairAB, replace("run0/s", one[:]), true, holes{noFinalCheck: true}},
 		{"share of s that is no scalar", allABC, replace("run0/s", garbage), true, holes{}},
-		{"statement", allABC, replace("run0/statement", garbage), true, holes{}},
+		{"no statement", allABC, replace("run0/statement", garbage), true, holes{}},
+		{"nothing but a statement", allABC, func(_ *puppet, _ context.Context, _ mpc.PartyID, round string, b []byte) []byte {
+			if round == "run0/statement" {
+				return b[:len(b)-p256.PointSize]
+			}
+			return b
+		}, true, holes{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {

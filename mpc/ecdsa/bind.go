@@ -44,7 +44,7 @@ func (s *Signer) Bind(ctx context.Context, net mpc.Network, req BindRequest, pro
 	defer shop.close()
 	done := mpc.NewProgress(progress)
 	blobs := make([][]byte, len(b.units))
-	return mpc.Pipeline(ctx, len(b.units), s.window(b.protocol.tupleSize(b.group)), func(i int) error {
+	return mpc.Pipeline(ctx, len(b.units), s.window(b.protocol.tupleSize(b.group), s.cfg.ChunkSize), func(i int) error {
 		statement := mpc.Digest("zonesigner bind unit v1", digest[:], uint64Bytes(uint64(i)))
 		spent, _, err := s.cfg.Store.Spend([]mpc.PoolRange{{Pool: b.pool, TupleRange: b.units[i].tuples}}, statement)
 		if err != nil {

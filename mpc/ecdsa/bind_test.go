@@ -109,8 +109,8 @@ func TestBindForManyKeys(t *testing.T) {
 						}
 					}
 				}
-				// Ten signatures in chunks of eight: two runs of three rounds, and the request.
-				if len(rounds) != 7 {
+				// Ten signatures in chunks of eight: two runs of two rounds, and the request.
+				if len(rounds) != 5 {
 					t.Errorf("signing took rounds %v", slices.Sorted(maps.Keys(rounds)))
 				}
 				for _, p := range w.group.Parties {

@@ -83,6 +83,13 @@ var faults = []struct {
 			return []memnet.Message{m}
 		}
 	}},
+	{"altered in the middle", false, func(*memnet.Hub, []byte) memnet.Fault {
+		return func(m memnet.Message) []memnet.Message {
+			m.Payload = slices.Clone(m.Payload)
+			m.Payload[len(m.Payload)/2] ^= 1
+			return []memnet.Message{m}
+		}
+	}},
 	{"cut short", false, func(*memnet.Hub, []byte) memnet.Fault {
 		return func(m memnet.Message) []memnet.Message {
 			m.Payload = m.Payload[:len(m.Payload)-1]
@@ -227,7 +234,7 @@ func TestTwoMessagesInOneRound(t *testing.T) {
 	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
 		w.mustPrepare(allABC, 1)
 		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
-			if m.From != "a" || m.To != "b" || !strings.HasSuffix(m.Round, "/R") {
+			if m.From != "a" || m.To != "b" || !strings.HasSuffix(m.Round, "/statement") {
 				return []memnet.Message{m}
 			}
 			second := m

@@ -200,7 +200,7 @@ func (g *generation) testSignatures(ctx context.Context, shop workshop) (view [3
 	if err != nil {
 		return view, nil, err
 	}
-	test := spending{round: "test", set: all, opening: opening, suspects: mpc.Without(all, g.net.Self())}
+	test := &spending{net: g.net, holes: g.holes, round: "test", set: all, opening: opening, suspects: mpc.Without(all, g.net.Self())}
 	for i, k := range g.keys {
 		message := k.testMessage()
 		test.parts = append(test.parts, spent{
@@ -209,7 +209,11 @@ func (g *generation) testSignatures(ctx context.Context, shop workshop) (view [3
 			digests: [][32]byte{sha256.Sum256(message[:])},
 		})
 	}
-	sigs, err = (&Signer{holes: g.holes}).openRun(ctx, g.net, test)
+	shares, err := mpc.Exchange(ctx, g.net, "test/R", test.Opening())
+	if err != nil {
+		return view, nil, err
+	}
+	sigs, err = test.Finish(ctx, shares)
 	return t.view, sigs, err
 }
 

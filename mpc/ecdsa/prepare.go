@@ -43,7 +43,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 
 	done := mpc.NewProgress(progress)
 	chunks := (n + s.cfg.ChunkSize - 1) / s.cfg.ChunkSize
-	return mpc.Pipeline(ctx, chunks, s.window(m.protocol.tupleSize(m.group)), nil, func(ctx context.Context, i int) error {
+	return mpc.Pipeline(ctx, chunks, s.window(m.protocol.tupleSize(m.group), s.cfg.ChunkSize), nil, func(ctx context.Context, i int) error {
 		count := min(s.cfg.ChunkSize, n-i*s.cfg.ChunkSize)
 		chunk, err := m.chunk(ctx, shop, i, count)
 		if err != nil {

@@ -11,8 +11,7 @@ import (
 	"zonesigner/mpc/p256"
 )
 
-// Sign signs the messages of all requests, in runs of a chunk's size. All
-// members of session.Set, and nobody else, are in net and call it with the same
+// Sign signs the messages of all requests, in runs. All members of session.Set, and nobody else, are in net and call it with the same
 // session. A run that was begun leaves its tuples spent, whatever happens.
 func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, progress func(done int)) ([][]mpc.Signature, error) {
 	if len(session.Requests) == 0 {
@@ -38,20 +37,20 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 		suspects = mpc.Without(group.Parties, net.Self())
 	}
 	spender := &mpc.Spender{
-		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: s.window(usualSize), Signed: s.cfg.Signed,
-		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements,
+		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.runSize, Window: s.window(usualSize, s.runSize), Signed: s.cfg.Signed,
+		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements, NoHash: s.holes.noHash,
 	}
-	signatures, err := spender.Sign(ctx, net, session, said, progress, func(ctx context.Context, r *mpc.Run) ([]mpc.Signature, error) {
-		sp := spending{round: r.Round, set: session.Set, opening: opening, suspects: suspects}
-		defer sp.erase()
+	signatures, err := spender.Sign(ctx, net, session, said, progress, func(r *mpc.Run) (mpc.Spending, error) {
+		sp := &spending{net: net, holes: s.holes, round: r.Round, set: session.Set, opening: opening, suspects: suspects}
 		for _, p := range r.Parts {
 			own, err := decodeRun(p.Blob, len(session.Set), p.Tuples.From, p.Tuples.Count)
 			if err != nil {
+				sp.Close()
 				return nil, err
 			}
 			sp.parts = append(sp.parts, spent{key: keys[p.Request].ID, public: keys[p.Request].Public, own: own, digests: p.Digests})
 		}
-		return s.openRun(ctx, net, sp)
+		return sp, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ecdsa: %w", err)
@@ -67,8 +66,11 @@ func (h holes) opening(g mpc.Group, set []mpc.PartyID, self mpc.PartyID) (*mpc.O
 	return mpc.NewOpening(g, set, self, g.T)
 }
 
-// spending is what one run opens.
+// spending is the signing phase of Figure 4 for a run of tuples: two rounds,
+// then the check of every signature. It implements mpc.Spending.
 type spending struct {
+	net      mpc.Network
+	holes    holes
 	round    string // prefix of its rounds
 	set      mpc.SignerSet
 	opening  *mpc.Opening
@@ -76,7 +78,8 @@ type spending struct {
 	parts    []spent
 }
 
-func (sp *spending) erase() {
+// Close erases what is left of the tuples.
+func (sp *spending) Close() {
 	for _, p := range sp.parts {
 		p.own.erase()
 	}
@@ -115,22 +118,23 @@ type spent struct {
 	digests [][32]byte
 }
 
-// openRun is the signing phase of Figure 4 for a run of tuples: two rounds,
-// then the check of every signature.
-func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]mpc.Signature, error) {
+// Opening is the share of each R, which was committed to when the tuple was
+// made: what is signed is fixed by the statement that it goes with
+// (section 6).
+func (sp *spending) Opening() []byte { return concat(sp.parts).rShares }
+
+// Finish opens R and s from the shares of R of all members.
+func (sp *spending) Finish(ctx context.Context, got map[mpc.PartyID][]byte) ([]mpc.Signature, error) {
 	all := concat(sp.parts)
-	n, set, round := len(all.digests), sp.set, sp.round
+	n, set := len(all.digests), sp.set
 	// Figure 4, signing, step 1: R ← Open(⟨k⟩), every share against its commitment.
-	got, err := mpc.Exchange(ctx, net, round+"/R", all.rShares)
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	points := make([][]p256.Point, len(set))
 	for j, p := range set {
 		if points[j], err = p256.DecodePoints(got[p], n); err != nil {
 			return nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "shares of R: " + err.Error()}
 		}
-		if i := uncommitted(sp.parts, j, p, got[p]); i >= 0 && !s.holes.noCommitments {
+		if i := uncommitted(sp.parts, j, p, got[p]); i >= 0 && !sp.holes.noCommitments {
 			return nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("its share of R of tuple %d of the run is not the one it committed to", i)}
 		}
 	}
@@ -149,7 +153,7 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 	}
 
 	// No share of s leaves before R is known to be right.
-	if err := s.checkMACs(ctx, net, sp, got, R); err != nil {
+	if err := sp.checkMACs(ctx, got, R); err != nil {
 		return nil, err
 	}
 
@@ -161,7 +165,7 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 			mine = append(mine, m.Mul(part.own.kInv[i]).Add(r[len(mine)].Mul(part.own.kInvSK[i])))
 		}
 	}
-	if got, err = mpc.Exchange(ctx, net, round+"/s", p256.AppendScalars(make([]byte, 0, 32*n), mine)); err != nil {
+	if got, err = mpc.Exchange(ctx, sp.net, sp.round+"/s", p256.AppendScalars(make([]byte, 0, 32*n), mine)); err != nil {
 		return nil, err
 	}
 	scalars := make([][]p256.Scalar, len(set))
@@ -180,7 +184,7 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 	if err != nil {
 		return nil, fmt.Errorf("verify signatures: %w", err)
 	}
-	if len(bad) > 0 && !s.holes.noFinalCheck {
+	if len(bad) > 0 && !sp.holes.noFinalCheck {
 		return nil, &UnverifiedError{Keys: sp.keysOf(bad),
 			Err: mpc.Dispute(sp.suspects, fmt.Sprintf("%d of %d signatures do not verify, the first for tuple %d of the run", len(bad), n, bad[0]))}
 	}
@@ -188,7 +192,7 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 	// signed zone has one digest, whoever passes it on.
 	out := make([]mpc.Signature, n)
 	for i := range out {
-		if sig[i].IsHigh() && !s.holes.anyForm {
+		if sig[i].IsHigh() && !sp.holes.anyForm {
 			sig[i] = sig[i].Neg()
 		}
 		rb, sb := r[i].Bytes(), sig[i].Bytes()
@@ -201,8 +205,8 @@ func (s *Signer) openRun(ctx context.Context, net mpc.Network, sp spending) ([]m
 // checkMACs checks R against its MACs, where the engine has them: sharings of
 // all n operators with n-1 adversaries have no other redundancy. All shares of R
 // were committed to before anyone saw one, so their hash serves as coins.
-func (s *Signer) checkMACs(ctx context.Context, net mpc.Network, sp spending, shares map[mpc.PartyID][]byte, R []p256.Point) error {
-	if sp.parts[0].own.macs == nil || s.holes.noMACs {
+func (sp *spending) checkMACs(ctx context.Context, shares map[mpc.PartyID][]byte, R []p256.Point) error {
+	if sp.parts[0].own.macs == nil || sp.holes.noMACs {
 		return nil
 	}
 	fields := [][]byte{[]byte(sp.round)}
@@ -215,7 +219,7 @@ func (s *Signer) checkMACs(ctx context.Context, net mpc.Network, sp spending, sh
 		parts = append(parts, mpc.PointMACs{Key: p.own.macKey, MACs: p.own.macs[:n], Points: R[:n]})
 		R = R[n:]
 	}
-	return mpc.CheckPointMACs(ctx, net, sp.round+"/mac", mpc.Digest("zonesigner R coins v1", fields...), parts...)
+	return mpc.CheckPointMACs(ctx, sp.net, sp.round+"/mac", mpc.Digest("zonesigner R coins v1", fields...), parts...)
 }
 
 // whole is what is public about a run, its parts one after the other.

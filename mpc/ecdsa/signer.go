@@ -26,16 +26,16 @@ type Config struct {
 	Protocols []Protocol                         // the engines of the keys that may be used
 	Keys      func(mpc.KeyID) (*KeyShare, error) // this party's share of a key
 	Group     func() mpc.Group                   // the one in force, for tuples that no key is bound to
-	ChunkSize int                                // tuples a chunk, signatures a run; 0: mpc.DefaultChunkSize. All parties must agree
+	ChunkSize int                                // tuples a chunk; 0: mpc.DefaultChunkSize. All parties must agree
 	Window    int                                // chunks in flight; 0: as many as RoundTrip needs
 	// RoundTrip, which may be nil, is the longest one among the parties, as a
 	// session begins.
 	RoundTrip func() time.Duration
 	// Signed, which may be nil, is given the signed statements of every run,
 	// one of each member of the signer set, before this party releases any
-	// share for it: the evidence of who took part, to be kept and relayed.
-	// An error from it aborts the session. It is called from several
-	// goroutines.
+	// share of a signature for it: the evidence of who took part, to be kept
+	// and relayed. An error from it aborts the session. It is called from
+	// several goroutines.
 	Signed func(session mpc.SessionID, statements [][]byte) error
 }
 
@@ -45,6 +45,7 @@ type Config struct {
 type Signer struct {
 	cfg       Config
 	protocols map[string]Protocol
+	runSize   int   // mpc.RunSize, but in tests
 	holes     holes // tests only
 }
 
@@ -56,6 +57,7 @@ type holes struct {
 	noMACs        bool // of R
 	noStatements  bool // need to be the same for all
 	noRequest     bool // needs to be the same for all, before spending
+	noHash        bool // of messages of 32 bytes, which are digests that somebody chose
 	noDegree      bool // check of openings
 	noFinalCheck  bool // of signatures
 	anyForm       bool // of s
@@ -79,7 +81,7 @@ func NewSigner(cfg Config) (*Signer, error) {
 	if cfg.ChunkSize < 1 || cfg.ChunkSize > mpc.MaxChunkSize || cfg.Window < 0 {
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: chunk size %d (1 to %d) or window %d (0 or more) is out of range", cfg.ChunkSize, mpc.MaxChunkSize, cfg.Window)}
 	}
-	s := &Signer{cfg: cfg, protocols: map[string]Protocol{}}
+	s := &Signer{cfg: cfg, protocols: map[string]Protocol{}, runSize: mpc.RunSize}
 	for _, p := range cfg.Protocols {
 		s.protocols[p.Name()] = p
 	}
@@ -89,18 +91,18 @@ func NewSigner(cfg Config) (*Signer, error) {
 // window is how many chunks of a session are in flight here. On a long way most
 // of a chunk's time is waiting, so that others fill it with work; what an abort
 // burns, and what is held in memory, grows with it. Parties need not choose
-// alike: the lowest chunk that is not done is in flight everywhere. size is what a
-// tuple takes, in bytes.
-func (s *Signer) window(size int) int {
+// alike: the lowest chunk that is not done is in flight everywhere. A chunk, or a
+// run, has so many tuples, of which each takes size bytes.
+func (s *Signer) window(size, tuples int) int {
 	if s.cfg.Window > 0 {
 		return s.cfg.Window
 	}
 	window := mpc.DefaultWindow
 	if s.cfg.RoundTrip != nil {
-		chunk := chunkTime * time.Duration(s.cfg.ChunkSize) / mpc.DefaultChunkSize
+		chunk := chunkTime * time.Duration(tuples) / mpc.DefaultChunkSize
 		window += int(min(3*s.cfg.RoundTrip()/max(chunk, 1), maxInFlight))
 	}
-	return max(mpc.DefaultWindow, min(window, maxInFlight/(size*s.cfg.ChunkSize)))
+	return max(mpc.DefaultWindow, min(window, maxInFlight/(size*tuples)))
 }
 
 // key finds this party's share and its protocol, and checks the signer set.

@@ -29,12 +29,12 @@ func TestWindow(t *testing.T) {
 		{80 << 10, 1024, 0, time.Hour, mpc.DefaultWindow},
 		{80 << 10, 64, 0, time.Hour, 12},
 	} {
-		s := &Signer{cfg: Config{ChunkSize: c.chunk, Window: c.fixed, RoundTrip: func() time.Duration { return c.roundTrip }}}
-		if got := s.window(c.size); got != c.want {
+		s := &Signer{cfg: Config{Window: c.fixed, RoundTrip: func() time.Duration { return c.roundTrip }}}
+		if got := s.window(c.size, c.chunk); got != c.want {
 			t.Errorf("tuples of %d bytes, chunks of %d, round trip %v, window %d: %d in flight, want %d", c.size, c.chunk, c.roundTrip, c.fixed, got, c.want)
 		}
 	}
-	if got := (&Signer{cfg: Config{ChunkSize: 1024}}).window(usualSize); got != mpc.DefaultWindow {
+	if got := new(Signer).window(usualSize, 1024); got != mpc.DefaultWindow {
 		t.Errorf("without a round trip: %d", got)
 	}
 }
@@ -65,11 +65,19 @@ func TestChunksInFlight(t *testing.T) {
 		if want := 11 * roundTrip / 2; took[1] != want {
 			t.Errorf("one chunk took %v, want 11 ways of %v: set-up 5, chunk 6", took[1], roundTrip/2)
 		}
-		// From ready tuples: the comparison of requests, statements, R, s.
-		begin := time.Now()
-		w.mustSign(w.request(mpc.NewSignerSet("a", "b", "c"), "a message"))
-		if took, want := time.Since(begin), 4*roundTrip/2; took != want {
-			t.Errorf("a signature took %v, want 4 ways of %v", took, roundTrip/2)
+		// From ready tuples: statements with R, s; the comparison of requests,
+		// where there was no agreement.
+		for _, agreed := range []bool{true, false} {
+			begin, ways := time.Now(), 3
+			if agreed {
+				ways = 2
+			}
+			session := w.request(allABC, "a message")
+			session.Agreed = agreed
+			w.mustSign(session)
+			if took, want := time.Since(begin), time.Duration(ways)*roundTrip/2; took != want {
+				t.Errorf("a signature took %v, want %d ways of %v", took, ways, roundTrip/2)
+			}
 		}
 	})
 }

@@ -134,6 +134,7 @@ func newWorld(t testing.TB, n, threshold int, engine Protocol, chunk int) *world
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.runSize = chunk
 		w.signers[p] = s
 	}
 	return w

@@ -9,8 +9,8 @@ import (
 	"zonesigner/mpc"
 )
 
-// Sign signs the messages of all requests, as they are (PureEdDSA), in runs of
-// a chunk's size. All members of session.Set, and nobody else, are in net and
+// Sign signs the messages of all requests, as they are (PureEdDSA), in runs.
+// All members of session.Set, and nobody else, are in net and
 // call it with the same session. A run that was begun leaves its tuples spent,
 // whatever happens.
 func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSession, progress func(done int)) ([][]mpc.Signature, error) {
@@ -27,29 +27,48 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 		said[i] = mpc.SigningKey{Engine: Engine, Group: keys[i].Group, Epoch: keys[i].Epoch}
 	}
 	spender := &mpc.Spender{
-		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.cfg.ChunkSize, Window: s.cfg.Window, Signed: s.cfg.Signed,
+		Identity: s.cfg.Identity, Store: s.cfg.Store, RunSize: s.runSize, Window: s.cfg.Window, Signed: s.cfg.Signed,
 		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements,
 	}
-	signatures, err := spender.Sign(ctx, net, session, said, progress, func(ctx context.Context, r *mpc.Run) ([]mpc.Signature, error) {
-		parts := make([]spent, 0, len(r.Parts))
-		defer func() {
-			for _, p := range parts {
-				p.own.erase()
-			}
-		}()
+	signatures, err := spender.Sign(ctx, net, session, said, progress, func(r *mpc.Run) (mpc.Spending, error) {
+		sp := &spending{net: net, round: r.Round}
 		for _, p := range r.Parts {
 			own, err := decodeTuples(p.Blob, len(session.Set), p.Tuples.From, p.Tuples.Count)
 			if err != nil {
+				sp.Close()
 				return nil, err
 			}
-			parts = append(parts, spent{quorum: quorums[p.Request], share: keys[p.Request].Share, own: own, messages: p.Messages})
+			sp.parts = append(sp.parts, spent{quorum: quorums[p.Request], share: keys[p.Request].Share, own: own, messages: p.Messages})
 		}
-		return openRun(ctx, net, r.Round, parts)
+		return sp, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("frost: %w", err)
 	}
 	return signatures, nil
+}
+
+// spending is what one run opens. It implements mpc.Spending.
+type spending struct {
+	net   mpc.Network
+	round string // prefix of its rounds
+	parts []spent
+}
+
+// Opening is nothing: commitments to nonces are public since the tuple was
+// made, and a share of a signature waits for the statements.
+func (sp *spending) Opening() []byte { return nil }
+
+// Finish opens the signatures.
+func (sp *spending) Finish(ctx context.Context, _ map[mpc.PartyID][]byte) ([]mpc.Signature, error) {
+	return openRun(ctx, sp.net, sp.round, sp.parts)
+}
+
+// Close erases the nonces.
+func (sp *spending) Close() {
+	for _, p := range sp.parts {
+		p.own.erase()
+	}
 }
 
 // spent is tuples of one chunk, the key that they are of, and the messages that

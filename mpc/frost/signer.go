@@ -11,7 +11,7 @@ type Config struct {
 	Identity  mpc.Identity
 	Store     mpc.TupleStore
 	Keys      func(mpc.KeyID) (*KeyShare, error) // this party's share of a key
-	ChunkSize int                                // tuples a chunk, signatures a run; 0: mpc.DefaultChunkSize. All parties must agree
+	ChunkSize int                                // tuples a chunk; 0: mpc.DefaultChunkSize. All parties must agree
 	Window    int                                // chunks in flight; 0: mpc.DefaultWindow
 	// Signed is that of mpc.Spender.
 	Signed func(session mpc.SessionID, statements [][]byte) error
@@ -20,8 +20,9 @@ type Config struct {
 // Signer makes tuples and Ed25519 signatures (DNSSEC algorithm 15). It
 // implements mpc.Signer and may be used by several sessions at once.
 type Signer struct {
-	cfg   Config
-	holes holes // tests only
+	cfg     Config
+	runSize int   // mpc.RunSize, but in tests
+	holes   holes // tests only
 }
 
 var _ mpc.Signer = (*Signer)(nil)
@@ -56,7 +57,7 @@ func NewSigner(cfg Config) (*Signer, error) {
 	if cfg.ChunkSize < 1 || cfg.ChunkSize > mpc.MaxChunkSize || cfg.Window < 1 {
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: chunk size %d (1 to %d) or window %d (1 or more) is out of range", cfg.ChunkSize, mpc.MaxChunkSize, cfg.Window)}
 	}
-	return &Signer{cfg: cfg}, nil
+	return &Signer{cfg: cfg, runSize: mpc.RunSize}, nil
 }
 
 // key finds this party's share, and checks the signer set.

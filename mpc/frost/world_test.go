@@ -140,6 +140,7 @@ func newWorld(t testing.TB, n, threshold, chunk int) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.runSize = chunk
 		w.signers[p] = s
 	}
 	return w

@@ -112,7 +112,7 @@ func (o *operator) Run(ctx context.Context, a *agree.Agreed) {
 		return
 	}
 	done(o.within(ctx, a.Session, set, func(ctx context.Context, o *operator, net mpc.Network) error {
-		signatures, err := o.signer.Sign(ctx, net, mpc.SignSession{ID: a.Session, Set: set, Stripe: set[0], Requests: []mpc.SignRequest{
+		signatures, err := o.signer.Sign(ctx, net, mpc.SignSession{ID: a.Session, Set: set, Stripe: a.Proposal.Proposer, Agreed: true, Requests: []mpc.SignRequest{
 			{Key: o.key.ID, Manifest: manifest, Tuples: body.Tuples, Messages: messages},
 		}}, nil)
 		if err == nil && (len(signatures) != 1 || len(signatures[0]) != len(messages)) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -54,13 +55,13 @@ func TestMeasure(t *testing.T) {
 			bytes    float64 // a tuple, to all peers, at least: what docs/protocol.md says
 			more     float64 // of a session of 40 tuples, by tuple, at most
 		}{
-			{"shamir", 2, 2*5 + 2*3 + 4 + 4, 2 * 96, 64},
-			{"mal-shamir", 3, 2*5 + 2*6 + 2*2 + 2*4, 2 * 160, 64},
-			{"rep3", 2, 2*5 + 2*3 + 4 + 4, 2 * 80, 64},
-			{"mal-rep3", 3, 2*5 + 2*6 + 2*2 + 2*4, 160 + 96, 64},
-			{"mascot", 2, 6 + 26 + 2 + 6, 80 << 10, 4 << 10},
-			{"mascot-minus", 2, 6 + 26 + 2 + 6, 80 << 10, 4 << 10},
-			{"frost", 3, 2*2 + 2*2 + 2*2 + 2*3, 2 * 64, 64},
+			{"shamir", 2, 2*5 + 2*3 + 4 + 2, 2 * 96, 64},
+			{"mal-shamir", 3, 2*5 + 2*6 + 2*2 + 2*2, 2 * 160, 64},
+			{"rep3", 2, 2*5 + 2*3 + 4 + 2, 2 * 80, 64},
+			{"mal-rep3", 3, 2*5 + 2*6 + 2*2 + 2*2, 160 + 96, 64},
+			{"mascot", 2, 6 + 26 + 2 + 4, 80 << 10, 4 << 10},
+			{"mascot-minus", 2, 6 + 26 + 2 + 4, 80 << 10, 4 << 10},
+			{"frost", 3, 2*2 + 2*2 + 2*2 + 2*2, 2 * 64, 64},
 		} {
 			t.Run(c.engine+" "+transport, func(t *testing.T) {
 				row := measure(t, plan(t, c.engine, transport, Settings[0], 40))
@@ -100,7 +101,42 @@ func TestMeasure(t *testing.T) {
 	}
 }
 
-// The delay is in the figures: a signature from a ready tuple takes six ways
+// From ready tuples, one signature or a batch waits for two round trips, the
+// agreement included, or for three where R is checked against its MACs: that is
+// what the code promises, to the nanosecond in a bubble where computing takes
+// no time.
+func TestRoundTrips(t *testing.T) {
+	const roundTrip = 240 * time.Millisecond
+	for engine, trips := range map[string]int{"shamir": 2, "mal-shamir": 2, "rep3": 2, "mal-rep3": 2, "frost": 2, "mascot": 3, "mascot-minus": 3} {
+		t.Run(engine, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, err := newGroup(t.Context(), plan(t, engine, Memory, Setting{"240ms", roundTrip}, 0))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer g.close()
+				var row Row
+				if err := g.keyGeneration(t.Context(), &row); err != nil {
+					t.Fatal(err)
+				}
+				for _, n := range []int{1, batchSize} {
+					if _, err := g.prepare(t.Context(), n, func(int) {}); err != nil {
+						t.Fatal(err)
+					}
+					took, err := g.sign(t.Context(), n)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if want := time.Duration(trips) * roundTrip; took != want {
+						t.Errorf("%d signatures took %v, want %v", n, took, want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The delay is in the figures: a signature from a ready tuple takes four ways
 // between operators, of which two are the agreement.
 func TestMeasureOverDelay(t *testing.T) {
 	for _, transport := range []string{Memory, NATS} {
@@ -109,7 +145,7 @@ func TestMeasureOverDelay(t *testing.T) {
 			if row.RoundTripMS < 17 {
 				t.Errorf("round trip %v ms", row.RoundTripMS)
 			}
-			if row.AmortisedSignatureMS < 3*17 || *row.KeygenPublicMS < 17 || row.SignatureMS < 8.5*17 {
+			if row.AmortisedSignatureMS < 2*17 || *row.KeygenPublicMS < 17 || row.SignatureMS < 7.5*17 {
 				t.Errorf("sooner than the delay allows: %+v", row)
 			}
 		})

@@ -98,7 +98,12 @@ func (n *Node) openKeys() error {
 		k.reopen(a)
 	}
 	n.tuples = newTuples(n)
-	n.marks = newMarks(n)
+	if err := n.tuples.openAccepted(); err != nil {
+		return err
+	}
+	if n.marks, err = newMarks(n); err != nil {
+		return err
+	}
 	n.signer = &signers{n: n}
 	store := tupleStore{n.store, n.self, n.opt.spent, n.opt.spoil}
 	n.signer.Signer, err = ecdsa.NewSigner(ecdsa.Config{

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,7 +28,10 @@ type markOf struct {
 	Statement []byte `json:"statement,omitempty"` // empty in mark-held: none is known
 }
 
-type markAsk struct{}
+// markAsk asks what a peer holds of our mark.
+type markAsk struct {
+	Start agree.Digest `json:"start"` // random, for each start that nothing vouched for
+}
 
 // marks keeps the newest generation mark of every operator, and after a start
 // collects what the others hold of ours (a restored disk must not revive
@@ -43,21 +47,33 @@ type marks struct {
 	own     []byte                            // newest statement of ours
 	ownMark uint64                            // its generation
 	held    map[mpc.PartyID]uint64            // what others hold of ours, in this life
+	start   agree.Digest                      // not zero: tuples are here from before a start that nothing vouched for, and some have not answered yet
 }
 
 const (
 	bucketMark = "mark"
 	keyOwn     = "own"
+	keyStart   = "start"
 )
 
-func newMarks(n *Node) *marks {
+func newMarks(n *Node) (*marks, error) {
 	m := &marks{n: n, fresh: map[mpc.PartyID]keystore.PeerMark{}, durable: map[mpc.PartyID]uint64{}, held: map[mpc.PartyID]uint64{}}
+	if _, yes := n.store.Suspended(); yes {
+		_, _ = rand.Read(m.start[:]) // never fails
+		if err := n.store.Put(bucketMark, keyStart, m.start[:]); err != nil {
+			return nil, fmt.Errorf("start without a run mark: %w", err)
+		}
+	} else if b, err := n.store.Get(bucketMark, keyStart); err == nil && len(b) == len(m.start) {
+		m.start = agree.Digest(b) // started again before all had answered
+	} else if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return nil, fmt.Errorf("start without a run mark: %w", err)
+	}
 	if b, err := n.store.Get(bucketMark, keyOwn); err == nil {
 		if s, from, err := mpc.VerifyStatement(n.identity, b); err == nil && from == n.self {
 			m.own, m.ownMark = b, s.Mark.Generation
 		}
 	}
-	return m
+	return m, nil
 }
 
 // revivable reports whether a pool may be revived by what the others hold of
@@ -78,6 +94,39 @@ func revivable(pool keystore.PoolID, g mpc.Group) bool {
 	return g.N() > g.T+1 && (err == nil && len(s) >= g.T+2 || strings.HasPrefix(pool.Key, string(mpc.Unbound(""))))
 }
 
+// cleared reports an error while tuples of a signer set may not be used, after a
+// start that nothing vouched for: when other members have not answered yet. Who
+// answers has destroyed what it accepted a proposal for, and we may have spoken
+// of.
+func (m *marks) cleared(set mpc.SignerSet) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.start.IsZero() || m.n.opt.reviveAll {
+		return nil
+	}
+	for _, id := range set {
+		if _, ok := m.held[id]; !ok && id != m.n.self {
+			return fmt.Errorf("after a start at operator %s that nothing vouched for, operator %s of the set has not said yet what it knows of its tuples", m.n.self, id)
+		}
+	}
+	return nil
+}
+
+// answered ends the asking when every other operator has answered. Tuples of
+// operators that join later are new.
+func (m *marks) answered() error {
+	if len(m.waitsFor()) > 0 {
+		return nil
+	}
+	if err := m.n.store.Delete(bucketMark, keyStart); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.start = agree.Digest{}
+	return nil
+}
+
 // discardUnvouched destroys, after a start at which tuples are suspended, those
 // that no confirmation may revive.
 func (n *Node) discardUnvouched() error {
@@ -94,8 +143,8 @@ func (n *Node) discardUnvouched() error {
 	return err
 }
 
-// signed is told by the signer of every run's statements, before a share is
-// released. It returns when the others' marks are durable: one that a crash
+// signed is told by the signer of every run's statements, before a share of a
+// signature is released. It returns when the others' marks are durable: one that a crash
 // lets us forget could not speak against an old disk. Runs side by side share
 // a commit.
 func (m *marks) signed(_ mpc.SessionID, statements [][]byte) error {
@@ -125,7 +174,8 @@ func (m *marks) take(from mpc.PartyID, generation uint64, raw []byte) {
 }
 
 // run makes marks durable and sends ours to those who took no part, at most
-// once a second, and asks for confirmation while tuples are suspended.
+// once a second, and asks for confirmation while tuples are suspended, and those
+// who have not answered after that.
 func (m *marks) run() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -148,10 +198,32 @@ func (m *marks) run() {
 			}
 			_, _ = m.n.say(typeMark, markOf{Statement: own})
 		}
-		if _, yes := m.n.store.Suspended(); yes {
-			_, _ = m.n.say(typeMarkAsk, markAsk{})
+		m.ask()
+	}
+}
+
+// ask asks for confirmation: all while tuples are suspended, since they may come
+// to know more, and then those who have not answered.
+func (m *marks) ask() {
+	m.mu.Lock()
+	start := m.start
+	m.mu.Unlock()
+	if start.IsZero() {
+		return
+	}
+	var who []mpc.PartyID
+	if _, yes := m.n.store.Suspended(); !yes {
+		for _, name := range m.waitsFor() {
+			who = append(who, mpc.PartyID(name))
+		}
+		if who == nil { // they left the group
+			if err := m.answered(); err != nil {
+				m.n.log.Error("not kept", "err", err)
+			}
+			return
 		}
 	}
+	_, _ = m.n.say(typeMarkAsk, markAsk{start}, who...)
 }
 
 // flush makes what was taken durable. When it returns, so is what was taken
@@ -209,6 +281,13 @@ func (m *marks) receive(msg *agree.Message) error {
 		m.take(from, s.Mark.Generation, k.Statement)
 		return nil
 	case typeMarkAsk:
+		var k markAsk
+		if err := msg.Decode(&k); err != nil {
+			return err
+		}
+		if err := m.n.tuples.discardAccepted(msg.From, k.Start); err != nil {
+			return err
+		}
 		if err := m.flush(); err != nil {
 			return err
 		}
@@ -244,10 +323,12 @@ func (m *marks) confirm(msg *agree.Message) error {
 		}
 		generation = s.Mark.Generation
 	}
-	if _, yes := m.n.store.Suspended(); !yes {
+	_, suspended := m.n.store.Suspended()
+	m.mu.Lock()
+	if m.start.IsZero() {
+		m.mu.Unlock()
 		return nil
 	}
-	m.mu.Lock()
 	m.held[msg.From] = generation
 	var list []keystore.PeerMark
 	for id, g := range m.held {
@@ -261,7 +342,12 @@ func (m *marks) confirm(msg *agree.Message) error {
 	err := m.n.store.Confirm(needed, list)
 	switch {
 	case err == nil:
-		m.n.log.Info("tuples are usable again: other operators confirmed our mark", "operators", len(list))
+		if suspended {
+			m.n.log.Info("tuples are usable again: other operators confirmed our mark", "operators", len(list))
+		}
+		if err := m.answered(); err != nil {
+			return err
+		}
 		m.n.tuples.wake()
 		for _, z := range m.n.allZones() {
 			z.Wake()

@@ -1,14 +1,17 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/pipeline"
 )
 
 // keep puts an operator's state aside; putBack is the older copy of the disk
@@ -85,6 +88,125 @@ func TestRestoredDiskAndALyingPeer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// a, b and c have accepted a proposal; a has heard so, spends, and tells its share
+// of R, of which its peers hear nothing but who reads it on the way, and its disk
+// is put back. With reviveAll, as nobody then destroys what it accepted, all would
+// spend those tuples again, for messages that came after R.
+func TestTupleThatOneHasSpokenOf(t *testing.T) {
+	for _, defended := range []bool{true, false} {
+		t.Run(fmt.Sprint("defended=", defended), func(t *testing.T) {
+			o, _ := one(t)
+			for _, name := range o.names { // on with the hook in place
+				o.stop(name)
+			}
+			o.options = func(_ string, opt *Options) { opt.reviveAll = !defended }
+			o.startAll()
+			o.poolsFull()
+			o.stop("a")
+			o.keep("a")
+			a := o.start("a")
+			pool, chunk := ownPool(t, a)
+			r := mpc.TupleRange{Chunk: mpc.ChunkID(chunk.ID), From: chunk.Next, Count: 1}
+			set := mpc.NewSignerSet("a", "b", "c")
+			for _, name := range []string{"b", "c"} {
+				must(t, o.nodes[name].tuples.Check(mpc.KeyID(pool.Key), set, "a", []mpc.TupleRange{r}))
+			}
+			b := o.nodes["b"]
+			untouched := notAccepted(b)
+			if len(untouched) == 0 {
+				t.Fatal("all that b has was proposed")
+			}
+			_, _, err := a.store.Spend(pool, chunk.ID, r.From, r.Count, [32]byte{1})
+			must(t, err)
+			o.stop("a")
+			o.putBack("a")
+			a = o.start("a")
+			o.eventually(30*time.Second, "a may use its tuples of the set of all", func() bool {
+				_, suspended := a.store.Suspended()
+				return !suspended && a.marks.cleared(set) == nil
+			})
+			again := 0
+			for _, name := range o.names {
+				if _, _, err := o.nodes[name].store.Spend(pool, chunk.ID, r.From, r.Count, [32]byte{2}); err == nil {
+					again++
+				}
+			}
+			if want := map[bool]int{true: 1, false: 3}[defended]; again != want {
+				t.Errorf("%d operators would spend the tuples again, expected %d", again, want)
+			}
+			for _, id := range notAccepted(b) {
+				delete(untouched, id)
+			}
+			if len(untouched) > 0 {
+				t.Errorf("%d chunks are gone at b that nobody proposed", len(untouched))
+			}
+		})
+	}
+}
+
+// ownPool is a pool of bound tuples of the set of all three in a's own stripe,
+// and its first chunk.
+func ownPool(t *testing.T, a *Node) (keystore.PoolID, keystore.Chunk) {
+	t.Helper()
+	for _, p := range a.store.Pools() {
+		if p.ID.Set == "a+b+c" && p.ID.Stripe == "a" && !strings.HasPrefix(p.ID.Key, string(mpc.Unbound(""))) {
+			return p.ID, a.store.Chunks(p.ID)[0]
+		}
+	}
+	t.Fatal("a has no tuples of the set of all")
+	return keystore.PoolID{}, keystore.Chunk{}
+}
+
+// notAccepted are the chunks of no proposal that an operator knows.
+func notAccepted(n *Node) map[keystore.ChunkID]keystore.ChunkID {
+	ids := map[keystore.ChunkID]keystore.ChunkID{}
+	n.tuples.accepted.mu.Lock()
+	defer n.tuples.accepted.mu.Unlock()
+	for _, p := range n.store.Pools() {
+		for _, c := range n.store.Chunks(p.ID) {
+			if !n.tuples.accepted.chunks[c.ID] {
+				ids[c.ID] = c.ID
+			}
+		}
+	}
+	return ids
+}
+
+// Tuples of a set rest until all its other members have answered, also when the
+// operator is started once more meanwhile.
+func TestTuplesRestUntilAllMembersAnswer(t *testing.T) {
+	o, _ := one(t)
+	o.poolsFull()
+	o.stopAll()
+	must(t, os.RemoveAll(o.path("a", "run")))
+	all, pair := mpc.NewSignerSet("a", "b", "c"), mpc.NewSignerSet("a", "b")
+	a := o.start("a")
+	o.start("b")
+	rests := func(set mpc.SignerSet) bool { return a.marks.cleared(set) != nil }
+	o.eventually(20*time.Second, "b has answered", func() bool { return !rests(pair) })
+	if !rests(all) {
+		t.Error("tuples of a set are used of which c has not answered")
+	}
+	must(t, a.store.Confirm(1, []keystore.PeerMark{{Operator: "b"}})) // as if that were enough
+	o.stop("a")
+	a = o.start("a")
+	if _, yes := a.store.Suspended(); yes {
+		t.Fatal("the run mark does not vouch")
+	}
+	if !rests(all) || !rests(pair) {
+		t.Error("started once more, a has forgotten whom it waits for")
+	}
+	if _, err := a.tuples.Choose("k", all, 1, func() {}); !errors.Is(err, pipeline.ErrTuples) {
+		t.Errorf("a chooses: %v", err)
+	}
+	o.start("c")
+	o.eventually(20*time.Second, "c has answered", func() bool { return !rests(all) })
+	o.eventually(10*time.Second, "a stops asking", func() bool {
+		_, err := a.store.Get(bucketMark, keyStart)
+		return errors.Is(err, keystore.ErrNotFound)
+	})
 }
 
 func TestRevivable(t *testing.T) {

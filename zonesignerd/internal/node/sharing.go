@@ -336,7 +336,7 @@ func (s *sharing) session(ctx context.Context, a *agree.Agreed, batch []*joined)
 	defer net.Close()
 	ctx, alive, stop := pipeline.Watchdog(ctx, time.Duration(s.n.cfg.Sessions.Timeout))
 	defer stop()
-	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer}
+	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer, Agreed: true}
 	for _, j := range batch {
 		session.Requests = append(session.Requests, j.requests...)
 	}
@@ -424,9 +424,17 @@ func (s *sharing) claimed(id agree.Digest, p *agree.Proposal) []*joined {
 // Run implements agree.Handler.
 func (s *sharing) Run(ctx context.Context, a *agree.Agreed) {
 	batch := s.claimed(a.ID, a.Proposal)
-	if len(batch) > 0 {
-		s.run(ctx, a, batch)
+	var body sharedSession
+	if json.Unmarshal(a.Proposal.Body, &body) != nil || len(batch) == 0 {
+		return
 	}
+	if len(batch) < len(body.Proposals) { // what is left is not what all have agreed on
+		for _, j := range batch {
+			j.finish(nil, errors.New("a zone of the shared session left it"))
+		}
+		return
+	}
+	s.run(ctx, a, batch)
 }
 
 // Abandon implements agree.Handler.

@@ -177,3 +177,32 @@ func TestMemberThatDoesNotWait(t *testing.T) {
 		b.mu.Unlock()
 	}
 }
+
+// A zone that is gone when all have agreed on a shared session takes the whole
+// of it down here: what is left is not what the others sign.
+func TestSharedSessionThatAZoneLeft(t *testing.T) {
+	s := newSharing(&Node{self: "b"})
+	p := &agree.Proposal{Kind: kindShared, Proposer: "a", Members: mpc.NewSignerSet("a", "b")}
+	var body sharedSession
+	var zones []*joined
+	for i := range byte(2) {
+		j := &joined{agreed: &agree.Agreed{Proposal: p, ID: agree.Digest{i + 1}}, lead: make(chan struct{}), done: make(chan struct{})}
+		s.join("", j)
+		zones, body.Proposals = append(zones, j), append(body.Proposals, j.agreed.ID)
+	}
+	p.Body, _ = json.Marshal(body)
+	session := agree.Digest{9}
+	if missing, _ := s.claim(session, p, body.Proposals); missing != nil {
+		t.Fatal(missing)
+	}
+	s.part("", zones[1])
+	s.Run(t.Context(), &agree.Agreed{Proposal: p, ID: session})
+	select {
+	case <-zones[0].done:
+	default:
+		t.Fatal("the zone that is left waits on")
+	}
+	if zones[0].err == nil || zones[0].out != nil {
+		t.Errorf("the zone that is left has signatures, or no error: %v", zones[0].err)
+	}
+}

@@ -18,8 +18,9 @@ import (
 // of its own stripe filled (fill.go). For each engine and signer set there is a
 // stock of unbound tuples, good for all keys; for each key, bound ones.
 type tuples struct {
-	n    *Node
-	kick chan struct{}
+	n        *Node
+	kick     chan struct{}
+	accepted acceptedChunks
 
 	mu       sync.Mutex
 	demand   map[mpc.PoolID]int       // more than is kept bound, because a session waits for it
@@ -66,9 +67,20 @@ func (t *tuples) Choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()
 	if why, yes := t.n.store.Suspended(); yes {
 		return nil, fmt.Errorf("%w: those from before the start are suspended: %s", pipeline.ErrTuples, why)
 	}
+	if err := t.n.marks.cleared(set); err != nil {
+		return nil, fmt.Errorf("%w: %w", pipeline.ErrTuples, err)
+	}
 	if err := t.n.keys.suspended(key); err != nil {
 		return nil, err
 	}
+	out, err := t.choose(key, set, count, wake)
+	if err != nil {
+		return nil, err
+	}
+	return out, t.accept(out)
+}
+
+func (t *tuples) choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()) ([]mpc.TupleRange, error) {
 	pool := mpc.PoolID{Key: key, Set: set.String(), Stripe: t.n.self}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,6 +139,9 @@ func (t *tuples) Check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, r
 	if why, yes := t.n.store.Suspended(); yes {
 		return fmt.Errorf("tuples are suspended at operator %s: %s", t.n.self, why)
 	}
+	if err := t.n.marks.cleared(set); err != nil {
+		return err
+	}
 	if err := t.n.keys.suspended(key); err != nil {
 		return err
 	}
@@ -144,7 +159,7 @@ func (t *tuples) Check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, r
 	if missing.chunks != nil {
 		return missing
 	}
-	return nil
+	return t.accept(rs)
 }
 
 // missingTuples names chunks that are not usable here; the proposer gives

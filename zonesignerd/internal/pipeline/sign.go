@@ -63,7 +63,7 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 // agreed on, and assembles the zone.
 func (z *Zone) signPlan(ctx context.Context, a *agree.Agreed, plan *dnssec.Plan, batches []Batch, shared bool) (*dnssec.SignedZone, error) {
 	sigs := make([][64]byte, plan.Len())
-	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer}
+	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer, Agreed: true}
 	items := make([][]int, len(batches))
 	for i, b := range batches {
 		items[i] = plan.ItemsOf(string(b.Key))
