@@ -264,7 +264,7 @@ func multiplied(t *testing.T, e Engine, n int, attack func(*holes)) (errs map[mp
 // A sender multiplies the others' factors by something else than its own share.
 func TestWrongTriple(t *testing.T) {
 	attack := func(h *holes) {
-		h.send = func(_ int, in *[inputs][32]byte) { in[0][31] ^= 1 }
+		h.send = func(_ int, in *[inputs]p256.Scalar) { in[0] = in[0].Add(p256.One()) }
 	}
 	errs, _ := multiplied(t, Full(), 2, attack)
 	caught(t, errs, "does not fit its MAC")
@@ -285,9 +285,9 @@ func TestSelectiveFailure(t *testing.T) {
 		var mu sync.Mutex
 		var lows []uint64 // the lowest bit of b's factor, where the check passed
 		play(t, e, 2, func(h *holes) {
-			h.send = func(k int, in *[inputs][32]byte) {
+			h.send = func(k int, in *[inputs]p256.Scalar) {
 				if k == 0 {
-					in[0][31] ^= 1
+					in[0] = in[0].Add(p256.One())
 				}
 			}
 		}, nil, func(ctx context.Context, b *box) error {
@@ -350,11 +350,13 @@ func TestInconsistentColumns(t *testing.T) {
 	}
 	var found [rowSize]byte
 	hash := newRowHash(call)
-	var theirs, ours [32]byte
+	mask := func(rows []byte, k int) p256.Scalar {
+		lo, hi := rowOf(rows, k)
+		hash.row(lo, hi, k)
+		return hash.scalar(0)
+	}
 	for i := range n {
-		hash.expand(theirs[:], sent[rowSize*i:rowSize*(i+1)], i) // what the receiver would see used
-		hash.expand(ours[:], rows[rowSize*i:rowSize*(i+1)], i)
-		if theirs != ours {
+		if mask(sent, i) != mask(rows, i) { // what the receiver would see used, and what it has
 			found[i/8] |= 1 << (i % 8)
 		}
 	}
@@ -453,7 +455,7 @@ func TestWrongCorrection(t *testing.T) {
 	attack := func(h *holes) {
 		h.correct = func(msg []byte) {
 			for j := range digits / 2 {
-				msg[len(msg)/digits*j+31] ^= 1
+				msg[len(msg)/digits*j] ^= 1
 			}
 		}
 	}
@@ -472,12 +474,7 @@ func TestErrorInMask(t *testing.T) {
 		shift := p256.One()
 		h.correct = func(msg []byte) {
 			for j := 0; j < digits; j += 2 {
-				y, err := p256.ScalarFromBytes(msg[32*j : 32*j+32])
-				if err != nil {
-					panic(err)
-				}
-				b := y.Add(shift).Bytes()
-				copy(msg[32*j:], b[:])
+				store(msg[scalarSize*j:], load(msg[scalarSize*j:]).Add(shift))
 			}
 			shift = shift.Neg()
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
@@ -61,6 +63,7 @@ func benchTuples(b *testing.B, e Engine, n int) {
 		return err
 	})
 	b.ResetTimer()
+	begin := cpuTime(b)
 	each(func(i int) error {
 		slots := make(chan struct{}, window)
 		errs := make([]error, (b.N+chunk-1)/chunk)
@@ -81,6 +84,17 @@ func benchTuples(b *testing.B, e Engine, n int) {
 		return nil
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tuples/s")
+	b.ReportMetric((cpuTime(b)-begin).Seconds()*1e3/float64(b.N), "cpu-ms/tuple")
+}
+
+// cpuTime is what this process has used of all cores.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func makeTuples(ctx context.Context, box mpc.Box[Share], key Share, n int) error {
@@ -103,6 +117,7 @@ func BenchmarkStart(b *testing.B) {
 	g := mpc.Group{T: 1, Parties: []mpc.PartyID{"a", "b"}}
 	hub := memnet.New(g.Parties...)
 	defer hub.Close()
+	begin := cpuTime(b)
 	for i := 0; b.Loop(); i++ {
 		ends, err := hub.Open(mpc.SessionID{byte(i), byte(i >> 8), byte(i >> 16), 1})
 		if err != nil {
@@ -119,4 +134,5 @@ func BenchmarkStart(b *testing.B) {
 		}
 		wg.Wait()
 	}
+	b.ReportMetric((cpuTime(b)-begin).Seconds()*1e3/float64(b.N), "cpu-ms/session")
 }

@@ -13,6 +13,12 @@ const (
 	rowSize = columns / 8
 )
 
+// rowOf returns row k of a matrix as two words.
+func rowOf(rows []byte, k int) (lo, hi uint64) {
+	row := rows[rowSize*k : rowSize*(k+1)]
+	return binary.LittleEndian.Uint64(row), binary.LittleEndian.Uint64(row[8:])
+}
+
 // transpose turns 128 columns of n bits each, n a multiple of 64, into n rows
 // of 128 bits. cols[i] holds at least n/8 bytes; rows are 16 bytes each.
 func transpose(cols *[columns][]byte, n int) []byte {

@@ -74,7 +74,7 @@ type holes struct {
 
 	column  func(i int, masked []byte)              // of transfer extension
 	correct func(msg []byte)                        // of a multiplication by a factor
-	send    func(k int, in *[inputs][32]byte)       // what transfer k multiplies
+	send    func(k int, in *[inputs]p256.Scalar)    // what transfer k multiplies
 	shift   func(what string, shares []p256.Scalar) // of openings
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/p256"
 )
 
 // Transfer extension is that of Keller, Orsini and Scholl ("Actively Secure OT
@@ -145,10 +146,12 @@ func (h *columnHash) sum(column []byte) []byte {
 // permutation π, π(π(x)⊕i)⊕π(x) (Guo, Katz, Wang, Yu, "Efficient and Secure
 // Multiparty Computation from Fixed-Key Block Ciphers", S&P 2020, section 7.4),
 // π being AES-128 under a key of this call. A key serves one call so that an
-// adversary's blocks count against one call's rows only.
+// adversary's blocks count against one call's rows only. The tweak i is the
+// number of the transfer and that of the block.
 type rowHash struct {
-	pi       cipher.Block
-	x, y, in [aes.BlockSize]byte
+	pi      cipher.Block
+	in, out [aes.BlockSize]byte
+	y0, y1  uint64 // π(x)
 }
 
 func newRowHash(call []byte) *rowHash {
@@ -156,25 +159,48 @@ func newRowHash(call []byte) *rowHash {
 	return &rowHash{pi: newCipher(key[:16])}
 }
 
-// expand fills dst, a multiple of 16 bytes, from the row of transfer k.
-func (h *rowHash) expand(dst, row []byte, k int) {
-	h.pi.Encrypt(h.y[:], row)
-	y0, y1 := binary.LittleEndian.Uint64(h.y[:]), binary.LittleEndian.Uint64(h.y[8:])
-	binary.LittleEndian.PutUint64(h.in[8:], y1^uint64(k))
-	for i := 0; i < len(dst); i += aes.BlockSize {
-		binary.LittleEndian.PutUint64(h.in[:], y0^uint64(i))
-		out := dst[i : i+aes.BlockSize]
-		h.pi.Encrypt(out, h.in[:])
-		binary.LittleEndian.PutUint64(out, binary.LittleEndian.Uint64(out)^y0)
-		binary.LittleEndian.PutUint64(out[8:], binary.LittleEndian.Uint64(out[8:])^y1)
-	}
+// row begins the masks of one row, of transfer k.
+func (h *rowHash) row(lo, hi uint64, k int) {
+	binary.LittleEndian.PutUint64(h.in[:], lo)
+	binary.LittleEndian.PutUint64(h.in[8:], hi)
+	h.pi.Encrypt(h.out[:], h.in[:])
+	h.y0, h.y1 = binary.LittleEndian.Uint64(h.out[:]), binary.LittleEndian.Uint64(h.out[8:])
+	binary.LittleEndian.PutUint64(h.in[8:], h.y1^uint64(k))
 }
 
-// expandPlus is expand for row ⊕ delta.
-func (h *rowHash) expandPlus(dst, row []byte, delta *[rowSize]byte, k int) {
-	copy(h.x[:], row)
-	xorIf(h.x[:], delta[:], 0xff)
-	h.expand(dst, h.x[:], k)
+// block returns block i of the row's masks.
+func (h *rowHash) block(i int) (lo, hi uint64) {
+	binary.LittleEndian.PutUint64(h.in[:], h.y0^uint64(i))
+	h.pi.Encrypt(h.out[:], h.in[:])
+	return binary.LittleEndian.Uint64(h.out[:]) ^ h.y0, binary.LittleEndian.Uint64(h.out[8:]) ^ h.y1
+}
+
+// scalar returns mask c of the row as a scalar.
+func (h *rowHash) scalar(c int) p256.Scalar {
+	w0, w1 := h.block(2 * c)
+	w2, w3 := h.block(2*c + 1)
+	if w3 >= suspicious {
+		return h.settled(c, w0, w1, w2, w3)
+	}
+	return p256.ScalarFromMontgomery(w0, w1, w2, w3)
+}
+
+// settled is scalar for a first try that may be too large. Further ones are of
+// blocks that no mask begins with.
+func (h *rowHash) settled(c int, w0, w1, w2, w3 uint64) p256.Scalar {
+	for attempt := 1; !p256.IsMontgomery(w0, w1, w2, w3); attempt++ {
+		w0, w1 = h.block(attempt<<16 + 2*c)
+		w2, w3 = h.block(attempt<<16 + 2*c + 1)
+	}
+	return p256.ScalarFromMontgomery(w0, w1, w2, w3)
+}
+
+// seed returns the row's mask for a string of 16 bytes.
+func (h *rowHash) seed() (s seed) {
+	lo, hi := h.block(0)
+	binary.LittleEndian.PutUint64(s[:], lo)
+	binary.LittleEndian.PutUint64(s[8:], hi)
+	return s
 }
 
 func newCipher(key []byte) cipher.Block {

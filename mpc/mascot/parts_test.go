@@ -2,6 +2,7 @@ package mascot
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
@@ -77,37 +76,62 @@ func TestColumnHash(t *testing.T) {
 	}
 }
 
-// TestWide compares sums of masks with what they stand for.
-func TestWide(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		draw := func() []byte {
-			return rapid.OneOf(rapid.SliceOfN(rapid.Byte(), maskSize, maskSize),
-				rapid.Just(slices.Repeat([]byte{0xff}, maskSize)), rapid.Just(make([]byte, maskSize))).Draw(t, "mask")
+// TestMasks: a stream gives its own bytes as scalars, and where those are too
+// large, others.
+func TestMasks(t *testing.T) {
+	var key, iv [16]byte
+	_, _ = rand.Read(key[:])
+	_, _ = rand.Read(iv[:12])
+	block := newCipher(key[:])
+	masks, stream := make([]byte, 5*scalarSize), make([]byte, 5*scalarSize)
+	fillMasks(masks, block, iv[:])
+	cipher.NewCTR(block, iv[:]).XORKeyStream(stream, stream)
+	if !slices.Equal(masks, stream) || !canonical(masks) {
+		t.Error("masks are not what the stream has")
+	}
+	x := load(masks)
+	if store(stream, x); !slices.Equal(stream[:scalarSize], masks[:scalarSize]) {
+		t.Error("a scalar is written otherwise than it is read")
+	}
+
+	large := slices.Repeat([]byte{0xff}, scalarSize)
+	if below(large) || canonical(large) || canonical(large[1:]) {
+		t.Error("a number above the order is taken for a scalar")
+	}
+	seen := map[string]bool{}
+	for attempt := 1; attempt < 4; attempt++ {
+		for i := range 3 {
+			tryAgain(large, block, iv[:], scalarSize*i, attempt)
+			seen[string(large)] = true
+			seen[string(masks[scalarSize*i:scalarSize*(i+1)])] = true
 		}
-		x, y := draw(), draw()
-		value := func(b []byte) p256.Scalar {
-			var w wide
-			w.add(b)
-			return w.mask()
-		}
-		var d wide
-		d.addDifference(x, y)
-		if d.mask() != value(x).Sub(value(y)) {
-			t.Fatal("a difference is wrong")
-		}
-		var w wide
-		w.addIf(x, ^uint64(0))
-		w.addIf(y, 0)
-		w.double(3)
-		w.add(y)
-		if w.mask() != value(x).Mul(p256.NewScalar(8)).Add(value(y)) {
-			t.Fatal("a sum is wrong")
-		}
-		w.negate()
-		if w.mask() != value(x).Mul(p256.NewScalar(8)).Add(value(y)).Neg() {
-			t.Fatal("a negative is wrong")
-		}
-	})
+	}
+	if len(seen) != 3*4 {
+		t.Errorf("three further tries of three masks make %d strings, want 12", len(seen))
+	}
+}
+
+// TestRowHash: further tries of a mask that is too large are of the same row,
+// and its own.
+func TestRowHash(t *testing.T) {
+	h := newRowHash([]byte("test"))
+	h.row(1, 2, 3)
+	first := [2]p256.Scalar{h.scalar(0), h.scalar(1)}
+	again := [2]p256.Scalar{}
+	for c := range again {
+		again[c] = h.settled(c, 0, 0, 0, suspicious+1<<32-1)
+	}
+	if first[0] == first[1] || again[0] == again[1] || again[0] == first[0] || again[1] == first[1] {
+		t.Error("masks of one row are alike")
+	}
+	h.row(1, 2, 4)
+	if h.scalar(0) == first[0] {
+		t.Error("two transfers have one mask")
+	}
+	h.row(1, 2, 3)
+	if h.scalar(1) != first[1] || h.settled(0, 0, 0, 0, suspicious+1<<32-1) != again[0] || h.settled(0, 1, 2, 3, suspicious) != p256.ScalarFromMontgomery(1, 2, 3, suspicious) {
+		t.Error("a row's masks depend on what was asked for before")
+	}
 }
 
 // TestBaseTransfer: the receiver has the keys of its choices, and a message cut
