@@ -13,10 +13,17 @@ const (
 	rowSize = columns / 8
 )
 
-// rowOf returns row k of a matrix as two words.
-func rowOf(rows []byte, k int) (lo, hi uint64) {
-	row := rows[rowSize*k : rowSize*(k+1)]
-	return binary.LittleEndian.Uint64(row), binary.LittleEndian.Uint64(row[8:])
+// words returns the first 16 bytes of b as two words.
+func words(b []byte) (lo, hi uint64) {
+	_ = b[15]
+	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+}
+
+// setWords is the inverse of words.
+func setWords(b []byte, lo, hi uint64) {
+	_ = b[15]
+	binary.LittleEndian.PutUint64(b, lo)
+	binary.LittleEndian.PutUint64(b[8:], hi)
 }
 
 // transpose turns 128 columns of n bits each, n a multiple of 64, into n rows

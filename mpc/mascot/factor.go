@@ -100,60 +100,47 @@ func (b *box) newFactors(ctx context.Context, own []byte) ([]*factor, error) {
 // come of the first transfer of a digit, each has two children, and the sums of
 // the left and of the right ones are sent, masked by the second transfer.
 func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]byte) (msg []byte) {
+	zeros, ones := hash.seeds(rows, new([rowSize]byte)), hash.seeds(rows, delta)
 	msg = make([]byte, 2*seedSize*digits*len(fs))
-	delta0, delta1 := rowOf(delta[:], 0)
-	var top, mask [2]seed
 	for j := range digits * len(fs) {
-		for c, dst := range []*[2]seed{&top, &mask} {
-			k := 2*j + c
-			lo, hi := rowOf(rows, k)
-			hash.row(lo, hi, k)
-			dst[0] = hash.seed()
-			hash.row(lo^delta0, hi^delta1, k)
-			dst[1] = hash.seed()
-		}
-		left, right := children(&top[0]), children(&top[1])
+		left, right := children(&zeros[2*j]), children(&ones[2*j])
 		seeds := [4]seed{left[0], left[1], right[0], right[1]}
 		for v := range seeds {
 			fs[j/digits].links[p].theirs[j%digits][v] = newCipher(seeds[v][:])
 		}
-		for l := range 2 {
+		for l, mask := range [2]seed{zeros[2*j+1], ones[2*j+1]} {
 			out := msg[seedSize*(2*j+l) : seedSize*(2*j+l+1)]
-			copy(out, mask[l][:])
+			copy(out, mask[:])
 			xorIf(out, left[l][:], 0xff)
 			xorIf(out, right[l][:], 0xff)
 		}
 	}
+	clear(zeros)
+	clear(ones)
 	return msg
 }
 
 // pruneTrees computes the three seeds of each digit that its holder may know.
 func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
-	// transferred is the string that transfer k gave.
-	transferred := func(k int) seed {
-		lo, hi := rowOf(rows, k)
-		hash.row(lo, hi, k)
-		return hash.seed()
-	}
+	transferred := hash.seeds(rows, new([rowSize]byte))
 	for j := range digits * len(fs) {
 		link := &fs[j/digits].links[p]
 		low, high := byte(bit(own, 2*j)), byte(bit(own, 2*j+1))
 		link.number[j%digits] = uint64(low | high<<1)
-		top, beside := transferred(2*j), transferred(2*j+1)
-		sides := children(&top) // of the other half: numbers 2(1-h) and 2(1-h)+1
+		sides := children(&transferred[2*j]) // of the other half: numbers 2(1-h) and 2(1-h)+1
 		near, far := sides[0], sides[1]
 		for i := range near { // near has our low bit, far the other
 			d := (near[i] ^ far[i]) & -low
 			near[i] ^= d
 			far[i] ^= d
 		}
-		// Masked is the sum of the children with the other low bit: less far,
-		// the one beside our number's.
+		beside := transferred[2*j+1] // masks the sum of the children with the other low bit, of which far is one
 		xorIf(beside[:], msg[seedSize*2*j:seedSize*(2*j+1)], -low)
 		xorIf(beside[:], msg[seedSize*(2*j+1):seedSize*(2*j+2)], low-1)
 		xorIf(beside[:], far[:], 0xff)
 		link.ours[j%digits] = [3]cipher.Block{newCipher(beside[:]), newCipher(near[:]), newCipher(far[:])}
 	}
+	clear(transferred)
 }
 
 // children are the two seeds below one.
@@ -254,9 +241,9 @@ func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
-// group is how many digits are summed up before a reduction: with sums of at
-// most three scalars for each, it is what a p256.Sum holds.
-const group = 32
+// digitGroup is how many digits are summed up before a reduction: with at most
+// three scalars for each, it is what a p256.Sum holds.
+const digitGroup = 32
 
 // multiply is the part of the party that has x. For a digit d with seeds' masks
 // r₀ … r₃ it sends y = x - Σᵥ rᵥ and has the share Σᵥ v·rᵥ of d·x.
@@ -280,7 +267,7 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 			store(out[at:], x.Sub(load(masks[0][at:]).Add(r2)).Sub(odd))
 			sums[i] = sums[i].Shift(2).Add(odd).Add(high).Add(high)
 		}
-		if j%group == 0 {
+		if j%digitGroup == 0 {
 			flush(totals, sums)
 		}
 	}
@@ -318,7 +305,7 @@ func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
 			twice := p256.Select(high, upper.Add(y), upper.Neg())
 			sums[i] = sums[i].Shift(2).Add(once).Add(twice).Add(twice)
 		}
-		if j%group == 0 {
+		if j%digitGroup == 0 {
 			flush(totals, sums)
 		}
 	}
@@ -328,6 +315,14 @@ func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
 	clear(flat)
 	clear(sums)
 	clear(totals)
+}
+
+// flush puts sums, of 64 bits, below totals.
+func flush(totals []p256.Scalar, sums []p256.Sum) {
+	for i := range sums {
+		totals[i] = totals[i].Mul(twoTo64).Add(sums[i].Scalar())
+		sums[i] = p256.Sum{}
+	}
 }
 
 // littleEndian reads 32 bytes as a number, modulo the group's order.

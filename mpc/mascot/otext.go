@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	"zonesigner/mpc"
-	"zonesigner/mpc/p256"
 )
 
 // Transfer extension is that of Keller, Orsini and Scholl ("Actively Secure OT
@@ -149,58 +148,93 @@ func (h *columnHash) sum(column []byte) []byte {
 // adversary's blocks count against one call's rows only. The tweak i is the
 // number of the transfer and that of the block.
 type rowHash struct {
-	pi      cipher.Block
-	in, out [aes.BlockSize]byte
-	y0, y1  uint64 // π(x)
+	pi   cipher.Block
+	x, y [rowSize * hashBatch]byte // rows, and π of each
 }
+
+// hashBatch is how many rows are hashed together: a processor works on the next
+// blocks before it is done with one.
+const hashBatch = 64
 
 func newRowHash(call []byte) *rowHash {
 	key := mpc.Digest("zonesigner mascot rows v1", call)
 	return &rowHash{pi: newCipher(key[:16])}
 }
 
-// row begins the masks of one row, of transfer k.
-func (h *rowHash) row(lo, hi uint64, k int) {
-	binary.LittleEndian.PutUint64(h.in[:], lo)
-	binary.LittleEndian.PutUint64(h.in[8:], hi)
-	h.pi.Encrypt(h.out[:], h.in[:])
-	h.y0, h.y1 = binary.LittleEndian.Uint64(h.out[:]), binary.LittleEndian.Uint64(h.out[8:])
-	binary.LittleEndian.PutUint64(h.in[8:], h.y1^uint64(k))
-}
-
-// block returns block i of the row's masks.
-func (h *rowHash) block(i int) (lo, hi uint64) {
-	binary.LittleEndian.PutUint64(h.in[:], h.y0^uint64(i))
-	h.pi.Encrypt(h.out[:], h.in[:])
-	return binary.LittleEndian.Uint64(h.out[:]) ^ h.y0, binary.LittleEndian.Uint64(h.out[8:]) ^ h.y1
-}
-
-// scalar returns mask c of the row as a scalar.
-func (h *rowHash) scalar(c int) p256.Scalar {
-	w0, w1 := h.block(2 * c)
-	w2, w3 := h.block(2*c + 1)
-	if w3 >= suspicious {
-		return h.settled(c, w0, w1, w2, w3)
+// fill makes so many blocks of masks for each of rows, which are those of
+// transfers from k on, each with delta added. It is for hashBatch rows at most.
+func (h *rowHash) fill(dst []byte, blocks int, rows []byte, delta *[rowSize]byte, k int) {
+	const size = aes.BlockSize
+	n := len(rows) / rowSize
+	d0, d1 := words(delta[:])
+	for i := range n {
+		lo, hi := words(rows[rowSize*i:])
+		setWords(h.x[rowSize*i:], lo^d0, hi^d1)
 	}
-	return p256.ScalarFromMontgomery(w0, w1, w2, w3)
-}
-
-// settled is scalar for a first try that may be too large. Further ones are of
-// blocks that no mask begins with.
-func (h *rowHash) settled(c int, w0, w1, w2, w3 uint64) p256.Scalar {
-	for attempt := 1; !p256.IsMontgomery(w0, w1, w2, w3); attempt++ {
-		w0, w1 = h.block(attempt<<16 + 2*c)
-		w2, w3 = h.block(attempt<<16 + 2*c + 1)
+	for i := range n {
+		h.pi.Encrypt(h.y[size*i:size*(i+1)], h.x[size*i:size*(i+1)])
 	}
-	return p256.ScalarFromMontgomery(w0, w1, w2, w3)
+	for i := range n {
+		lo, hi := words(h.y[size*i:])
+		out := dst[size*blocks*i : size*blocks*(i+1)]
+		for j := range blocks {
+			setWords(out[size*j:], lo^uint64(j), hi^uint64(k+i))
+		}
+	}
+	for at := 0; at < size*blocks*n; at += size {
+		h.pi.Encrypt(dst[at:at+size], dst[at:at+size])
+	}
+	for i := range n {
+		y0, y1 := words(h.y[size*i:])
+		out := dst[size*blocks*i : size*blocks*(i+1)]
+		for j := range blocks {
+			lo, hi := words(out[size*j:])
+			setWords(out[size*j:], lo^y0, hi^y1)
+		}
+	}
 }
 
-// seed returns the row's mask for a string of 16 bytes.
-func (h *rowHash) seed() (s seed) {
-	lo, hi := h.block(0)
-	binary.LittleEndian.PutUint64(s[:], lo)
-	binary.LittleEndian.PutUint64(s[8:], hi)
-	return s
+// seeds makes a mask of 16 bytes for each of rows, which are those of all
+// transfers of a call.
+func (h *rowHash) seeds(rows []byte, delta *[rowSize]byte) []seed {
+	flat := make([]byte, len(rows))
+	for at := 0; at < len(rows); at += rowSize * hashBatch {
+		end := min(at+rowSize*hashBatch, len(rows))
+		h.fill(flat[at:end], 1, rows[at:end], delta, at/rowSize)
+	}
+	out := make([]seed, len(rows)/rowSize)
+	for i := range out {
+		out[i] = seed(flat[seedSize*i:])
+	}
+	clear(flat)
+	return out
+}
+
+// scalars makes so many masks for each of rows that are scalars.
+func (h *rowHash) scalars(dst []byte, masks int, rows []byte, delta *[rowSize]byte, k int) {
+	h.fill(dst, 2*masks, rows, delta, k)
+	for i := 0; i < len(dst); i += scalarSize {
+		if binary.LittleEndian.Uint64(dst[i+24:]) >= suspicious {
+			row, c := i/scalarSize/masks, i/scalarSize%masks
+			h.settle(dst[i:i+scalarSize], row, c, k)
+		}
+	}
+}
+
+// settle makes further tries of mask c of a row of the last batch, which began
+// with transfer k, until one is a scalar. They are of blocks that no mask begins
+// with.
+func (h *rowHash) settle(mask []byte, row, c, k int) {
+	y0, y1 := words(h.y[rowSize*row:])
+	for attempt := 1; !below(mask); attempt++ {
+		for j := range 2 {
+			half := mask[aes.BlockSize*j : aes.BlockSize*(j+1)]
+			setWords(half, y0^uint64(attempt<<16+2*c+j), y1^uint64(k+row))
+			h.pi.Encrypt(half, half)
+			lo, hi := words(half)
+			setWords(half, lo^y0, hi^y1)
+		}
+	}
 }
 
 func newCipher(key []byte) cipher.Block {

@@ -111,26 +111,46 @@ func TestMasks(t *testing.T) {
 	}
 }
 
-// TestRowHash: further tries of a mask that is too large are of the same row,
-// and its own.
+// TestRowHash: masks do not depend on how many rows are hashed together, and
+// further tries of one that is too large are of its row and its own.
 func TestRowHash(t *testing.T) {
+	const masks = 3
+	rows := make([]byte, rowSize*hashBatch)
+	_, _ = rand.Read(rows)
+	delta := [rowSize]byte{1, 2, 3}
 	h := newRowHash([]byte("test"))
-	h.row(1, 2, 3)
-	first := [2]p256.Scalar{h.scalar(0), h.scalar(1)}
-	again := [2]p256.Scalar{}
-	for c := range again {
-		again[c] = h.settled(c, 0, 0, 0, suspicious+1<<32-1)
+	many := make([]byte, scalarSize*masks*hashBatch)
+	h.scalars(many, masks, rows, &delta, 7)
+	large := slices.Repeat([]byte{0xff}, scalarSize)
+	seen := map[string]bool{}
+	for i := range hashBatch {
+		for c := range masks {
+			again := slices.Clone(large)
+			h.settle(again, i, c, 7)
+			twice := slices.Clone(large)
+			h.settle(twice, i, c, 7)
+			if !slices.Equal(again, twice) || !below(again) {
+				t.Fatal("a further try is none")
+			}
+			seen[string(again)] = true
+			seen[string(many[scalarSize*(masks*i+c):scalarSize*(masks*i+c+1)])] = true
+		}
 	}
-	if first[0] == first[1] || again[0] == again[1] || again[0] == first[0] || again[1] == first[1] {
-		t.Error("masks of one row are alike")
+	if len(seen) != 2*masks*hashBatch {
+		t.Error("two masks are alike")
 	}
-	h.row(1, 2, 4)
-	if h.scalar(0) == first[0] {
-		t.Error("two transfers have one mask")
+	one := make([]byte, scalarSize*masks)
+	for i := range hashBatch {
+		row := slices.Clone(rows[rowSize*i : rowSize*(i+1)])
+		xorIf(row, delta[:], 0xff)
+		h.scalars(one, masks, row, new([rowSize]byte), 7+i)
+		if !slices.Equal(one, many[scalarSize*masks*i:scalarSize*masks*(i+1)]) {
+			t.Fatalf("row %d alone has other masks", i)
+		}
 	}
-	h.row(1, 2, 3)
-	if h.scalar(1) != first[1] || h.settled(0, 0, 0, 0, suspicious+1<<32-1) != again[0] || h.settled(0, 1, 2, 3, suspicious) != p256.ScalarFromMontgomery(1, 2, 3, suspicious) {
-		t.Error("a row's masks depend on what was asked for before")
+	x := slices.Clone(one)
+	if h.settle(one[:scalarSize], 0, 0, 7); !slices.Equal(x, one) {
+		t.Error("a mask that is a scalar was replaced")
 	}
 }
 

@@ -3,6 +3,7 @@ package mascot
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -24,7 +25,7 @@ const (
 	inputs       = 3
 	productBits  = 2 * 256 // transfers of a product, each way
 	productBatch = 64      // products in one message, of 48 KiB each
-	padGroup     = 64      // transfers that are summed up before a reduction
+	group        = 64      // transfers that are summed up before a reduction, as a p256.Sum holds
 )
 
 // inputs is how many of them there are.
@@ -110,39 +111,38 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 // to, with the weights of the choice bits.
 func (b *box) correct(hash *rowHash, rows []byte, delta *[rowSize]byte, a []Share, products [][inputs]p256.Scalar) (msg []byte) {
 	n := b.engine.inputs()
-	msg = make([]byte, len(a)*productBits*n*scalarSize)
-	delta0, delta1 := rowOf(delta[:], 0)
-	var masks [inputs]p256.Scalar
+	size := scalarSize * n // of a transfer's part of the message
+	msg = make([]byte, len(a)*productBits*size)
+	zeros, ones := make([]byte, group*size), make([]byte, group*size)
 	for i := range products {
 		x := [inputs]p256.Scalar{a[i/2].Value, a[i/2].MAC, b.key.own}
-		var sums [inputs]p256.Sum
 		var totals [inputs]p256.Scalar
-		for j := 255; j >= 0; j-- {
-			k := 256*i + j
-			in := x
-			if b.engine.holes.send != nil {
-				b.engine.holes.send(k, &in)
-			}
-			lo, hi := rowOf(rows, k)
-			hash.row(lo, hi, k)
+		for k := 256*(i+1) - group; k >= 256*i; k -= group {
+			batch, out := rows[rowSize*k:rowSize*(k+group)], msg[size*k:size*(k+group)]
+			hash.scalars(zeros, n, batch, new([rowSize]byte), k)
+			hash.scalars(ones, n, batch, delta, k)
 			for c := range n {
-				masks[c] = hash.scalar(c)
-				sums[c] = sums[c].Shift(1).Add(masks[c])
-			}
-			hash.row(lo^delta0, hi^delta1, k)
-			out := msg[n*scalarSize*k : n*scalarSize*(k+1)]
-			for c := range n {
-				store(out[scalarSize*c:], in[c].Add(masks[c]).Sub(hash.scalar(c)))
-			}
-			if j%padGroup == 0 {
-				flush(totals[:n], sums[:n])
+				in := x
+				var sum p256.Sum
+				for j := group - 1; j >= 0; j-- {
+					if b.engine.holes.send != nil {
+						in = x
+						b.engine.holes.send(k+j, &in)
+					}
+					at := size*j + scalarSize*c
+					mask := load(zeros[at:])
+					sum = sum.Shift(1).Add(mask)
+					store(out[at:], in[c].Add(mask).Sub(load(ones[at:])))
+				}
+				totals[c] = totals[c].Mul(twoTo64).Add(sum.Scalar())
 			}
 		}
 		for c := range n {
 			products[i][c] = products[i][c].Sub(totals[c])
 		}
 	}
-	clear(masks[:])
+	clear(zeros)
+	clear(ones)
 	return msg
 }
 
@@ -151,35 +151,29 @@ func (b *box) correct(hash *rowHash, rows []byte, delta *[rowSize]byte, a []Shar
 // takes off.
 func (b *box) choose(hash *rowHash, rows, choices, msg []byte, products [][inputs]p256.Scalar) {
 	n := b.engine.inputs()
+	size := scalarSize * n
+	masks := make([]byte, group*size)
 	for i := range products {
-		var sums [inputs]p256.Sum
 		var totals [inputs]p256.Scalar
-		for j := 255; j >= 0; j-- {
-			k := 256*i + j
-			lo, hi := rowOf(rows, k)
-			hash.row(lo, hi, k)
-			in, chosen := msg[n*scalarSize*k:n*scalarSize*(k+1)], bit(choices, k)
+		for k := 256*(i+1) - group; k >= 256*i; k -= group {
+			hash.scalars(masks, n, rows[rowSize*k:rowSize*(k+group)], new([rowSize]byte), k)
+			in, chosen := msg[size*k:size*(k+group)], binary.LittleEndian.Uint64(choices[k/8:])
 			for c := range n {
-				sent := p256.Select(chosen, load(in[scalarSize*c:]), p256.Scalar{})
-				sums[c] = sums[c].Shift(1).Add(hash.scalar(c).Add(sent))
-			}
-			if j%padGroup == 0 {
-				flush(totals[:n], sums[:n])
+				var sum p256.Sum
+				for j := group - 1; j >= 0; j-- {
+					at := size*j + scalarSize*c
+					sent := p256.Select(chosen>>j&1, load(in[at:]), p256.Scalar{})
+					sum = sum.Shift(1).Add(load(masks[at:]).Add(sent))
+				}
+				totals[c] = totals[c].Mul(twoTo64).Add(sum.Scalar())
 			}
 		}
 		for c := range n {
 			products[i][c] = products[i][c].Add(totals[c])
 		}
 	}
+	clear(masks)
 }
 
-// twoTo64 is the weight of 64 bits.
+// twoTo64 is the weight of a group.
 var twoTo64 = p256.NewScalar(1 << 32).Square()
-
-// flush puts sums, of 64 bits, below totals.
-func flush(totals []p256.Scalar, sums []p256.Sum) {
-	for i := range sums {
-		totals[i] = totals[i].Mul(twoTo64).Add(sums[i].Scalar())
-		sums[i] = p256.Sum{}
-	}
-}
