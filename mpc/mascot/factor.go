@@ -216,7 +216,7 @@ func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 	round := b.nextRound()
 	msgs := make([][]byte, len(b.links))
 	for p, l := range b.links {
-		iv := streamIV(b.call(round, b.self, l.peer))
+		iv := maskIV(b.call(round, b.self, l.peer))
 		msgs[p] = make([]byte, size)
 		each(msgs[p], func(part []byte, f *factor, xs, products []p256.Scalar) {
 			f.links[p].multiply(iv, xs, part, products)
@@ -233,7 +233,7 @@ func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 		if len(got[p]) != size || !canonical(got[p]) {
 			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), size))
 		}
-		iv := streamIV(b.call(round, l.peer, b.self))
+		iv := maskIV(b.call(round, l.peer, b.self))
 		each(got[p], func(part []byte, f *factor, _, products []p256.Scalar) {
 			f.links[p].help(iv, part, products)
 		})

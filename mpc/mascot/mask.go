@@ -1,9 +1,11 @@
 package mascot
 
 import (
+	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
 
+	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
 )
 
@@ -44,6 +46,14 @@ func below(b []byte) bool {
 		binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:]))
 }
 
+// maskIV is where a call's masks are in every stream; the last four bytes count
+// blocks.
+func maskIV(call []byte) []byte {
+	d := mpc.Digest("zonesigner mascot masks v1", call)
+	clear(d[12:aes.BlockSize])
+	return d[:aes.BlockSize]
+}
+
 // fillMasks makes masks of a stream: dst, of 32 bytes for each, from block's
 // stream at iv, of which the last four bytes are 0.
 func fillMasks(dst []byte, block cipher.Block, iv []byte) {
@@ -63,8 +73,8 @@ func fillMasks(dst []byte, block cipher.Block, iv []byte) {
 // tryAgain makes the attempt-th further try of the mask at byte i of a stream,
 // from a part of it that lies behind all first tries.
 func tryAgain(b []byte, block cipher.Block, iv []byte, i, attempt int) {
-	at := [16]byte(iv)
-	binary.BigEndian.PutUint32(at[12:], uint32(attempt)<<24+uint32(i/16))
+	at := [aes.BlockSize]byte(iv)
+	binary.BigEndian.PutUint32(at[12:], uint32(attempt)<<24+uint32(i/aes.BlockSize))
 	clear(b)
 	cipher.NewCTR(block, at[:]).XORKeyStream(b, b)
 }

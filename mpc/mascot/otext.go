@@ -99,12 +99,11 @@ func (e *extensionSender) send(call []byte, msg []byte, n int, holes *holes) (ro
 }
 
 // streamIV is where a call's part of every stream begins: calls with different
-// names read different parts.
+// names read different parts. Those of a root are of many sessions, whose names
+// a party may try to bring about, so it is all of 128 bits.
 func streamIV(call []byte) []byte {
 	d := mpc.Digest("zonesigner mascot stream v1", call)
-	iv := make([]byte, aes.BlockSize)
-	copy(iv, d[:12]) // the last four bytes count blocks
-	return iv
+	return d[:aes.BlockSize]
 }
 
 const tagSize = 16

@@ -312,7 +312,7 @@ func (a altering) Send(ctx context.Context, to mpc.PartyID, round string, b []by
 // FuzzMessage puts any bytes in place of one message of operator a: nobody
 // panics, and b opens nothing but what was shared, or blames a.
 func FuzzMessage(f *testing.F) {
-	rounds := []string{"set-up/hello", "set-up/session", "set-up/base", "set-up/1", "set-up/2"}
+	rounds := []string{"set-up/hello", "set-up/session", "set-up/base", "set-up/extend", "set-up/1", "set-up/2"}
 	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18") {
 		rounds = append(rounds, "main/"+r, "main/"+r+"c", "main/"+r+"o")
 	}
@@ -320,14 +320,20 @@ func FuzzMessage(f *testing.F) {
 		f.Add(uint8(i), []byte{})
 	}
 	f.Add(uint8(2), make([]byte, (baseRequest+baseReply)*columns))
-	f.Add(uint8(5), make([]byte, 32*digits*2))
+	f.Add(uint8(3), make([]byte, extensionSize(columns)))
+	f.Add(uint8(6), make([]byte, 32*digits*2))
+	lasting := Full() // most of the time goes into base transfers
 	f.Fuzz(func(t *testing.T, round uint8, payload []byte) {
+		engine := lasting
+		if rounds[int(round)%len(rounds)] == "set-up/base" {
+			engine = Full()
+		}
 		var mu sync.Mutex
 		shares, opened := map[mpc.PartyID]p256.Scalar{}, map[mpc.PartyID][]p256.Scalar{}
 		wrap := func(net mpc.Network) mpc.Network {
 			return altering{net, rounds[int(round)%len(rounds)], payload}
 		}
-		errs := play(t, Full(), 2, nil, wrap, func(ctx context.Context, b *box) error {
+		errs := play(t, engine, 2, nil, wrap, func(ctx context.Context, b *box) error {
 			r, err := b.Random(ctx, 2)
 			if err != nil {
 				return err
