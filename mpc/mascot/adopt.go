@@ -85,14 +85,14 @@ func (a *adopter) take(taken []int, xs []Share) []Share {
 
 func (a *adopter) adopt(ctx context.Context) error {
 	b := a.box
-	own := make([]byte, 0, factorSize*len(a.keys))
+	own := make([]byte, 0, p256.ScalarSize*len(a.keys))
 	for _, key := range a.keys {
 		big := key.Bytes()
 		for i := range 4 {
 			own = binary.LittleEndian.AppendUint64(own, binary.BigEndian.Uint64(big[24-8*i:]))
 		}
 	}
-	fs, err := b.newFactors(ctx, own)
+	fs, err := b.newFactors(ctx, numberDigits, own)
 	if err != nil {
 		return err
 	}

@@ -403,8 +403,8 @@ func TestInconsistentReceiverIsNamed(t *testing.T) {
 	}
 }
 
-// scaled has all parties multiply a value by a key, and returns by what it is
-// wrong.
+// scaled has all parties multiply a value by a key, for signing, and returns by
+// what it is wrong.
 func scaled(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Network) mpc.Network) (errs map[mpc.PartyID]error, off p256.Scalar) {
 	t.Helper()
 	var x, z, w collect[p256.Scalar]
@@ -413,7 +413,7 @@ func scaled(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Ne
 		if err != nil {
 			return err
 		}
-		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: r[1]}})
+		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: r[1], ForSigning: true}})
 		if err != nil {
 			return err
 		}
@@ -451,8 +451,8 @@ func TestShiftedDifference(t *testing.T) {
 func TestWrongCorrection(t *testing.T) {
 	attack := func(h *holes) {
 		h.correct = func(msg []byte) {
-			for j := range digits / 2 {
-				msg[len(msg)/digits*j] ^= 1
+			for at := 0; at < len(msg)/2; at += scalarSize {
+				msg[at] ^= 1
 			}
 		}
 	}
@@ -470,7 +470,7 @@ func TestErrorInMask(t *testing.T) {
 	errs := play(t, Full(), 2, func(h *holes) {
 		shift := p256.One()
 		h.correct = func(msg []byte) {
-			for j := 0; j < digits; j += 2 {
+			for j := 0; j < keyDigits; j += 2 {
 				store(msg[scalarSize*j:], load(msg[scalarSize*j:]).Add(shift))
 			}
 			shift = shift.Neg()

@@ -102,7 +102,7 @@ func makeTuples(ctx context.Context, box mpc.Box[Share], key Share, n int) error
 	if err != nil {
 		return err
 	}
-	c, _, err := box.(mpc.MulOpener[Share]).MulOpen(ctx, r[:n], r[n:], []mpc.Scaling[Share]{{Xs: r[:n], By: key}})
+	c, _, err := box.(mpc.MulOpener[Share]).MulOpen(ctx, r[:n], r[n:], []mpc.Scaling[Share]{{Xs: r[:n], By: key, ForSigning: true}})
 	if err != nil {
 		return err
 	}

@@ -22,38 +22,44 @@ import (
 // and the holder of the digit all but the one of the digit's number (the
 // subspace VOLE of Roy, "SoftSpokenOT", CRYPTO 2022, section 4).
 type factor struct {
-	own   p256.Scalar // secret: this party's Δⱼ
-	links []factorLink
+	own    p256.Scalar // secret: this party's Δⱼ
+	digits int         // of two bits, of each party's Δⱼ
+	links  []factorLink
 }
 
+// How many digits a party's part has. Of the MAC key nobody may guess 128 bits;
+// other factors hide a number, or are one of another session.
 const (
-	digits     = 128 // of two bits, in a factor
-	factorBits = 2 * digits
-	factorSize = factorBits / 8 // bytes
+	keyDigits    = 64
+	numberDigits = 128
 )
 
-// factorLink is what this party keeps for one peer.
+// factorLink is what this party keeps for one peer, for each digit.
 type factorLink struct {
-	theirs [digits][4]cipher.Block // to multiply by the peer's Δ: the seeds of all numbers
-	ours   [digits][3]cipher.Block // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
-	number [digits]uint64          // secret: our digits
+	theirs [][4]cipher.Block // to multiply by the peer's Δ: the seeds of all numbers
+	ours   [][3]cipher.Block // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
+	number []uint64          // secret: our digits
 }
 
 // randomFactors draws this party's part of k factors.
-func randomFactors(k int) []byte {
-	own := make([]byte, factorSize*k)
+func randomFactors(k, digits int) []byte {
+	own := make([]byte, k*digits/4)
 	_, _ = rand.Read(own)
 	return own
 }
 
 // newFactors sets factors up among all parties: two rounds. own is this party's
-// part of each, a number of 32 bytes, little-endian, and erased.
-func (b *box) newFactors(ctx context.Context, own []byte) ([]*factor, error) {
+// part of each, numbers of so many digits, little-endian, and erased.
+func (b *box) newFactors(ctx context.Context, digits int, own []byte) ([]*factor, error) {
 	defer clear(own)
-	k := len(own) / factorSize
+	size := digits / 4 // bytes
+	k := len(own) / size
 	fs := make([]*factor, k)
 	for i := range fs {
-		fs[i] = &factor{own: littleEndian(own[factorSize*i : factorSize*(i+1)]), links: make([]factorLink, len(b.links))}
+		fs[i] = &factor{own: littleEndian(own[size*i : size*(i+1)]), digits: digits, links: make([]factorLink, len(b.links))}
+		for p := range fs[i].links {
+			fs[i].links[p] = factorLink{make([][4]cipher.Block, digits), make([][3]cipher.Block, digits), make([]uint64, digits)}
+		}
 	}
 	// Of each digit's bits h and l the transfers choose 1-h and 1-l: the
 	// holder learns the seeds beside its own number's.
@@ -68,7 +74,7 @@ func (b *box) newFactors(ctx context.Context, own []byte) ([]*factor, error) {
 	round := b.nextRound()
 	rows := make([][]byte, len(b.links))
 	msgs := make([][]byte, len(b.links))
-	n := factorBits * k
+	n := 2 * digits * k
 	for p, l := range b.links {
 		msgs[p], rows[p] = l.receiver.receive(b.call(round, b.self, l.peer), choices, n, &b.engine.holes)
 	}
@@ -101,6 +107,7 @@ func (b *box) newFactors(ctx context.Context, own []byte) ([]*factor, error) {
 // the left and of the right ones are sent, masked by the second transfer.
 func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]byte) (msg []byte) {
 	zeros, ones := hash.seeds(rows, new([rowSize]byte)), hash.seeds(rows, delta)
+	digits := fs[0].digits
 	msg = make([]byte, 2*seedSize*digits*len(fs))
 	for j := range digits * len(fs) {
 		left, right := children(&zeros[2*j]), children(&ones[2*j])
@@ -122,6 +129,7 @@ func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]
 
 // pruneTrees computes the three seeds of each digit that its holder may know.
 func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
+	digits := fs[0].digits
 	transferred := hash.seeds(rows, new([rowSize]byte))
 	for j := range digits * len(fs) {
 		link := &fs[j/digits].links[p]
@@ -151,11 +159,11 @@ func children(s *seed) (c [2]seed) {
 	return c
 }
 
-// timesBatch bounds how many products by a factor one message is for, of 4 KiB
-// each.
+// timesBatch bounds how many products by a factor one message is for, of at most
+// 4 KiB each.
 const timesBatch = 256
 
-// job is values to be multiplied by factors: products[f][i] becomes this
+// job is values to be multiplied by factors of one length: products[f][i] becomes this
 // party's share of xs[i]·Δ of fs[f].
 type job struct {
 	fs       []*factor
@@ -201,12 +209,12 @@ func (b *box) times(ctx context.Context, jobs ...*job) error {
 func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 	size := 0
 	for _, j := range jobs {
-		size += digits * scalarSize * len(j.xs) * len(j.fs)
+		size += j.fs[0].digits * scalarSize * len(j.xs) * len(j.fs)
 	}
 	// each calls f for every factor, with its part of a message.
 	each := func(msg []byte, f func(part []byte, fs *factor, xs, products []p256.Scalar)) {
 		for _, j := range jobs {
-			n := digits * scalarSize * len(j.xs)
+			n := j.fs[0].digits * scalarSize * len(j.xs)
 			for k := range j.fs {
 				f(msg[:n], j.fs[k], j.xs, j.products[k])
 				msg = msg[n:]
@@ -255,7 +263,7 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 		masks[v] = flat[size*v : size*(v+1)]
 	}
 	sums, totals := make([]p256.Sum, len(xs)), make([]p256.Scalar, len(xs))
-	for j := digits - 1; j >= 0; j-- {
+	for j := len(l.number) - 1; j >= 0; j-- {
 		for v := range masks {
 			fillMasks(masks[v], l.theirs[j][v], iv)
 		}
@@ -283,7 +291,7 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 // either the masks with another such bit and y, or the masks with another such
 // bit taken off.
 func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
-	n := len(msg) / (digits * scalarSize)
+	n := len(msg) / (len(l.number) * scalarSize)
 	size := scalarSize * n
 	var masks [3][]byte // of the numbers d^1, d^2 and d^3
 	flat := make([]byte, len(masks)*size)
@@ -291,7 +299,7 @@ func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
 		masks[e] = flat[size*e : size*(e+1)]
 	}
 	sums, totals := make([]p256.Sum, n), make([]p256.Scalar, n)
-	for j := digits - 1; j >= 0; j-- {
+	for j := len(l.number) - 1; j >= 0; j-- {
 		for e := range masks {
 			fillMasks(masks[e], l.ours[j][e], iv)
 		}
@@ -325,10 +333,10 @@ func flush(totals []p256.Scalar, sums []p256.Sum) {
 	}
 }
 
-// littleEndian reads 32 bytes as a number, modulo the group's order.
+// littleEndian reads up to 32 bytes as a number, modulo the group's order.
 func littleEndian(b []byte) p256.Scalar {
 	var big [32]byte
-	for i := range 4 {
+	for i := range len(b) / 8 {
 		binary.BigEndian.PutUint64(big[24-8*i:], binary.LittleEndian.Uint64(b[8*i:]))
 	}
 	return p256.ScalarFromWide(big[:])

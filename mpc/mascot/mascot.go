@@ -183,7 +183,7 @@ func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box,
 	if err := s.setUpLinks(ctx, g); err != nil {
 		return nil, err
 	}
-	keys, err := s.box("set-up").newFactors(ctx, randomFactors(1))
+	keys, err := s.box("set-up").newFactors(ctx, keyDigits, randomFactors(1, keyDigits))
 	if err != nil {
 		return nil, err
 	}

@@ -57,8 +57,16 @@ func maskIV(call []byte) []byte {
 // fillMasks makes masks of a stream: dst, of 32 bytes for each, from block's
 // stream at iv, of which the last four bytes are 0.
 func fillMasks(dst []byte, block cipher.Block, iv []byte) {
-	clear(dst)
-	cipher.NewCTR(block, iv).XORKeyStream(dst, dst)
+	if len(dst) <= shortStream {
+		for i := 0; i < len(dst); i += aes.BlockSize {
+			copy(dst[i:], iv[:12])
+			binary.BigEndian.PutUint32(dst[i+12:], uint32(i/aes.BlockSize))
+			block.Encrypt(dst[i:i+aes.BlockSize], dst[i:i+aes.BlockSize])
+		}
+	} else {
+		clear(dst)
+		cipher.NewCTR(block, iv).XORKeyStream(dst, dst)
+	}
 	for i := 0; i < len(dst); i += scalarSize {
 		mask := dst[i : i+scalarSize]
 		if binary.LittleEndian.Uint64(mask[24:]) < suspicious {
@@ -69,6 +77,10 @@ func fillMasks(dst []byte, block cipher.Block, iv []byte) {
 		}
 	}
 }
+
+// shortStream is how many bytes are made block by block: for fewer, a stream's
+// own memory costs more than it saves.
+const shortStream = 8 * scalarSize
 
 // tryAgain makes the attempt-th further try of the mask at byte i of a stream,
 // from a part of it that lies behind all first tries.

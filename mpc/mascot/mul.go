@@ -35,6 +35,11 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	if n != len(ys) {
 		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: multiply %d values by %d", b.engine.Name(), n, len(ys))}
 	}
+	for _, values := range append([][]Share{xs, ys}, factors(scale)...) {
+		if err := b.haveMACs(values); err != nil {
+			return nil, nil, err
+		}
+	}
 	if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
 		return nil, nil, err
 	}
@@ -92,10 +97,22 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 		ws := make([]Share, len(sc.Xs))
 		for i, x := range sc.Xs {
 			ws[i] = b.Add(combine(masked[j].ws[0][i], masked[j].ws[1][i]), b.Scale(x, d[n+j]))
+			if sc.ForSigning {
+				ws[i] = Share{Value: ws[i].Value}
+			}
 		}
 		scaled = append(scaled, ws)
 	}
 	return products, scaled, nil
+}
+
+// factors are all values that scalings multiply.
+func factors(scale []mpc.Scaling[Share]) [][]Share {
+	var all [][]Share
+	for _, sc := range scale {
+		all = append(all, sc.Xs, []Share{sc.By})
+	}
+	return all
 }
 
 // scaleBatch bounds how many scalings are set up together: a factor's seeds
@@ -109,7 +126,7 @@ func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]s
 	if err != nil {
 		return nil, err
 	}
-	fs, err := b.newFactors(ctx, randomFactors(2*len(scale)))
+	fs, err := b.newFactors(ctx, numberDigits, randomFactors(2*len(scale), numberDigits))
 	if err != nil {
 		return nil, err
 	}
@@ -124,12 +141,15 @@ func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]s
 	b.pending.hidden = append(b.pending.hidden, zs...)
 	out, jobs := make([]scaling, len(scale)), make([]*job, len(scale))
 	for j, sc := range scale {
-		out[j] = scaling{xs: append(sc.Xs[:len(sc.Xs):len(sc.Xs)], masks[j]), z: [2]Share(zs[2*j : 2*j+2])}
-		// The MACs of the products are the products of the MACs.
-		n := len(out[j].xs)
-		jobs[j] = &job{fs: fs[2*j : 2*j+2], xs: make([]p256.Scalar, 2*n)}
-		for i, x := range out[j].xs {
-			jobs[j].xs[i], jobs[j].xs[n+i] = x.Value, x.MAC
+		out[j] = scaling{xs: append(sc.Xs[:len(sc.Xs):len(sc.Xs)], masks[j]), z: [2]Share(zs[2*j : 2*j+2]), bare: sc.ForSigning}
+		jobs[j] = &job{fs: fs[2*j : 2*j+2], xs: make([]p256.Scalar, 0, 2*len(out[j].xs))}
+		for _, x := range out[j].xs {
+			jobs[j].xs = append(jobs[j].xs, x.Value)
+		}
+		if !sc.ForSigning { // the MACs of the products are the products of the MACs
+			for _, x := range out[j].xs {
+				jobs[j].xs = append(jobs[j].xs, x.MAC)
+			}
 		}
 		defer clear(jobs[j].xs)
 	}
@@ -141,7 +161,9 @@ func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]s
 		for t, products := range jobs[j].products {
 			out[j].ws[t] = make([]Share, n)
 			for i := range n {
-				out[j].ws[t][i] = Share{products[i], products[n+i], b.key.own}
+				if out[j].ws[t][i] = (Share{Value: products[i], Key: b.key.own}); !out[j].bare {
+					out[j].ws[t][i].MAC = products[n+i]
+				}
 			}
 		}
 	}

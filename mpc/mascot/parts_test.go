@@ -83,11 +83,14 @@ func TestMasks(t *testing.T) {
 	_, _ = rand.Read(key[:])
 	_, _ = rand.Read(iv[:12])
 	block := newCipher(key[:])
-	masks, stream := make([]byte, 5*scalarSize), make([]byte, 5*scalarSize)
-	fillMasks(masks, block, iv[:])
-	cipher.NewCTR(block, iv[:]).XORKeyStream(stream, stream)
-	if !slices.Equal(masks, stream) || !canonical(masks) {
-		t.Error("masks are not what the stream has")
+	var masks, stream []byte
+	for _, n := range []int{2 * shortStream, 5 * scalarSize} { // as a stream, and block by block
+		masks, stream = make([]byte, n), make([]byte, n)
+		fillMasks(masks, block, iv[:])
+		cipher.NewCTR(block, iv[:]).XORKeyStream(stream, stream)
+		if !slices.Equal(masks, stream) || !canonical(masks) {
+			t.Error("masks are not what the stream has")
+		}
 	}
 	x := load(masks)
 	if store(stream, x); !slices.Equal(stream[:scalarSize], masks[:scalarSize]) {
@@ -195,9 +198,15 @@ func second[T any](_ T, err error) error { return err }
 // TestFactor: shares of products add up to the value times the factor, for
 // values at the edges, and for three parties.
 func TestFactor(t *testing.T) {
+	for _, digits := range []int{keyDigits, numberDigits} {
+		testFactor(t, digits)
+	}
+}
+
+func testFactor(t *testing.T, digits int) {
 	var parts, products, values collect[[]p256.Scalar]
 	errs := play(t, Full(), 3, nil, nil, func(ctx context.Context, b *box) error {
-		fs, err := b.newFactors(ctx, randomFactors(2))
+		fs, err := b.newFactors(ctx, digits, randomFactors(2, digits))
 		if err != nil {
 			return err
 		}
@@ -274,6 +283,46 @@ func TestManyAtOnce(t *testing.T) {
 	}))
 }
 
+// TestForSigning: products for signing are right and give shares of one, but are
+// neither opened nor multiplied, for they have no MAC.
+func TestForSigning(t *testing.T) {
+	var left, right, signing collect[p256.Scalar]
+	missed(t, play(t, Full(), 3, nil, nil, func(ctx context.Context, b *box) error {
+		r, err := b.Random(ctx, 2)
+		if err != nil {
+			return err
+		}
+		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: r[1], ForSigning: true}, {Xs: r[:1], By: r[1]}})
+		if err != nil {
+			return err
+		}
+		left.put(b.self, r[0].Value)
+		right.put(b.self, r[1].Value)
+		signing.put(b.self, b.Signing(ws[0][0]))
+		var bad *mpc.ArgumentError
+		_, open := b.Open(ctx, ws[0])
+		_, points := b.OpenPoints(ctx, ws[0])
+		_, mul := b.Mul(ctx, r[:1], ws[0])
+		_, _, scale := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: ws[0][0]}})
+		for _, err := range []error{open, points, mul, scale} {
+			if !errors.As(err, &bad) {
+				return fmt.Errorf("a product without MAC: %w", err)
+			}
+		}
+		_, err = b.Open(ctx, ws[1])
+		return err
+	}))
+	sum := func(c *collect[p256.Scalar]) p256.Scalar { return c.all["a"].Add(c.all["b"]).Add(c.all["c"]) }
+	g := groupOf(3)
+	var product p256.Scalar
+	for _, p := range g.Parties {
+		product = product.Add(signing.all[p].Mul(inverseLagrange(g, p).Inverse()))
+	}
+	if product != sum(&left).Mul(sum(&right)) {
+		t.Error("a product for signing is wrong")
+	}
+}
+
 // TestFive: five operators, of whom four may be adversaries.
 func TestFive(t *testing.T) {
 	var opened collect[[]p256.Scalar]
@@ -321,7 +370,7 @@ func FuzzMessage(f *testing.F) {
 	}
 	f.Add(uint8(2), make([]byte, (baseRequest+baseReply)*columns))
 	f.Add(uint8(3), make([]byte, extensionSize(columns)))
-	f.Add(uint8(6), make([]byte, 32*digits*2))
+	f.Add(uint8(6), make([]byte, 32*keyDigits*2))
 	lasting := Full() // most of the time goes into base transfers
 	f.Fuzz(func(t *testing.T, round uint8, payload []byte) {
 		engine := lasting
