@@ -403,22 +403,25 @@ func TestInconsistentReceiverIsNamed(t *testing.T) {
 	}
 }
 
-// scaled has all parties multiply a value by a key, for signing, and returns by
-// what it is wrong.
-func scaled(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Network) mpc.Network) (errs map[mpc.PartyID]error, off p256.Scalar) {
+// many is how many values are multiplied by masks of a key.
+const many = fewValues + 1
+
+// scaled has all parties multiply values by a key, for signing, and returns by
+// what the first product is wrong.
+func scaled(t *testing.T, e Engine, n, values int, attack func(*holes), wrap func(mpc.Network) mpc.Network) (errs map[mpc.PartyID]error, off p256.Scalar) {
 	t.Helper()
 	var x, z, w collect[p256.Scalar]
 	errs = play(t, e, n, attack, wrap, func(ctx context.Context, b *box) error {
-		r, err := b.Random(ctx, 2)
+		r, err := b.Random(ctx, values+1)
 		if err != nil {
 			return err
 		}
-		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: r[1], ForSigning: true}})
+		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:values], By: r[values], ForSigning: true}})
 		if err != nil {
 			return err
 		}
 		x.put(b.self, r[0].Value)
-		z.put(b.self, r[1].Value)
+		z.put(b.self, r[values].Value)
 		w.put(b.self, ws[0][0].Value)
 		return b.Check(ctx)
 	})
@@ -433,15 +436,17 @@ func scaled(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Ne
 // made of the product; mascot-minus does not: this is what it gives up. The
 // shift is fixed when the tuple is made.
 func TestShiftedDifference(t *testing.T) {
-	errs, _ := scaled(t, Full(), 2, addOne("differences", 0), nil)
-	caught(t, errs, "does not fit its MAC")
-	errs, off := scaled(t, Minus(), 2, addOne("differences", 0), nil)
-	if missed(t, errs); off.IsZero() {
-		t.Error("mascot-minus: a shifted opening has no effect")
-	}
-	errs, off = scaled(t, Engine{holes: holes{noMACs: true}}, 2, addOne("differences", 0), nil)
-	if missed(t, errs); off.IsZero() {
-		t.Error("without MACs a shifted opening has no effect")
+	for _, values := range []int{1, many} {
+		errs, _ := scaled(t, Full(), 2, values, addOne("differences", 0), nil)
+		caught(t, errs, "does not fit its MAC")
+		errs, off := scaled(t, Minus(), 2, values, addOne("differences", 0), nil)
+		if missed(t, errs); off.IsZero() {
+			t.Error("mascot-minus: a shifted opening has no effect")
+		}
+		errs, off = scaled(t, Engine{holes: holes{noMACs: true}}, 2, values, addOne("differences", 0), nil)
+		if missed(t, errs); off.IsZero() {
+			t.Error("without MACs a shifted opening has no effect")
+		}
 	}
 }
 
@@ -456,9 +461,9 @@ func TestWrongCorrection(t *testing.T) {
 			}
 		}
 	}
-	errs, _ := scaled(t, Full(), 2, attack, nil)
+	errs, _ := scaled(t, Full(), 2, many, attack, nil)
 	caught(t, errs, "does not fit its MAC")
-	errs, off := scaled(t, Engine{holes: holes{noMACs: true}}, 2, attack, nil)
+	errs, off := scaled(t, Engine{holes: holes{noMACs: true}}, 2, many, attack, nil)
 	if missed(t, errs); off.IsZero() {
 		t.Error("without MACs a wrong correction has no effect")
 	}
@@ -504,7 +509,7 @@ func (s *splitView) Send(ctx context.Context, to mpc.PartyID, round string, b []
 func TestSplitView(t *testing.T) {
 	attack := func(e Engine) (errs map[mpc.PartyID]error, off p256.Scalar) {
 		var split *splitView
-		return scaled(t, e, 3, func(h *holes) {
+		return scaled(t, e, 3, many, func(h *holes) {
 			h.shift = func(what string, _ []p256.Scalar) { split.armed = what == "differences" }
 		}, func(net mpc.Network) mpc.Network {
 			split = &splitView{Network: net}

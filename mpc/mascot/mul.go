@@ -29,11 +29,14 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[S
 	return values, scaled, nil
 }
 
+// fewValues is how many values are multiplied one by one rather than by masks,
+// which take about three products' work to set up, and more rounds.
+const fewValues = 3
+
 // multiplyAll returns xsᵢ·ysᵢ, and for each scaling the values times its factor.
 func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
-	n := len(xs)
-	if n != len(ys) {
-		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: multiply %d values by %d", b.engine.Name(), n, len(ys))}
+	if len(xs) != len(ys) {
+		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: multiply %d values by %d", b.engine.Name(), len(xs), len(ys))}
 	}
 	for _, values := range append([][]Share{xs, ys}, factors(scale)...) {
 		if err := b.haveMACs(values); err != nil {
@@ -43,6 +46,42 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
 		return nil, nil, err
 	}
+	n := len(xs)
+	xs, ys = slices.Clone(xs), slices.Clone(ys)
+	var many []mpc.Scaling[Share]
+	for _, sc := range scale {
+		if len(sc.Xs) > fewValues {
+			many = append(many, sc)
+			continue
+		}
+		xs, ys = append(xs, sc.Xs...), append(ys, slices.Repeat([]Share{sc.By}, len(sc.Xs))...)
+	}
+	all, large, err := b.multiplyMany(ctx, xs, ys, many)
+	if err != nil {
+		return nil, nil, err
+	}
+	products, small := all[:n:n], all[n:]
+	for _, sc := range scale {
+		var ws []Share
+		if len(sc.Xs) > fewValues {
+			ws, large = large[0], large[1:]
+		} else {
+			ws, small = small[:len(sc.Xs):len(sc.Xs)], small[len(sc.Xs):]
+		}
+		if sc.ForSigning {
+			for i := range ws {
+				ws[i] = Share{Value: ws[i].Value}
+			}
+		}
+		scaled = append(scaled, ws)
+	}
+	return products, scaled, nil
+}
+
+// multiplyMany is multiplyAll for values of this session, each scaling of which
+// has masks.
+func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
+	n := len(xs)
 	parts, err := b.components(ctx, xs)
 	if err != nil {
 		return nil, nil, err
@@ -97,9 +136,6 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 		ws := make([]Share, len(sc.Xs))
 		for i, x := range sc.Xs {
 			ws[i] = b.Add(combine(masked[j].ws[0][i], masked[j].ws[1][i]), b.Scale(x, d[n+j]))
-			if sc.ForSigning {
-				ws[i] = Share{Value: ws[i].Value}
-			}
 		}
 		scaled = append(scaled, ws)
 	}

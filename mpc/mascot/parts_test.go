@@ -286,19 +286,22 @@ func TestManyAtOnce(t *testing.T) {
 // TestForSigning: products for signing are right and give shares of one, but are
 // neither opened nor multiplied, for they have no MAC.
 func TestForSigning(t *testing.T) {
-	var left, right, signing collect[p256.Scalar]
+	var left, right, signing, byMasks collect[p256.Scalar]
 	missed(t, play(t, Full(), 3, nil, nil, func(ctx context.Context, b *box) error {
-		r, err := b.Random(ctx, 2)
+		r, err := b.Random(ctx, many+1)
 		if err != nil {
 			return err
 		}
-		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: r[1], ForSigning: true}, {Xs: r[:1], By: r[1]}})
+		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{
+			{Xs: r[:1], By: r[many], ForSigning: true}, {Xs: r[:1], By: r[many]}, {Xs: r[:many], By: r[many], ForSigning: true},
+		})
 		if err != nil {
 			return err
 		}
 		left.put(b.self, r[0].Value)
-		right.put(b.self, r[1].Value)
+		right.put(b.self, r[many].Value)
 		signing.put(b.self, b.Signing(ws[0][0]))
+		byMasks.put(b.self, b.Signing(ws[2][0]))
 		var bad *mpc.ArgumentError
 		_, open := b.Open(ctx, ws[0])
 		_, points := b.OpenPoints(ctx, ws[0])
@@ -314,12 +317,14 @@ func TestForSigning(t *testing.T) {
 	}))
 	sum := func(c *collect[p256.Scalar]) p256.Scalar { return c.all["a"].Add(c.all["b"]).Add(c.all["c"]) }
 	g := groupOf(3)
-	var product p256.Scalar
-	for _, p := range g.Parties {
-		product = product.Add(signing.all[p].Mul(inverseLagrange(g, p).Inverse()))
-	}
-	if product != sum(&left).Mul(sum(&right)) {
-		t.Error("a product for signing is wrong")
+	for _, shares := range []*collect[p256.Scalar]{&signing, &byMasks} {
+		var product p256.Scalar
+		for _, p := range g.Parties {
+			product = product.Add(shares.all[p].Mul(inverseLagrange(g, p).Inverse()))
+		}
+		if product != sum(&left).Mul(sum(&right)) {
+			t.Error("a product for signing is wrong")
+		}
 	}
 }
 
