@@ -89,16 +89,28 @@ func (a *adopter) take(taken []int, xs []Share) []Share {
 	return out
 }
 
+// keyLength is how many digits MAC keys have. Those of the first version were
+// numbers of 256 bits, which is no secret.
+func keyLength(keys []p256.Scalar) int {
+	for _, key := range keys {
+		if b := key.Bytes(); binary.BigEndian.Uint64(b[:])|binary.BigEndian.Uint64(b[8:]) != 0 {
+			return numberDigits
+		}
+	}
+	return keyDigits
+}
+
 func (a *adopter) adopt(ctx context.Context) error {
 	b := a.box
-	own := make([]byte, 0, p256.ScalarSize*len(a.keys))
+	digits := keyLength(a.keys)
+	own := make([]byte, 0, digits/4*len(a.keys))
 	for _, key := range a.keys {
 		big := key.Bytes()
-		for i := range 4 {
+		for i := range digits / 32 {
 			own = binary.LittleEndian.AppendUint64(own, binary.BigEndian.Uint64(big[24-8*i:]))
 		}
 	}
-	fs, err := b.newFactors(ctx, numberDigits, own)
+	fs, err := b.newFactors(ctx, digits, own)
 	if err != nil {
 		return err
 	}

@@ -110,8 +110,11 @@ func (e Engine) Supports(g mpc.Group) error {
 	return nil
 }
 
-// TupleSize is what the others send for a tuple, each of them 80 KiB.
-func (e Engine) TupleSize(g mpc.Group) int { return 80 << 10 * (g.N() - 1) }
+// TupleSize is what the others send for a tuple, each of them 68 KiB or, in
+// mascot-minus, 52.
+func (e Engine) TupleSize(g mpc.Group) int {
+	return (20<<10 + productBits*e.inputs()*scalarSize) * (g.N() - 1)
+}
 
 // Signers wants all operators of the group.
 func (e Engine) Signers(g mpc.Group, set mpc.SignerSet) error {

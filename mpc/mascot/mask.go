@@ -57,16 +57,7 @@ func maskIV(call []byte) []byte {
 // fillMasks makes masks of a stream: dst, of 32 bytes for each, from block's
 // stream at iv, of which the last four bytes are 0.
 func fillMasks(dst []byte, block cipher.Block, iv []byte) {
-	if len(dst) <= shortStream {
-		for i := 0; i < len(dst); i += aes.BlockSize {
-			copy(dst[i:], iv[:12])
-			binary.BigEndian.PutUint32(dst[i+12:], uint32(i/aes.BlockSize))
-			block.Encrypt(dst[i:i+aes.BlockSize], dst[i:i+aes.BlockSize])
-		}
-	} else {
-		clear(dst)
-		cipher.NewCTR(block, iv).XORKeyStream(dst, dst)
-	}
+	keystream(dst, block, iv)
 	for i := 0; i < len(dst); i += scalarSize {
 		mask := dst[i : i+scalarSize]
 		if binary.LittleEndian.Uint64(mask[24:]) < suspicious {
@@ -78,17 +69,12 @@ func fillMasks(dst []byte, block cipher.Block, iv []byte) {
 	}
 }
 
-// shortStream is how many bytes are made block by block: for fewer, a stream's
-// own memory costs more than it saves.
-const shortStream = 8 * scalarSize
-
 // tryAgain makes the attempt-th further try of the mask at byte i of a stream,
 // from a part of it that lies behind all first tries.
 func tryAgain(b []byte, block cipher.Block, iv []byte, i, attempt int) {
 	at := [aes.BlockSize]byte(iv)
 	binary.BigEndian.PutUint32(at[12:], uint32(attempt)<<24+uint32(i/aes.BlockSize))
-	clear(b)
-	cipher.NewCTR(block, at[:]).XORKeyStream(b, b)
+	keystream(b, block, at[:])
 }
 
 // canonical reports whether b consists of scalars, 32 bytes each. It is for what

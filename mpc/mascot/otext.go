@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"zonesigner/mpc"
 )
@@ -52,9 +53,10 @@ func (e *extensionReceiver) receive(call []byte, choices []byte, n int, holes *h
 	iv := streamIV(call)
 	for i := range cols {
 		cols[i] = flat[size*i : size*(i+1)]
-		cipher.NewCTR(e.seeds[i][0], iv).XORKeyStream(cols[i], cols[i])
+		keystream(cols[i], e.seeds[i][0], iv)
 		u := msg[size*i : size*(i+1)]
-		cipher.NewCTR(e.seeds[i][1], iv).XORKeyStream(u, cols[i])
+		keystream(u, e.seeds[i][1], iv)
+		xorIf(u, cols[i], 0xff)
 		xorIf(u, x, 0xff)
 		if holes.column != nil {
 			holes.column(i, u)
@@ -85,7 +87,7 @@ func (e *extensionSender) send(call []byte, msg []byte, n int, holes *holes) (ro
 	for i := range cols {
 		cols[i] = flat[size*i : size*(i+1)]
 		chosen := -byte(bit(e.delta[:], i))
-		cipher.NewCTR(e.seeds[i], iv).XORKeyStream(cols[i], cols[i])
+		keystream(cols[i], e.seeds[i], iv)
 		xorIf(cols[i], msg[size*i:size*(i+1)], chosen)
 		sum := hash.sum(cols[i])
 		for k := range sum {
@@ -106,6 +108,31 @@ func streamIV(call []byte) []byte {
 	return d[:aes.BlockSize]
 }
 
+// shortStream is how many bytes are made block by block: for fewer, a stream's
+// own memory costs more than it saves.
+const shortStream = 16 * aes.BlockSize
+
+// keystream fills dst, whole blocks, with block's stream in counter mode from iv
+// on.
+func keystream(dst []byte, block cipher.Block, iv []byte) {
+	if len(dst) > shortStream {
+		clear(dst)
+		cipher.NewCTR(block, iv).XORKeyStream(dst, dst)
+		return
+	}
+	hi, lo := binary.BigEndian.Uint64(iv), binary.BigEndian.Uint64(iv[8:])
+	for at := 0; at < len(dst); at += aes.BlockSize {
+		binary.BigEndian.PutUint64(dst[at:], hi)
+		binary.BigEndian.PutUint64(dst[at+8:], lo)
+		var carry uint64
+		lo, carry = bits.Add64(lo, 1, 0)
+		hi += carry
+	}
+	for at := 0; at < len(dst); at += aes.BlockSize {
+		block.Encrypt(dst[at:at+aes.BlockSize], dst[at:at+aes.BlockSize])
+	}
+}
+
 const tagSize = 16
 
 // columnHash is a linear universal hash of bit strings of one length: a
@@ -115,6 +142,7 @@ const tagSize = 16
 type columnHash struct {
 	aead cipher.AEAD
 	zero []byte // what GCM adds
+	tag  [tagSize]byte
 }
 
 func newColumnHash(call, msg []byte) *columnHash {
@@ -126,14 +154,14 @@ func newColumnHash(call, msg []byte) *columnHash {
 	return &columnHash{aead: aead}
 }
 
-// sum returns the 16 bytes of column's hash. It is linear: the hash of a sum
-// is the sum of the hashes.
+// sum returns the 16 bytes of column's hash, which are good until the next. It
+// is linear: the hash of a sum is the sum of the hashes.
 func (h *columnHash) sum(column []byte) []byte {
 	var nonce [12]byte
 	if h.zero == nil {
 		h.zero = h.aead.Seal(nil, nonce[:], nil, make([]byte, len(column)))
 	}
-	tag := h.aead.Seal(make([]byte, 0, tagSize), nonce[:], nil, column)
+	tag := h.aead.Seal(h.tag[:0], nonce[:], nil, column)
 	for i := range tag {
 		tag[i] ^= h.zero[i]
 	}

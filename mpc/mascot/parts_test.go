@@ -76,6 +76,21 @@ func TestColumnHash(t *testing.T) {
 	}
 }
 
+// TestKeystream: it is the counter mode's, however long, over all carries.
+func TestKeystream(t *testing.T) {
+	block := newCipher(make([]byte, 16))
+	for _, iv := range [][]byte{make([]byte, 16), slices.Repeat([]byte{0xff}, 16), append(make([]byte, 8), slices.Repeat([]byte{0xff}, 8)...)} {
+		for _, n := range []int{16, shortStream, shortStream + 16} {
+			got, want := make([]byte, n), make([]byte, n)
+			keystream(got, block, iv)
+			cipher.NewCTR(block, iv).XORKeyStream(want, want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%d bytes from %x are wrong", n, iv)
+			}
+		}
+	}
+}
+
 // TestMasks: a stream gives its own bytes as scalars, and where those are too
 // large, others.
 func TestMasks(t *testing.T) {
@@ -326,6 +341,34 @@ func TestForSigning(t *testing.T) {
 			t.Error("a product for signing is wrong")
 		}
 	}
+}
+
+// TestAdoptLongKey: values whose MAC key has 256 bits, as in the first version.
+func TestAdoptLongKey(t *testing.T) {
+	value, alpha, mac := map[mpc.PartyID]p256.Scalar{"a": randomScalar(), "b": randomScalar()}, map[mpc.PartyID]p256.Scalar{"a": randomScalar(), "b": randomScalar()}, randomScalar()
+	v, key := value["a"].Add(value["b"]), alpha["a"].Add(alpha["b"])
+	sk := map[mpc.PartyID]Share{
+		"a": {value["a"], mac, alpha["a"]},
+		"b": {value["b"], key.Mul(v).Sub(mac), alpha["b"]},
+	}
+	if keyLength([]p256.Scalar{p256.One(), alpha["a"]}) != numberDigits || keyLength([]p256.Scalar{p256.One()}) != keyDigits {
+		t.Fatal("a key is taken for shorter or longer than it is")
+	}
+	missed(t, play(t, Full(), 2, nil, nil, func(ctx context.Context, b *box) error {
+		x, err := b.Random(ctx, 1)
+		if err != nil {
+			return err
+		}
+		w, err := b.Mul(ctx, x, []Share{sk[b.self]})
+		if err != nil {
+			return err
+		}
+		opened, err := b.Open(ctx, append(x, w...))
+		if err == nil && opened[1] != opened[0].Mul(v) {
+			err = errors.New("the product is wrong")
+		}
+		return err
+	}))
 }
 
 // TestFive: five operators, of whom four may be adversaries.
