@@ -158,22 +158,22 @@ const scaleBatch = 8
 // scaleByMasks multiplies the values of each scaling, and after them a random
 // value, by two fresh factors.
 func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]scaling, error) {
-	masks, err := b.random(ctx, len(scale))
-	if err != nil {
-		return nil, err
-	}
 	fs, err := b.newFactors(ctx, numberDigits, randomFactors(2*len(scale), numberDigits))
 	if err != nil {
 		return nil, err
 	}
-	own := make([]p256.Scalar, len(fs))
-	for i, f := range fs {
-		own[i] = f.own
+	own := make([]p256.Scalar, len(scale), len(scale)+len(fs))
+	for i := range own {
+		own[i] = randomScalar()
 	}
-	zs, err := b.authenticate(ctx, own)
+	for _, f := range fs {
+		own = append(own, f.own)
+	}
+	fresh, err := b.authenticate(ctx, own)
 	if err != nil {
 		return nil, err
 	}
+	masks, zs := fresh[:len(scale)], fresh[len(scale):]
 	b.pending.hidden = append(b.pending.hidden, zs...)
 	out, jobs := make([]scaling, len(scale)), make([]*job, len(scale))
 	for j, sc := range scale {
