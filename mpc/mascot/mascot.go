@@ -10,7 +10,7 @@
 // # What mascot-minus gives up
 //
 // The differences by which products are made (Beaver's opening, and the masked
-// key) are not checked. Whoever alters one changes the product by a multiple of
+// key) are not checked, and have no MACs. Whoever alters one changes the product by a multiple of
 // the other factor, fixed before R and any statement: k⁻¹ and sk have all of
 // their entropy, so whether a signature then verifies tells nothing about them
 // that could be guessed (section 6.1 of "Securing DNSSEC Keys via Threshold
