@@ -63,6 +63,10 @@ type MulOpener[S any] interface {
 type Scaling[S any] struct {
 	Xs []S
 	By S
+	// ForSigning says that the products are for Box.Signing alone: they need no
+	// check but that each is right up to an addend that cheaters know, as their
+	// shares of a signature are. An engine may then do with less.
+	ForSigning bool
 }
 
 // Sizer is what an engine offers of which a tuple in the making takes much more

@@ -190,7 +190,7 @@ func (b *bench[S]) scalings(kInv []S, binds []binding) ([]mpc.Scaling[S], error)
 		if err != nil {
 			return nil, err
 		}
-		scale = append(scale, mpc.Scaling[S]{Xs: kInv[k.from : k.from+k.count], By: sk})
+		scale = append(scale, mpc.Scaling[S]{Xs: kInv[k.from : k.from+k.count], By: sk, ForSigning: true})
 	}
 	return scale, nil
 }

@@ -25,13 +25,17 @@ type adopter struct {
 }
 
 // adoptAll returns the arguments of a multiplication as values of this session.
+// In mascot-minus the factor of a scaling stays as it is: nothing but its
+// difference from a mask is made of it, and that is not checked.
 func (b *box) adoptAll(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) ([]Share, []Share, []mpc.Scaling[Share], error) {
 	a := &adopter{box: b}
 	a.note(xs)
 	a.note(ys)
 	for _, sc := range scale {
 		a.note(sc.Xs)
-		a.note([]Share{sc.By})
+		if !b.engine.minus {
+			a.note([]Share{sc.By})
+		}
 	}
 	if len(a.keys) == 0 {
 		return xs, ys, scale, nil
@@ -44,7 +48,9 @@ func (b *box) adoptAll(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[
 	scale = slices.Clone(scale)
 	for j, sc := range scale {
 		scale[j].Xs = a.take(taken, sc.Xs)
-		scale[j].By = a.take(taken, []Share{sc.By})[0]
+		if !b.engine.minus {
+			scale[j].By = a.take(taken, []Share{sc.By})[0]
+		}
 	}
 	return xs, ys, scale, nil
 }
@@ -83,41 +89,59 @@ func (a *adopter) take(taken []int, xs []Share) []Share {
 	return out
 }
 
+// keyLength is how many digits MAC keys have. Those of the first version were
+// numbers of 256 bits, which is no secret.
+func keyLength(keys []p256.Scalar) int {
+	for _, key := range keys {
+		if b := key.Bytes(); binary.BigEndian.Uint64(b[:])|binary.BigEndian.Uint64(b[8:]) != 0 {
+			return numberDigits
+		}
+	}
+	return keyDigits
+}
+
 func (a *adopter) adopt(ctx context.Context) error {
 	b := a.box
-	own := make([]byte, 0, factorSize*len(a.keys))
+	digits := keyLength(a.keys)
+	own := make([]byte, 0, digits/4*len(a.keys))
 	for _, key := range a.keys {
 		big := key.Bytes()
-		for i := range 4 {
+		for i := range digits / 32 {
 			own = binary.LittleEndian.AppendUint64(own, binary.BigEndian.Uint64(big[24-8*i:]))
 		}
 	}
-	fs, err := b.newFactors(ctx, own)
+	fs, err := b.newFactors(ctx, digits, own)
 	if err != nil {
 		return err
 	}
+	// One round: MACs of this session for the values of each other one and a
+	// mask, and for the mask one of that session too.
+	macs := &job{fs: []*factor{b.key}}
+	jobs := []*job{macs}
+	for i := range a.keys {
+		for _, x := range a.old[i] {
+			macs.xs = append(macs.xs, x.Value)
+		}
+		mask := randomScalar()
+		macs.xs = append(macs.xs, mask)
+		jobs = append(jobs, &job{fs: fs[i : i+1], xs: []p256.Scalar{mask}})
+	}
+	defer clear(macs.xs)
+	if err := b.times(ctx, jobs...); err != nil {
+		return err
+	}
+	at := 0
 	for i, key := range a.keys {
-		masks, err := b.random(ctx, 1)
-		if err != nil {
-			return err
+		n := len(a.old[i])
+		fresh := make([]Share, n+1)
+		for k := range fresh {
+			fresh[k] = Share{macs.xs[at+k], macs.products[0][at+k], b.key.own}
 		}
-		macs := &job{fs: fs[i : i+1], xs: []p256.Scalar{masks[0].Value}}
-		if err := b.times(ctx, macs); err != nil {
-			return err
-		}
-		values := make([]p256.Scalar, len(a.old[i]))
-		for k, x := range a.old[i] {
-			values[k] = x.Value
-		}
-		fresh, err := b.authenticate(ctx, values)
-		if err != nil {
-			return err
-		}
-		clear(values)
-		a.fresh = append(a.fresh, fresh)
+		at += len(fresh)
+		a.fresh = append(a.fresh, fresh[:n:n])
 		b.pending.adopted = append(b.pending.adopted, adoption{
-			old:   append(a.old[i][:len(a.old[i]):len(a.old[i])], Share{masks[0].Value, macs.products[0][0], key}),
-			fresh: append(fresh[:len(fresh):len(fresh)], masks[0]),
+			old:   append(a.old[i][:n:n], Share{fresh[n].Value, jobs[1+i].products[0][0], key}),
+			fresh: fresh,
 		})
 	}
 	return nil

@@ -264,7 +264,7 @@ func multiplied(t *testing.T, e Engine, n int, attack func(*holes)) (errs map[mp
 // A sender multiplies the others' factors by something else than its own share.
 func TestWrongTriple(t *testing.T) {
 	attack := func(h *holes) {
-		h.send = func(_ int, in *[inputs][32]byte) { in[0][31] ^= 1 }
+		h.send = func(_ int, in *[inputs]p256.Scalar) { in[0] = in[0].Add(p256.One()) }
 	}
 	errs, _ := multiplied(t, Full(), 2, attack)
 	caught(t, errs, "does not fit its MAC")
@@ -285,9 +285,9 @@ func TestSelectiveFailure(t *testing.T) {
 		var mu sync.Mutex
 		var lows []uint64 // the lowest bit of b's factor, where the check passed
 		play(t, e, 2, func(h *holes) {
-			h.send = func(k int, in *[inputs][32]byte) {
+			h.send = func(k int, in *[inputs]p256.Scalar) {
 				if k == 0 {
-					in[0][31] ^= 1
+					in[0] = in[0].Add(p256.One())
 				}
 			}
 		}, nil, func(ctx context.Context, b *box) error {
@@ -350,11 +350,10 @@ func TestInconsistentColumns(t *testing.T) {
 	}
 	var found [rowSize]byte
 	hash := newRowHash(call)
-	var theirs, ours [32]byte
+	// What the receiver would see used, and what it has.
+	theirs, ours := hash.seeds(sent, new([rowSize]byte)), hash.seeds(rows, new([rowSize]byte))
 	for i := range n {
-		hash.expand(theirs[:], sent[rowSize*i:rowSize*(i+1)], i) // what the receiver would see used
-		hash.expand(ours[:], rows[rowSize*i:rowSize*(i+1)], i)
-		if theirs != ours {
+		if theirs[i] != ours[i] {
 			found[i/8] |= 1 << (i % 8)
 		}
 	}
@@ -404,22 +403,25 @@ func TestInconsistentReceiverIsNamed(t *testing.T) {
 	}
 }
 
-// scaled has all parties multiply a value by a key, and returns by what it is
-// wrong.
-func scaled(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Network) mpc.Network) (errs map[mpc.PartyID]error, off p256.Scalar) {
+// many is how many values are multiplied by masks of a key.
+const many = fewValues + 1
+
+// scaled has all parties multiply values by a key, for signing, and returns by
+// what the first product is wrong.
+func scaled(t *testing.T, e Engine, n, values int, attack func(*holes), wrap func(mpc.Network) mpc.Network) (errs map[mpc.PartyID]error, off p256.Scalar) {
 	t.Helper()
 	var x, z, w collect[p256.Scalar]
 	errs = play(t, e, n, attack, wrap, func(ctx context.Context, b *box) error {
-		r, err := b.Random(ctx, 2)
+		r, err := b.Random(ctx, values+1)
 		if err != nil {
 			return err
 		}
-		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: r[1]}})
+		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:values], By: r[values], ForSigning: true}})
 		if err != nil {
 			return err
 		}
 		x.put(b.self, r[0].Value)
-		z.put(b.self, r[1].Value)
+		z.put(b.self, r[values].Value)
 		w.put(b.self, ws[0][0].Value)
 		return b.Check(ctx)
 	})
@@ -434,15 +436,17 @@ func scaled(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Ne
 // made of the product; mascot-minus does not: this is what it gives up. The
 // shift is fixed when the tuple is made.
 func TestShiftedDifference(t *testing.T) {
-	errs, _ := scaled(t, Full(), 2, addOne("differences", 0), nil)
-	caught(t, errs, "does not fit its MAC")
-	errs, off := scaled(t, Minus(), 2, addOne("differences", 0), nil)
-	if missed(t, errs); off.IsZero() {
-		t.Error("mascot-minus: a shifted opening has no effect")
-	}
-	errs, off = scaled(t, Engine{holes: holes{noMACs: true}}, 2, addOne("differences", 0), nil)
-	if missed(t, errs); off.IsZero() {
-		t.Error("without MACs a shifted opening has no effect")
+	for _, values := range []int{1, many} {
+		errs, _ := scaled(t, Full(), 2, values, addOne("differences", 0), nil)
+		caught(t, errs, "does not fit its MAC")
+		errs, off := scaled(t, Minus(), 2, values, addOne("differences", 0), nil)
+		if missed(t, errs); off.IsZero() {
+			t.Error("mascot-minus: a shifted opening has no effect")
+		}
+		errs, off = scaled(t, Engine{holes: holes{noMACs: true}}, 2, values, addOne("differences", 0), nil)
+		if missed(t, errs); off.IsZero() {
+			t.Error("without MACs a shifted opening has no effect")
+		}
 	}
 }
 
@@ -452,14 +456,14 @@ func TestShiftedDifference(t *testing.T) {
 func TestWrongCorrection(t *testing.T) {
 	attack := func(h *holes) {
 		h.correct = func(msg []byte) {
-			for j := range digits / 2 {
-				msg[len(msg)/digits*j+31] ^= 1
+			for at := 0; at < len(msg)/2; at += scalarSize {
+				msg[at] ^= 1
 			}
 		}
 	}
-	errs, _ := scaled(t, Full(), 2, attack, nil)
+	errs, _ := scaled(t, Full(), 2, many, attack, nil)
 	caught(t, errs, "does not fit its MAC")
-	errs, off := scaled(t, Engine{holes: holes{noMACs: true}}, 2, attack, nil)
+	errs, off := scaled(t, Engine{holes: holes{noMACs: true}}, 2, many, attack, nil)
 	if missed(t, errs); off.IsZero() {
 		t.Error("without MACs a wrong correction has no effect")
 	}
@@ -471,13 +475,8 @@ func TestErrorInMask(t *testing.T) {
 	errs := play(t, Full(), 2, func(h *holes) {
 		shift := p256.One()
 		h.correct = func(msg []byte) {
-			for j := 0; j < digits; j += 2 {
-				y, err := p256.ScalarFromBytes(msg[32*j : 32*j+32])
-				if err != nil {
-					panic(err)
-				}
-				b := y.Add(shift).Bytes()
-				copy(msg[32*j:], b[:])
+			for j := 0; j < keyDigits; j += 2 {
+				store(msg[scalarSize*j:], load(msg[scalarSize*j:]).Add(shift))
 			}
 			shift = shift.Neg()
 		}
@@ -510,7 +509,7 @@ func (s *splitView) Send(ctx context.Context, to mpc.PartyID, round string, b []
 func TestSplitView(t *testing.T) {
 	attack := func(e Engine) (errs map[mpc.PartyID]error, off p256.Scalar) {
 		var split *splitView
-		return scaled(t, e, 3, func(h *holes) {
+		return scaled(t, e, 3, many, func(h *holes) {
 			h.shift = func(what string, _ []p256.Scalar) { split.armed = what == "differences" }
 		}, func(net mpc.Network) mpc.Network {
 			split = &splitView{Network: net}

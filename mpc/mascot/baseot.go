@@ -167,7 +167,7 @@ func hashToPoint(name []byte, i int, slot byte, point []byte) p256.Point {
 
 // randomScalar is uniform, from the system's randomness, which never fails.
 func randomScalar() p256.Scalar {
-	var b [maskSize]byte
+	var b [48]byte
 	_, _ = rand.Read(b[:])
 	s := p256.ScalarFromWide(b[:])
 	clear(b[:])

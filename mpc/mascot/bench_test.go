@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
@@ -61,6 +63,7 @@ func benchTuples(b *testing.B, e Engine, n int) {
 		return err
 	})
 	b.ResetTimer()
+	begin := cpuTime(b)
 	each(func(i int) error {
 		slots := make(chan struct{}, window)
 		errs := make([]error, (b.N+chunk-1)/chunk)
@@ -81,6 +84,17 @@ func benchTuples(b *testing.B, e Engine, n int) {
 		return nil
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tuples/s")
+	b.ReportMetric((cpuTime(b)-begin).Seconds()*1e3/float64(b.N), "cpu-ms/tuple")
+}
+
+// cpuTime is what this process has used of all cores.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func makeTuples(ctx context.Context, box mpc.Box[Share], key Share, n int) error {
@@ -88,7 +102,7 @@ func makeTuples(ctx context.Context, box mpc.Box[Share], key Share, n int) error
 	if err != nil {
 		return err
 	}
-	c, _, err := box.(mpc.MulOpener[Share]).MulOpen(ctx, r[:n], r[n:], []mpc.Scaling[Share]{{Xs: r[:n], By: key}})
+	c, _, err := box.(mpc.MulOpener[Share]).MulOpen(ctx, r[:n], r[n:], []mpc.Scaling[Share]{{Xs: r[:n], By: key, ForSigning: true}})
 	if err != nil {
 		return err
 	}
@@ -98,12 +112,20 @@ func makeTuples(ctx context.Context, box mpc.Box[Share], key Share, n int) error
 	return box.Check(ctx)
 }
 
-// BenchmarkStart sets a session between two parties up.
+// BenchmarkStart sets a session between two parties up: their first one, and one
+// that finds their base transfers there.
 func BenchmarkStart(b *testing.B) {
+	b.Run("first", func(b *testing.B) { benchStart(b, func() Engine { return Full() }) })
+	e := Full()
+	b.Run("next", func(b *testing.B) { benchStart(b, func() Engine { return e }) })
+}
+
+func benchStart(b *testing.B, engine func() Engine) {
 	g := mpc.Group{T: 1, Parties: []mpc.PartyID{"a", "b"}}
 	hub := memnet.New(g.Parties...)
 	defer hub.Close()
-	for i := 0; b.Loop(); i++ {
+	start := func(i int) {
+		e := engine()
 		ends, err := hub.Open(mpc.SessionID{byte(i), byte(i >> 8), byte(i >> 16), 1})
 		if err != nil {
 			b.Fatal(err)
@@ -111,7 +133,7 @@ func BenchmarkStart(b *testing.B) {
 		var wg sync.WaitGroup
 		for _, end := range ends {
 			wg.Go(func() {
-				if _, err := Full().Start(b.Context(), end, g, nil); err != nil {
+				if _, err := e.Start(b.Context(), end, g, nil); err != nil {
 					b.Error(err)
 				}
 				end.Close()
@@ -119,4 +141,10 @@ func BenchmarkStart(b *testing.B) {
 		}
 		wg.Wait()
 	}
+	start(1<<24 - 1)
+	begin := cpuTime(b)
+	for i := 0; b.Loop(); i++ {
+		start(i)
+	}
+	b.ReportMetric((cpuTime(b)-begin).Seconds()*1e3/float64(b.N), "cpu-ms/session")
 }

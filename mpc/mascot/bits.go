@@ -13,6 +13,19 @@ const (
 	rowSize = columns / 8
 )
 
+// words returns the first 16 bytes of b as two words.
+func words(b []byte) (lo, hi uint64) {
+	_ = b[15]
+	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+}
+
+// setWords is the inverse of words.
+func setWords(b []byte, lo, hi uint64) {
+	_ = b[15]
+	binary.LittleEndian.PutUint64(b, lo)
+	binary.LittleEndian.PutUint64(b[8:], hi)
+}
+
 // transpose turns 128 columns of n bits each, n a multiple of 64, into n rows
 // of 128 bits. cols[i] holds at least n/8 bytes; rows are 16 bytes each.
 func transpose(cols *[columns][]byte, n int) []byte {

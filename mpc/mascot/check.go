@@ -30,9 +30,10 @@ type opened struct {
 // scaling says that for each of the factors z, ws[t][i] is xs[i]·z[t]. The last
 // of the values is a mask that serves this check alone.
 type scaling struct {
-	xs []Share
-	ws [2][]Share
-	z  [2]Share
+	xs   []Share
+	ws   [2][]Share
+	z    [2]Share
+	bare bool // the products have no MACs
 }
 
 func (p *pending) erase() {
@@ -93,7 +94,9 @@ func (b *box) Check(ctx context.Context) error {
 		x := values[i]
 		for t := range s.ws {
 			w := b.Sub(last(s.ws[t], psi), b.Scale(s.z[t], x))
-			zeros = append(zeros, w.Value, w.MAC)
+			if zeros = append(zeros, w.Value); !s.bare {
+				zeros = append(zeros, w.MAC)
+			}
 		}
 	}
 	for i, a := range p.adopted {
@@ -204,6 +207,9 @@ func (b *box) reveal(ctx context.Context, what string, xs []Share) ([]p256.Scala
 
 // Open reveals the values and checks them, and all that waits for a check.
 func (b *box) Open(ctx context.Context, xs []Share) ([]p256.Scalar, error) {
+	if err := b.haveMACs(xs); err != nil {
+		return nil, err
+	}
 	values, err := b.reveal(ctx, "open", xs)
 	if err != nil {
 		return nil, err
@@ -213,6 +219,16 @@ func (b *box) Open(ctx context.Context, xs []Share) ([]p256.Scalar, error) {
 		return nil, err
 	}
 	return values, nil
+}
+
+// haveMACs refuses what was made for signing alone.
+func (b *box) haveMACs(xs []Share) error {
+	for _, x := range xs {
+		if x.Key.IsZero() {
+			return &mpc.ArgumentError{Msg: b.engine.Name() + ": a product that was made for signing has no MAC, it is neither opened nor multiplied"}
+		}
+	}
+	return nil
 }
 
 // expect has the next check see that xs are values.
@@ -225,6 +241,9 @@ func (b *box) expect(values []p256.Scalar, xs []Share) {
 // OpenPoints reveals the values times the base point, and checks them with the
 // MAC in the exponent (section 4.4 of the paper), after all that waits.
 func (b *box) OpenPoints(ctx context.Context, xs []Share) ([]p256.Point, error) {
+	if err := b.haveMACs(xs); err != nil {
+		return nil, err
+	}
 	if err := b.Check(ctx); err != nil || len(xs) == 0 {
 		return nil, err
 	}

@@ -22,38 +22,44 @@ import (
 // and the holder of the digit all but the one of the digit's number (the
 // subspace VOLE of Roy, "SoftSpokenOT", CRYPTO 2022, section 4).
 type factor struct {
-	own   p256.Scalar // secret: this party's Δⱼ
-	links []factorLink
+	own    p256.Scalar // secret: this party's Δⱼ
+	digits int         // of two bits, of each party's Δⱼ
+	links  []factorLink
 }
 
+// How many digits a party's part has. Of the MAC key nobody may guess 128 bits;
+// other factors hide a number, or are one of another session.
 const (
-	digits     = 128 // of two bits, in a factor
-	factorBits = 2 * digits
-	factorSize = factorBits / 8 // bytes
+	keyDigits    = 64
+	numberDigits = 128
 )
 
-// factorLink is what this party keeps for one peer.
+// factorLink is what this party keeps for one peer, for each digit.
 type factorLink struct {
-	theirs [digits][4]cipher.Block // to multiply by the peer's Δ: the seeds of all numbers
-	ours   [digits][3]cipher.Block // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
-	number [digits]uint64          // secret: our digits
+	theirs [][4]cipher.Block // to multiply by the peer's Δ: the seeds of all numbers
+	ours   [][3]cipher.Block // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
+	number []uint64          // secret: our digits
 }
 
 // randomFactors draws this party's part of k factors.
-func randomFactors(k int) []byte {
-	own := make([]byte, factorSize*k)
+func randomFactors(k, digits int) []byte {
+	own := make([]byte, k*digits/4)
 	_, _ = rand.Read(own)
 	return own
 }
 
 // newFactors sets factors up among all parties: two rounds. own is this party's
-// part of each, a number of 32 bytes, little-endian, and erased.
-func (b *box) newFactors(ctx context.Context, own []byte) ([]*factor, error) {
+// part of each, numbers of so many digits, little-endian, and erased.
+func (b *box) newFactors(ctx context.Context, digits int, own []byte) ([]*factor, error) {
 	defer clear(own)
-	k := len(own) / factorSize
+	size := digits / 4 // bytes
+	k := len(own) / size
 	fs := make([]*factor, k)
 	for i := range fs {
-		fs[i] = &factor{own: littleEndian(own[factorSize*i : factorSize*(i+1)]), links: make([]factorLink, len(b.links))}
+		fs[i] = &factor{own: littleEndian(own[size*i : size*(i+1)]), digits: digits, links: make([]factorLink, len(b.links))}
+		for p := range fs[i].links {
+			fs[i].links[p] = factorLink{make([][4]cipher.Block, digits), make([][3]cipher.Block, digits), make([]uint64, digits)}
+		}
 	}
 	// Of each digit's bits h and l the transfers choose 1-h and 1-l: the
 	// holder learns the seeds beside its own number's.
@@ -68,7 +74,7 @@ func (b *box) newFactors(ctx context.Context, own []byte) ([]*factor, error) {
 	round := b.nextRound()
 	rows := make([][]byte, len(b.links))
 	msgs := make([][]byte, len(b.links))
-	n := factorBits * k
+	n := 2 * digits * k
 	for p, l := range b.links {
 		msgs[p], rows[p] = l.receiver.receive(b.call(round, b.self, l.peer), choices, n, &b.engine.holes)
 	}
@@ -100,52 +106,49 @@ func (b *box) newFactors(ctx context.Context, own []byte) ([]*factor, error) {
 // come of the first transfer of a digit, each has two children, and the sums of
 // the left and of the right ones are sent, masked by the second transfer.
 func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]byte) (msg []byte) {
+	zeros, ones := hash.seeds(rows, new([rowSize]byte)), hash.seeds(rows, delta)
+	digits := fs[0].digits
 	msg = make([]byte, 2*seedSize*digits*len(fs))
-	var top, mask [2]seed
 	for j := range digits * len(fs) {
-		for c, dst := range []*[2]seed{&top, &mask} {
-			k := 2*j + c
-			row := rows[rowSize*k : rowSize*(k+1)]
-			hash.expand(dst[0][:], row, k)
-			hash.expandPlus(dst[1][:], row, delta, k)
-		}
-		left, right := children(&top[0]), children(&top[1])
+		left, right := children(&zeros[2*j]), children(&ones[2*j])
 		seeds := [4]seed{left[0], left[1], right[0], right[1]}
 		for v := range seeds {
 			fs[j/digits].links[p].theirs[j%digits][v] = newCipher(seeds[v][:])
 		}
-		for l := range 2 {
+		for l, mask := range [2]seed{zeros[2*j+1], ones[2*j+1]} {
 			out := msg[seedSize*(2*j+l) : seedSize*(2*j+l+1)]
-			copy(out, mask[l][:])
+			copy(out, mask[:])
 			xorIf(out, left[l][:], 0xff)
 			xorIf(out, right[l][:], 0xff)
 		}
 	}
+	clear(zeros)
+	clear(ones)
 	return msg
 }
 
 // pruneTrees computes the three seeds of each digit that its holder may know.
 func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
-	var top, mask seed
+	digits := fs[0].digits
+	transferred := hash.seeds(rows, new([rowSize]byte))
 	for j := range digits * len(fs) {
 		link := &fs[j/digits].links[p]
 		low, high := byte(bit(own, 2*j)), byte(bit(own, 2*j+1))
 		link.number[j%digits] = uint64(low | high<<1)
-		hash.expand(top[:], rows[rowSize*2*j:rowSize*(2*j+1)], 2*j)
-		hash.expand(mask[:], rows[rowSize*(2*j+1):rowSize*(2*j+2)], 2*j+1)
-		sides := children(&top) // of the other half: numbers 2(1-h) and 2(1-h)+1
+		sides := children(&transferred[2*j]) // of the other half: numbers 2(1-h) and 2(1-h)+1
 		near, far := sides[0], sides[1]
 		for i := range near { // near has our low bit, far the other
 			d := (near[i] ^ far[i]) & -low
 			near[i] ^= d
 			far[i] ^= d
 		}
-		beside := mask // the sum of the children with the other low bit, less far
+		beside := transferred[2*j+1] // masks the sum of the children with the other low bit, of which far is one
 		xorIf(beside[:], msg[seedSize*2*j:seedSize*(2*j+1)], -low)
 		xorIf(beside[:], msg[seedSize*(2*j+1):seedSize*(2*j+2)], low-1)
 		xorIf(beside[:], far[:], 0xff)
 		link.ours[j%digits] = [3]cipher.Block{newCipher(beside[:]), newCipher(near[:]), newCipher(far[:])}
 	}
+	clear(transferred)
 }
 
 // children are the two seeds below one.
@@ -156,11 +159,11 @@ func children(s *seed) (c [2]seed) {
 	return c
 }
 
-// timesBatch bounds how many products by a factor one message is for, of 4 KiB
-// each.
+// timesBatch bounds how many products by a factor one message is for, of at most
+// 4 KiB each.
 const timesBatch = 256
 
-// job is values to be multiplied by factors: products[f][i] becomes this
+// job is values to be multiplied by factors of one length: products[f][i] becomes this
 // party's share of xs[i]·Δ of fs[f].
 type job struct {
 	fs       []*factor
@@ -206,12 +209,12 @@ func (b *box) times(ctx context.Context, jobs ...*job) error {
 func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 	size := 0
 	for _, j := range jobs {
-		size += digits * p256.ScalarSize * len(j.xs) * len(j.fs)
+		size += j.fs[0].digits * scalarSize * len(j.xs) * len(j.fs)
 	}
 	// each calls f for every factor, with its part of a message.
 	each := func(msg []byte, f func(part []byte, fs *factor, xs, products []p256.Scalar)) {
 		for _, j := range jobs {
-			n := digits * p256.ScalarSize * len(j.xs)
+			n := j.fs[0].digits * scalarSize * len(j.xs)
 			for k := range j.fs {
 				f(msg[:n], j.fs[k], j.xs, j.products[k])
 				msg = msg[n:]
@@ -221,7 +224,7 @@ func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 	round := b.nextRound()
 	msgs := make([][]byte, len(b.links))
 	for p, l := range b.links {
-		iv := streamIV(b.call(round, b.self, l.peer))
+		iv := maskIV(b.call(round, b.self, l.peer))
 		msgs[p] = make([]byte, size)
 		each(msgs[p], func(part []byte, f *factor, xs, products []p256.Scalar) {
 			f.links[p].multiply(iv, xs, part, products)
@@ -238,7 +241,7 @@ func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 		if len(got[p]) != size || !canonical(got[p]) {
 			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), size))
 		}
-		iv := streamIV(b.call(round, l.peer, b.self))
+		iv := maskIV(b.call(round, l.peer, b.self))
 		each(got[p], func(part []byte, f *factor, _, products []p256.Scalar) {
 			f.links[p].help(iv, part, products)
 		})
@@ -246,135 +249,94 @@ func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
-// group is how many digits are summed up before a reduction: with masks below
-// 2³⁸⁴ and sums of at most nine of them, 28 digits stay below 2⁴⁴⁸.
-const group = 28
+// digitGroup is how many digits are summed up before a reduction: with at most
+// three scalars for each, it is what a p256.Sum holds.
+const digitGroup = 32
 
 // multiply is the part of the party that has x. For a digit d with seeds' masks
 // r₀ … r₃ it sends y = x - Σᵥ rᵥ and has the share Σᵥ v·rᵥ of d·x.
 func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []p256.Scalar) {
-	n := len(xs)
+	size := scalarSize * len(xs)
 	var masks [4][]byte
-	flat := make([]byte, 4*maskSize*n)
-	sums := make([]wide, n)
-	shared := make([]p256.Scalar, n)
-	encoded := make([][p256.ScalarSize]byte, n)
-	for i, x := range xs {
-		encoded[i] = x.Bytes()
+	flat := make([]byte, len(masks)*size)
+	for v := range masks {
+		masks[v] = flat[size*v : size*(v+1)]
 	}
-	for j := digits - 1; j >= 0; j-- {
-		clear(flat)
+	sums, totals := make([]p256.Sum, len(xs)), make([]p256.Scalar, len(xs))
+	for j := len(l.number) - 1; j >= 0; j-- {
 		for v := range masks {
-			masks[v] = flat[maskSize*n*v : maskSize*n*(v+1)]
-			cipher.NewCTR(l.theirs[j][v], iv).XORKeyStream(masks[v], masks[v])
+			fillMasks(masks[v], l.theirs[j][v], iv)
 		}
-		out := msg[p256.ScalarSize*n*j : p256.ScalarSize*n*(j+1)]
-		for i := range n {
-			at := maskSize * i
-			var once, twice wide // r₁ + r₃, r₂ + r₃
-			once.add(masks[3][at : at+maskSize])
-			twice = once
-			once.add(masks[1][at : at+maskSize])
-			twice.add(masks[2][at : at+maskSize])
-			// -(r₁ + r₃) - r₂ - r₀
-			var less wide
-			less.addWide(&once, 0)
-			less.add(masks[0][at : at+maskSize])
-			less.add(masks[2][at : at+maskSize])
-			less.negate()
-			sums[i].double(2)
-			sums[i].addWide(&once, 0)
-			sums[i].addWide(&twice, 1)
-			y := less.masked(&encoded[i])
-			copy(out[p256.ScalarSize*i:], y[:])
+		out := msg[size*j : size*(j+1)]
+		for i, x := range xs {
+			at := scalarSize * i
+			r2, r3 := load(masks[2][at:]), load(masks[3][at:])
+			odd, high := load(masks[1][at:]).Add(r3), r2.Add(r3) // v = 1, 3 and v = 2, 3
+			store(out[at:], x.Sub(load(masks[0][at:]).Add(r2)).Sub(odd))
+			sums[i] = sums[i].Shift(2).Add(odd).Add(high).Add(high)
 		}
-		if j%group == 0 {
-			flush(shared, sums, min(group, digits-j), (*wide).mask)
+		if j%digitGroup == 0 {
+			flush(totals, sums)
 		}
 	}
-	for i := range n {
-		shares[i] = shares[i].Add(shared[i])
+	for i := range shares {
+		shares[i] = shares[i].Add(totals[i])
 	}
 	clear(flat)
-	clear(sums)
-	clear(encoded)
+	clear(totals)
 }
 
 // help is the part of the digits' holder: with all masks but r_d and with y,
-// Σᵥ (d-v)·rᵥ + d·y = d·x - Σᵥ v·rᵥ.
+// Σᵥ (d-v)·rᵥ + d·y = d·x - Σᵥ v·rᵥ. By the bits of d that is one and two times
+// either the masks with another such bit and y, or the masks with another such
+// bit taken off.
 func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
-	n := len(msg) / (digits * p256.ScalarSize)
-	var masks [3][]byte
-	flat := make([]byte, 3*maskSize*n)
-	plus, minus, sent := make([]wide, n), make([]wide, n), make([]wide, n)
-	var totals [3][]p256.Scalar
-	for k := range totals {
-		totals[k] = make([]p256.Scalar, n)
+	n := len(msg) / (len(l.number) * scalarSize)
+	size := scalarSize * n
+	var masks [3][]byte // of the numbers d^1, d^2 and d^3
+	flat := make([]byte, len(masks)*size)
+	for e := range masks {
+		masks[e] = flat[size*e : size*(e+1)]
 	}
-	for j := digits - 1; j >= 0; j-- {
-		clear(flat)
-		d := l.number[j]
-		low, high := -(d & 1), -(d >> 1) // masks of the digit's bits
+	sums, totals := make([]p256.Sum, n), make([]p256.Scalar, n)
+	for j := len(l.number) - 1; j >= 0; j-- {
 		for e := range masks {
-			masks[e] = flat[maskSize*n*e : maskSize*n*(e+1)]
-			cipher.NewCTR(l.ours[j][e], iv).XORKeyStream(masks[e], masks[e])
+			fillMasks(masks[e], l.ours[j][e], iv)
 		}
-		in := msg[p256.ScalarSize*n*j : p256.ScalarSize*n*(j+1)]
+		low, high := l.number[j]&1, l.number[j]>>1
+		in := msg[size*j : size*(j+1)]
 		for i := range n {
-			at, y := maskSize*i, in[p256.ScalarSize*i:p256.ScalarSize*(i+1)]
-			// Masks of the numbers d^1, d^2 and d^3.
-			r1, r2, r3 := masks[0][at:at+maskSize], masks[1][at:at+maskSize], masks[2][at:at+maskSize]
-			var sum, once, twice, sentTwice wide
-			sum.add(r1)
-			sum.add(r2)
-			sum.add(r3)
-			plus[i].double(2)
-			plus[i].addWideIf(&sum, low)
-			sum.double(1)
-			plus[i].addWideIf(&sum, high)
-			sent[i].double(2)
-			sent[i].addScalarIf(y, low)
-			sentTwice.addScalarIf(y, high)
-			sent[i].addWide(&sentTwice, 1)
-			once.addIf(r1, ^low) // where the low bit of the number is set
-			once.addIf(r2, low)
-			once.addIf(r3, ^low)
-			twice.addIf(r1, high) // where the high bit is
-			twice.addIf(r2, ^high)
-			twice.addIf(r3, ^high)
-			minus[i].double(2)
-			minus[i].addWide(&once, 0)
-			minus[i].addWide(&twice, 1)
+			at := scalarSize * i
+			y, r3 := load(in[at:]), load(masks[2][at:])
+			odd, upper := load(masks[0][at:]).Add(r3), load(masks[1][at:]).Add(r3)
+			once := p256.Select(low, odd.Add(y), odd.Neg())
+			twice := p256.Select(high, upper.Add(y), upper.Neg())
+			sums[i] = sums[i].Shift(2).Add(once).Add(twice).Add(twice)
 		}
-		if j%group == 0 {
-			count := min(group, digits-j)
-			flush(totals[0], plus, count, (*wide).mask)
-			flush(totals[1], sent, count, (*wide).scalar)
-			flush(totals[2], minus, count, (*wide).mask)
+		if j%digitGroup == 0 {
+			flush(totals, sums)
 		}
 	}
-	for i := range n {
-		shares[i] = shares[i].Add(totals[0][i]).Add(totals[1][i]).Sub(totals[2][i])
+	for i := range shares {
+		shares[i] = shares[i].Add(totals[i])
 	}
 	clear(flat)
-	clear(plus)
-	clear(sent)
-	clear(minus)
+	clear(sums)
+	clear(totals)
 }
 
-// flush puts sums, of count digits, below totals.
-func flush(totals []p256.Scalar, sums []wide, count int, value func(*wide) p256.Scalar) {
-	scale := powerOfTwo(2 * count)
+// flush puts sums, of 64 bits, below totals.
+func flush(totals []p256.Scalar, sums []p256.Sum) {
 	for i := range sums {
-		totals[i] = totals[i].Mul(scale).Add(value(&sums[i]))
-		sums[i] = wide{}
+		totals[i] = totals[i].Mul(twoTo64).Add(sums[i].Scalar())
+		sums[i] = p256.Sum{}
 	}
 }
 
-// littleEndian reads 32 bytes as a number, modulo the group's order.
+// littleEndian reads up to 32 bytes as a number, modulo the group's order.
 func littleEndian(b []byte) p256.Scalar {
 	var big [32]byte
-	for i := range 4 {
+	for i := range len(b) / 8 {
 		binary.BigEndian.PutUint64(big[24-8*i:], binary.LittleEndian.Uint64(b[8*i:]))
 	}
 	return p256.ScalarFromWide(big[:])

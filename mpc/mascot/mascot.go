@@ -10,7 +10,7 @@
 // # What mascot-minus gives up
 //
 // The differences by which products are made (Beaver's opening, and the masked
-// key) are not checked. Whoever alters one changes the product by a multiple of
+// key) are not checked, and have no MACs. Whoever alters one changes the product by a multiple of
 // the other factor, fixed before R and any statement: k⁻¹ and sk have all of
 // their entropy, so whether a signature then verifies tells nothing about them
 // that could be guessed (section 6.1 of "Securing DNSSEC Keys via Threshold
@@ -47,7 +47,8 @@ type Share struct {
 // mpc.Engine.
 type Engine struct {
 	minus bool
-	holes holes // tests only
+	roots *roots // of what lasts between sessions; nil: nothing does
+	holes holes  // tests only
 }
 
 var (
@@ -58,10 +59,12 @@ var (
 )
 
 // Full is "mascot": whatever n-1 parties do, they can at most stop a session.
-func Full() Engine { return Engine{} }
+// Sessions of one such Engine, and of its copies, share what is costly to set up
+// between two parties.
+func Full() Engine { return Engine{roots: new(roots)} }
 
 // Minus is "mascot-minus".
-func Minus() Engine { return Engine{minus: true} }
+func Minus() Engine { return Engine{minus: true, roots: new(roots)} }
 
 // holes takes defences out, and alters what this party sends, so that tests
 // can show what each defence is for.
@@ -71,10 +74,11 @@ type holes struct {
 	noCombine     bool // privacy amplification
 	noCommit      bool // to what the check of MACs opens
 	noEcho        bool // of openings before the coins
+	keepRoot      bool // after somebody guessed at its correlation
 
 	column  func(i int, masked []byte)              // of transfer extension
 	correct func(msg []byte)                        // of a multiplication by a factor
-	send    func(k int, in *[inputs][32]byte)       // what transfer k multiplies
+	send    func(k int, in *[inputs]p256.Scalar)    // what transfer k multiplies
 	shift   func(what string, shares []p256.Scalar) // of openings
 }
 
@@ -106,8 +110,11 @@ func (e Engine) Supports(g mpc.Group) error {
 	return nil
 }
 
-// TupleSize is what the others send for a tuple, each of them 80 KiB.
-func (e Engine) TupleSize(g mpc.Group) int { return 80 << 10 * (g.N() - 1) }
+// TupleSize is what the others send for a tuple, each of them 68 KiB or, in
+// mascot-minus, 52.
+func (e Engine) TupleSize(g mpc.Group) int {
+	return (20<<10 + productBits*e.inputs()*scalarSize) * (g.N() - 1)
+}
 
 // Signers wants all operators of the group.
 func (e Engine) Signers(g mpc.Group, set mpc.SignerSet) error {
@@ -128,8 +135,9 @@ func (e Engine) FromWords(w []p256.Scalar) (Share, error) {
 	return Share{w[0], w[1], w[2]}, nil
 }
 
-// Start agrees on the session, makes base transfers between every two parties
-// and sets the MAC key up. All of the group take part.
+// Start agrees on the session, makes base transfers between every two parties, or
+// extends such that they have in common, and sets the MAC key up. All of the
+// group take part.
 func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding []byte) (mpc.Box[Share], error) {
 	if err := e.Supports(g); err != nil {
 		return nil, err
@@ -139,6 +147,11 @@ func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: the session is among %v, it takes all of %v", e.Name(), s.parties, g.Parties)}
 	}
 	s.lagrange = inverseLagrange(g, s.self)
+	for _, p := range s.parties {
+		if p != s.self {
+			s.links = append(s.links, link{peer: p, sender: &extensionSender{peer: p}, receiver: &extensionReceiver{}})
+		}
+	}
 	b, err := s.setUp(ctx, g, binding)
 	if err != nil {
 		return nil, fmt.Errorf("%s: set-up: %w", e.Name(), err)
@@ -165,15 +178,15 @@ type link struct {
 	receiver *extensionReceiver
 }
 
-// setUp is the session's id, the base transfers, and the MAC key.
+// setUp is the session's id, its base transfers, and the MAC key.
 func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box, error) {
 	if err := s.greet(ctx, g, binding); err != nil {
 		return nil, err
 	}
-	if err := s.baseTransfers(ctx); err != nil {
+	if err := s.setUpLinks(ctx, g); err != nil {
 		return nil, err
 	}
-	keys, err := s.box("set-up").newFactors(ctx, randomFactors(1))
+	keys, err := s.box("set-up").newFactors(ctx, keyDigits, randomFactors(1, keyDigits))
 	if err != nil {
 		return nil, err
 	}
@@ -205,69 +218,6 @@ func (s *session) greet(ctx context.Context, g mpc.Group, binding []byte) error 
 		nonces[p] = h[:32]
 	}
 	s.id = mpc.NewSessionID(string(bound[:]), nonces)
-	// One that greeted others differently must not make them look like liars
-	// to each other, where everything is bound to the id.
-	ids, err := mpc.Exchange(ctx, s.net, "set-up/session", s.id[:])
-	if err != nil {
-		return err
-	}
-	for _, p := range s.parties {
-		if !bytes.Equal(ids[p], s.id[:]) {
-			return s.dispute("operators were greeted differently")
-		}
-	}
-	return nil
-}
-
-// baseTransfers makes the seeds of transfer extension with every peer, both
-// ways: who will send extended transfers receives base ones.
-func (s *session) baseTransfers(ctx context.Context) error {
-	const round = "set-up/base"
-	var receivers []*baseReceiver
-	var senders []*baseSender
-	var msgs [][]byte
-	for _, p := range s.parties {
-		if p == s.self {
-			continue
-		}
-		l := link{peer: p, sender: &extensionSender{peer: p}, receiver: &extensionReceiver{}}
-		_, _ = rand.Read(l.sender.delta[:])
-		r, err := newBaseReceiver(s.call(round, s.self, p), l.sender.delta[:], columns)
-		if err != nil {
-			return err
-		}
-		t, err := newBaseSender(columns)
-		if err != nil {
-			return err
-		}
-		s.links = append(s.links, l)
-		receivers, senders = append(receivers, r), append(senders, t)
-		msgs = append(msgs, slices.Concat(r.msg, t.msg))
-	}
-	got, err := s.swap(ctx, round, msgs)
-	if err != nil {
-		return err
-	}
-	for i, l := range s.links {
-		if len(got[i]) != (baseRequest+baseReply)*columns {
-			return cheat(l.peer, fmt.Sprintf("base transfers: message of %d bytes, want %d", len(got[i]), (baseRequest+baseReply)*columns))
-		}
-		requests, replies := got[i][:baseRequest*columns], got[i][baseRequest*columns:]
-		chosen, err := receivers[i].keys(s.call(round, s.self, l.peer), l.peer, replies)
-		if err != nil {
-			return err
-		}
-		both, err := senders[i].keys(s.call(round, l.peer, s.self), l.peer, requests)
-		if err != nil {
-			return err
-		}
-		for c := range columns {
-			l.sender.seeds[c] = newCipher(chosen[c][:])
-			l.receiver.seeds[c][0], l.receiver.seeds[c][1] = newCipher(both[c][0][:]), newCipher(both[c][1][:])
-		}
-		clear(chosen)
-		clear(both)
-	}
 	return nil
 }
 

@@ -29,15 +29,59 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[S
 	return values, scaled, nil
 }
 
+// fewValues is how many values are multiplied one by one rather than by masks,
+// which take about three products' work to set up, and more rounds.
+const fewValues = 3
+
 // multiplyAll returns xsᵢ·ysᵢ, and for each scaling the values times its factor.
 func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
-	n := len(xs)
-	if n != len(ys) {
-		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: multiply %d values by %d", b.engine.Name(), n, len(ys))}
+	if len(xs) != len(ys) {
+		return nil, nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: multiply %d values by %d", b.engine.Name(), len(xs), len(ys))}
+	}
+	for _, values := range append([][]Share{xs, ys}, factors(scale)...) {
+		if err := b.haveMACs(values); err != nil {
+			return nil, nil, err
+		}
 	}
 	if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
 		return nil, nil, err
 	}
+	n := len(xs)
+	xs, ys = slices.Clone(xs), slices.Clone(ys)
+	var many []mpc.Scaling[Share]
+	for _, sc := range scale {
+		if len(sc.Xs) > fewValues {
+			many = append(many, sc)
+			continue
+		}
+		xs, ys = append(xs, sc.Xs...), append(ys, slices.Repeat([]Share{sc.By}, len(sc.Xs))...)
+	}
+	all, large, err := b.multiplyMany(ctx, xs, ys, many)
+	if err != nil {
+		return nil, nil, err
+	}
+	products, small := all[:n:n], all[n:]
+	for _, sc := range scale {
+		var ws []Share
+		if len(sc.Xs) > fewValues {
+			ws, large = large[0], large[1:]
+		} else {
+			ws, small = small[:len(sc.Xs):len(sc.Xs)], small[len(sc.Xs):]
+		}
+		if sc.ForSigning {
+			for i := range ws {
+				ws[i] = Share{Value: ws[i].Value}
+			}
+		}
+		scaled = append(scaled, ws)
+	}
+	return products, scaled, nil
+}
+
+// multiplyMany is multiplyAll for values of this session, each scaling of which
+// has masks.
+func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
+	n := len(xs)
 	parts, err := b.components(ctx, xs)
 	if err != nil {
 		return nil, nil, err
@@ -98,6 +142,15 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	return products, scaled, nil
 }
 
+// factors are all values that scalings multiply.
+func factors(scale []mpc.Scaling[Share]) [][]Share {
+	var all [][]Share
+	for _, sc := range scale {
+		all = append(all, sc.Xs, []Share{sc.By})
+	}
+	return all
+}
+
 // scaleBatch bounds how many scalings are set up together: a factor's seeds
 // take about half a megabyte for each peer.
 const scaleBatch = 8
@@ -105,31 +158,34 @@ const scaleBatch = 8
 // scaleByMasks multiplies the values of each scaling, and after them a random
 // value, by two fresh factors.
 func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]scaling, error) {
-	masks, err := b.random(ctx, len(scale))
+	fs, err := b.newFactors(ctx, numberDigits, randomFactors(2*len(scale), numberDigits))
 	if err != nil {
 		return nil, err
 	}
-	fs, err := b.newFactors(ctx, randomFactors(2*len(scale)))
+	own := make([]p256.Scalar, len(scale), len(scale)+len(fs))
+	for i := range own {
+		own[i] = randomScalar()
+	}
+	for _, f := range fs {
+		own = append(own, f.own)
+	}
+	fresh, err := b.authenticate(ctx, own)
 	if err != nil {
 		return nil, err
 	}
-	own := make([]p256.Scalar, len(fs))
-	for i, f := range fs {
-		own[i] = f.own
-	}
-	zs, err := b.authenticate(ctx, own)
-	if err != nil {
-		return nil, err
-	}
+	masks, zs := fresh[:len(scale)], fresh[len(scale):]
 	b.pending.hidden = append(b.pending.hidden, zs...)
 	out, jobs := make([]scaling, len(scale)), make([]*job, len(scale))
 	for j, sc := range scale {
-		out[j] = scaling{xs: append(sc.Xs[:len(sc.Xs):len(sc.Xs)], masks[j]), z: [2]Share(zs[2*j : 2*j+2])}
-		// The MACs of the products are the products of the MACs.
-		n := len(out[j].xs)
-		jobs[j] = &job{fs: fs[2*j : 2*j+2], xs: make([]p256.Scalar, 2*n)}
-		for i, x := range out[j].xs {
-			jobs[j].xs[i], jobs[j].xs[n+i] = x.Value, x.MAC
+		out[j] = scaling{xs: append(sc.Xs[:len(sc.Xs):len(sc.Xs)], masks[j]), z: [2]Share(zs[2*j : 2*j+2]), bare: sc.ForSigning}
+		jobs[j] = &job{fs: fs[2*j : 2*j+2], xs: make([]p256.Scalar, 0, 2*len(out[j].xs))}
+		for _, x := range out[j].xs {
+			jobs[j].xs = append(jobs[j].xs, x.Value)
+		}
+		if !sc.ForSigning { // the MACs of the products are the products of the MACs
+			for _, x := range out[j].xs {
+				jobs[j].xs = append(jobs[j].xs, x.MAC)
+			}
 		}
 		defer clear(jobs[j].xs)
 	}
@@ -141,7 +197,9 @@ func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]s
 		for t, products := range jobs[j].products {
 			out[j].ws[t] = make([]Share, n)
 			for i := range n {
-				out[j].ws[t][i] = Share{products[i], products[n+i], b.key.own}
+				if out[j].ws[t][i] = (Share{Value: products[i], Key: b.key.own}); !out[j].bare {
+					out[j].ws[t][i].MAC = products[n+i]
+				}
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"zonesigner/mpc"
 )
@@ -52,9 +53,10 @@ func (e *extensionReceiver) receive(call []byte, choices []byte, n int, holes *h
 	iv := streamIV(call)
 	for i := range cols {
 		cols[i] = flat[size*i : size*(i+1)]
-		cipher.NewCTR(e.seeds[i][0], iv).XORKeyStream(cols[i], cols[i])
+		keystream(cols[i], e.seeds[i][0], iv)
 		u := msg[size*i : size*(i+1)]
-		cipher.NewCTR(e.seeds[i][1], iv).XORKeyStream(u, cols[i])
+		keystream(u, e.seeds[i][1], iv)
+		xorIf(u, cols[i], 0xff)
 		xorIf(u, x, 0xff)
 		if holes.column != nil {
 			holes.column(i, u)
@@ -85,7 +87,7 @@ func (e *extensionSender) send(call []byte, msg []byte, n int, holes *holes) (ro
 	for i := range cols {
 		cols[i] = flat[size*i : size*(i+1)]
 		chosen := -byte(bit(e.delta[:], i))
-		cipher.NewCTR(e.seeds[i], iv).XORKeyStream(cols[i], cols[i])
+		keystream(cols[i], e.seeds[i], iv)
 		xorIf(cols[i], msg[size*i:size*(i+1)], chosen)
 		sum := hash.sum(cols[i])
 		for k := range sum {
@@ -99,12 +101,36 @@ func (e *extensionSender) send(call []byte, msg []byte, n int, holes *holes) (ro
 }
 
 // streamIV is where a call's part of every stream begins: calls with different
-// names read different parts.
+// names read different parts. Those of a root are of many sessions, whose names
+// a party may try to bring about, so it is all of 128 bits.
 func streamIV(call []byte) []byte {
 	d := mpc.Digest("zonesigner mascot stream v1", call)
-	iv := make([]byte, aes.BlockSize)
-	copy(iv, d[:12]) // the last four bytes count blocks
-	return iv
+	return d[:aes.BlockSize]
+}
+
+// shortStream is how many bytes are made block by block: for fewer, a stream's
+// own memory costs more than it saves.
+const shortStream = 16 * aes.BlockSize
+
+// keystream fills dst, whole blocks, with block's stream in counter mode from iv
+// on.
+func keystream(dst []byte, block cipher.Block, iv []byte) {
+	if len(dst) > shortStream {
+		clear(dst)
+		cipher.NewCTR(block, iv).XORKeyStream(dst, dst)
+		return
+	}
+	hi, lo := binary.BigEndian.Uint64(iv), binary.BigEndian.Uint64(iv[8:])
+	for at := 0; at < len(dst); at += aes.BlockSize {
+		binary.BigEndian.PutUint64(dst[at:], hi)
+		binary.BigEndian.PutUint64(dst[at+8:], lo)
+		var carry uint64
+		lo, carry = bits.Add64(lo, 1, 0)
+		hi += carry
+	}
+	for at := 0; at < len(dst); at += aes.BlockSize {
+		block.Encrypt(dst[at:at+aes.BlockSize], dst[at:at+aes.BlockSize])
+	}
 }
 
 const tagSize = 16
@@ -116,6 +142,7 @@ const tagSize = 16
 type columnHash struct {
 	aead cipher.AEAD
 	zero []byte // what GCM adds
+	tag  [tagSize]byte
 }
 
 func newColumnHash(call, msg []byte) *columnHash {
@@ -127,14 +154,14 @@ func newColumnHash(call, msg []byte) *columnHash {
 	return &columnHash{aead: aead}
 }
 
-// sum returns the 16 bytes of column's hash. It is linear: the hash of a sum
-// is the sum of the hashes.
+// sum returns the 16 bytes of column's hash, which are good until the next. It
+// is linear: the hash of a sum is the sum of the hashes.
 func (h *columnHash) sum(column []byte) []byte {
 	var nonce [12]byte
 	if h.zero == nil {
 		h.zero = h.aead.Seal(nil, nonce[:], nil, make([]byte, len(column)))
 	}
-	tag := h.aead.Seal(make([]byte, 0, tagSize), nonce[:], nil, column)
+	tag := h.aead.Seal(h.tag[:0], nonce[:], nil, column)
 	for i := range tag {
 		tag[i] ^= h.zero[i]
 	}
@@ -145,36 +172,96 @@ func (h *columnHash) sum(column []byte) []byte {
 // permutation π, π(π(x)⊕i)⊕π(x) (Guo, Katz, Wang, Yu, "Efficient and Secure
 // Multiparty Computation from Fixed-Key Block Ciphers", S&P 2020, section 7.4),
 // π being AES-128 under a key of this call. A key serves one call so that an
-// adversary's blocks count against one call's rows only.
+// adversary's blocks count against one call's rows only. The tweak i is the
+// number of the transfer and that of the block.
 type rowHash struct {
-	pi       cipher.Block
-	x, y, in [aes.BlockSize]byte
+	pi   cipher.Block
+	x, y [rowSize * hashBatch]byte // rows, and π of each
 }
+
+// hashBatch is how many rows are hashed together: a processor works on the next
+// blocks before it is done with one.
+const hashBatch = 64
 
 func newRowHash(call []byte) *rowHash {
 	key := mpc.Digest("zonesigner mascot rows v1", call)
 	return &rowHash{pi: newCipher(key[:16])}
 }
 
-// expand fills dst, a multiple of 16 bytes, from the row of transfer k.
-func (h *rowHash) expand(dst, row []byte, k int) {
-	h.pi.Encrypt(h.y[:], row)
-	y0, y1 := binary.LittleEndian.Uint64(h.y[:]), binary.LittleEndian.Uint64(h.y[8:])
-	binary.LittleEndian.PutUint64(h.in[8:], y1^uint64(k))
-	for i := 0; i < len(dst); i += aes.BlockSize {
-		binary.LittleEndian.PutUint64(h.in[:], y0^uint64(i))
-		out := dst[i : i+aes.BlockSize]
-		h.pi.Encrypt(out, h.in[:])
-		binary.LittleEndian.PutUint64(out, binary.LittleEndian.Uint64(out)^y0)
-		binary.LittleEndian.PutUint64(out[8:], binary.LittleEndian.Uint64(out[8:])^y1)
+// fill makes so many blocks of masks for each of rows, which are those of
+// transfers from k on, each with delta added. It is for hashBatch rows at most.
+func (h *rowHash) fill(dst []byte, blocks int, rows []byte, delta *[rowSize]byte, k int) {
+	const size = aes.BlockSize
+	n := len(rows) / rowSize
+	d0, d1 := words(delta[:])
+	for i := range n {
+		lo, hi := words(rows[rowSize*i:])
+		setWords(h.x[rowSize*i:], lo^d0, hi^d1)
+	}
+	for i := range n {
+		h.pi.Encrypt(h.y[size*i:size*(i+1)], h.x[size*i:size*(i+1)])
+	}
+	for i := range n {
+		lo, hi := words(h.y[size*i:])
+		out := dst[size*blocks*i : size*blocks*(i+1)]
+		for j := range blocks {
+			setWords(out[size*j:], lo^uint64(j), hi^uint64(k+i))
+		}
+	}
+	for at := 0; at < size*blocks*n; at += size {
+		h.pi.Encrypt(dst[at:at+size], dst[at:at+size])
+	}
+	for i := range n {
+		y0, y1 := words(h.y[size*i:])
+		out := dst[size*blocks*i : size*blocks*(i+1)]
+		for j := range blocks {
+			lo, hi := words(out[size*j:])
+			setWords(out[size*j:], lo^y0, hi^y1)
+		}
 	}
 }
 
-// expandPlus is expand for row ⊕ delta.
-func (h *rowHash) expandPlus(dst, row []byte, delta *[rowSize]byte, k int) {
-	copy(h.x[:], row)
-	xorIf(h.x[:], delta[:], 0xff)
-	h.expand(dst, h.x[:], k)
+// seeds makes a mask of 16 bytes for each of rows, which are those of all
+// transfers of a call.
+func (h *rowHash) seeds(rows []byte, delta *[rowSize]byte) []seed {
+	flat := make([]byte, len(rows))
+	for at := 0; at < len(rows); at += rowSize * hashBatch {
+		end := min(at+rowSize*hashBatch, len(rows))
+		h.fill(flat[at:end], 1, rows[at:end], delta, at/rowSize)
+	}
+	out := make([]seed, len(rows)/rowSize)
+	for i := range out {
+		out[i] = seed(flat[seedSize*i:])
+	}
+	clear(flat)
+	return out
+}
+
+// scalars makes so many masks for each of rows that are scalars.
+func (h *rowHash) scalars(dst []byte, masks int, rows []byte, delta *[rowSize]byte, k int) {
+	h.fill(dst, 2*masks, rows, delta, k)
+	for i := 0; i < len(dst); i += scalarSize {
+		if binary.LittleEndian.Uint64(dst[i+24:]) >= suspicious {
+			row, c := i/scalarSize/masks, i/scalarSize%masks
+			h.settle(dst[i:i+scalarSize], row, c, k)
+		}
+	}
+}
+
+// settle makes further tries of mask c of a row of the last batch, which began
+// with transfer k, until one is a scalar. They are of blocks that no mask begins
+// with.
+func (h *rowHash) settle(mask []byte, row, c, k int) {
+	y0, y1 := words(h.y[rowSize*row:])
+	for attempt := 1; !below(mask); attempt++ {
+		for j := range 2 {
+			half := mask[aes.BlockSize*j : aes.BlockSize*(j+1)]
+			setWords(half, y0^uint64(attempt<<16+2*c+j), y1^uint64(k+row))
+			h.pi.Encrypt(half, half)
+			lo, hi := words(half)
+			setWords(half, lo^y0, hi^y1)
+		}
+	}
 }
 
 func newCipher(key []byte) cipher.Block {

@@ -2,6 +2,7 @@ package mascot
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,8 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"pgregory.net/rapid"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
@@ -77,37 +76,100 @@ func TestColumnHash(t *testing.T) {
 	}
 }
 
-// TestWide compares sums of masks with what they stand for.
-func TestWide(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		draw := func() []byte {
-			return rapid.OneOf(rapid.SliceOfN(rapid.Byte(), maskSize, maskSize),
-				rapid.Just(slices.Repeat([]byte{0xff}, maskSize)), rapid.Just(make([]byte, maskSize))).Draw(t, "mask")
+// TestKeystream: it is the counter mode's, however long, over all carries.
+func TestKeystream(t *testing.T) {
+	block := newCipher(make([]byte, 16))
+	for _, iv := range [][]byte{make([]byte, 16), slices.Repeat([]byte{0xff}, 16), append(make([]byte, 8), slices.Repeat([]byte{0xff}, 8)...)} {
+		for _, n := range []int{16, shortStream, shortStream + 16} {
+			got, want := make([]byte, n), make([]byte, n)
+			keystream(got, block, iv)
+			cipher.NewCTR(block, iv).XORKeyStream(want, want)
+			if !slices.Equal(got, want) {
+				t.Errorf("%d bytes from %x are wrong", n, iv)
+			}
 		}
-		x, y := draw(), draw()
-		value := func(b []byte) p256.Scalar {
-			var w wide
-			w.add(b)
-			return w.mask()
+	}
+}
+
+// TestMasks: a stream gives its own bytes as scalars, and where those are too
+// large, others.
+func TestMasks(t *testing.T) {
+	var key, iv [16]byte
+	_, _ = rand.Read(key[:])
+	_, _ = rand.Read(iv[:12])
+	block := newCipher(key[:])
+	var masks, stream []byte
+	for _, n := range []int{2 * shortStream, 5 * scalarSize} { // as a stream, and block by block
+		masks, stream = make([]byte, n), make([]byte, n)
+		fillMasks(masks, block, iv[:])
+		cipher.NewCTR(block, iv[:]).XORKeyStream(stream, stream)
+		if !slices.Equal(masks, stream) || !canonical(masks) {
+			t.Error("masks are not what the stream has")
 		}
-		var d wide
-		d.addDifference(x, y)
-		if d.mask() != value(x).Sub(value(y)) {
-			t.Fatal("a difference is wrong")
+	}
+	x := load(masks)
+	if store(stream, x); !slices.Equal(stream[:scalarSize], masks[:scalarSize]) {
+		t.Error("a scalar is written otherwise than it is read")
+	}
+
+	large := slices.Repeat([]byte{0xff}, scalarSize)
+	if below(large) || canonical(large) || canonical(large[1:]) {
+		t.Error("a number above the order is taken for a scalar")
+	}
+	seen := map[string]bool{}
+	for attempt := 1; attempt < 4; attempt++ {
+		for i := range 3 {
+			tryAgain(large, block, iv[:], scalarSize*i, attempt)
+			seen[string(large)] = true
+			seen[string(masks[scalarSize*i:scalarSize*(i+1)])] = true
 		}
-		var w wide
-		w.addIf(x, ^uint64(0))
-		w.addIf(y, 0)
-		w.double(3)
-		w.add(y)
-		if w.mask() != value(x).Mul(p256.NewScalar(8)).Add(value(y)) {
-			t.Fatal("a sum is wrong")
+	}
+	if len(seen) != 3*4 {
+		t.Errorf("three further tries of three masks make %d strings, want 12", len(seen))
+	}
+}
+
+// TestRowHash: masks do not depend on how many rows are hashed together, and
+// further tries of one that is too large are of its row and its own.
+func TestRowHash(t *testing.T) {
+	const masks = 3
+	rows := make([]byte, rowSize*hashBatch)
+	_, _ = rand.Read(rows)
+	delta := [rowSize]byte{1, 2, 3}
+	h := newRowHash([]byte("test"))
+	many := make([]byte, scalarSize*masks*hashBatch)
+	h.scalars(many, masks, rows, &delta, 7)
+	large := slices.Repeat([]byte{0xff}, scalarSize)
+	seen := map[string]bool{}
+	for i := range hashBatch {
+		for c := range masks {
+			again := slices.Clone(large)
+			h.settle(again, i, c, 7)
+			twice := slices.Clone(large)
+			h.settle(twice, i, c, 7)
+			if !slices.Equal(again, twice) || !below(again) {
+				t.Fatal("a further try is none")
+			}
+			seen[string(again)] = true
+			seen[string(many[scalarSize*(masks*i+c):scalarSize*(masks*i+c+1)])] = true
 		}
-		w.negate()
-		if w.mask() != value(x).Mul(p256.NewScalar(8)).Add(value(y)).Neg() {
-			t.Fatal("a negative is wrong")
+	}
+	if len(seen) != 2*masks*hashBatch {
+		t.Error("two masks are alike")
+	}
+	one := make([]byte, scalarSize*masks)
+	for i := range hashBatch {
+		row := slices.Clone(rows[rowSize*i : rowSize*(i+1)])
+		xorIf(row, delta[:], 0xff)
+		h.scalars(one, masks, row, new([rowSize]byte), 7+i)
+		if !slices.Equal(one, many[scalarSize*masks*i:scalarSize*masks*(i+1)]) {
+			t.Fatalf("row %d alone has other masks", i)
 		}
-	})
+	}
+	x := slices.Clone(one)
+	if h.settle(one[:scalarSize], 0, 0, 7); !slices.Equal(x, one) {
+		t.Error("a mask that is a scalar was replaced")
+	}
 }
 
 // TestBaseTransfer: the receiver has the keys of its choices, and a message cut
@@ -151,9 +213,15 @@ func second[T any](_ T, err error) error { return err }
 // TestFactor: shares of products add up to the value times the factor, for
 // values at the edges, and for three parties.
 func TestFactor(t *testing.T) {
+	for _, digits := range []int{keyDigits, numberDigits} {
+		testFactor(t, digits)
+	}
+}
+
+func testFactor(t *testing.T, digits int) {
 	var parts, products, values collect[[]p256.Scalar]
 	errs := play(t, Full(), 3, nil, nil, func(ctx context.Context, b *box) error {
-		fs, err := b.newFactors(ctx, randomFactors(2))
+		fs, err := b.newFactors(ctx, digits, randomFactors(2, digits))
 		if err != nil {
 			return err
 		}
@@ -230,6 +298,79 @@ func TestManyAtOnce(t *testing.T) {
 	}))
 }
 
+// TestForSigning: products for signing are right and give shares of one, but are
+// neither opened nor multiplied, for they have no MAC.
+func TestForSigning(t *testing.T) {
+	var left, right, signing, byMasks collect[p256.Scalar]
+	missed(t, play(t, Full(), 3, nil, nil, func(ctx context.Context, b *box) error {
+		r, err := b.Random(ctx, many+1)
+		if err != nil {
+			return err
+		}
+		_, ws, err := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{
+			{Xs: r[:1], By: r[many], ForSigning: true}, {Xs: r[:1], By: r[many]}, {Xs: r[:many], By: r[many], ForSigning: true},
+		})
+		if err != nil {
+			return err
+		}
+		left.put(b.self, r[0].Value)
+		right.put(b.self, r[many].Value)
+		signing.put(b.self, b.Signing(ws[0][0]))
+		byMasks.put(b.self, b.Signing(ws[2][0]))
+		var bad *mpc.ArgumentError
+		_, open := b.Open(ctx, ws[0])
+		_, points := b.OpenPoints(ctx, ws[0])
+		_, mul := b.Mul(ctx, r[:1], ws[0])
+		_, _, scale := b.MulOpen(ctx, nil, nil, []mpc.Scaling[Share]{{Xs: r[:1], By: ws[0][0]}})
+		for _, err := range []error{open, points, mul, scale} {
+			if !errors.As(err, &bad) {
+				return fmt.Errorf("a product without MAC: %w", err)
+			}
+		}
+		_, err = b.Open(ctx, ws[1])
+		return err
+	}))
+	sum := func(c *collect[p256.Scalar]) p256.Scalar { return c.all["a"].Add(c.all["b"]).Add(c.all["c"]) }
+	g := groupOf(3)
+	for _, shares := range []*collect[p256.Scalar]{&signing, &byMasks} {
+		var product p256.Scalar
+		for _, p := range g.Parties {
+			product = product.Add(shares.all[p].Mul(inverseLagrange(g, p).Inverse()))
+		}
+		if product != sum(&left).Mul(sum(&right)) {
+			t.Error("a product for signing is wrong")
+		}
+	}
+}
+
+// TestAdoptLongKey: values whose MAC key has 256 bits, as in the first version.
+func TestAdoptLongKey(t *testing.T) {
+	value, alpha, mac := map[mpc.PartyID]p256.Scalar{"a": randomScalar(), "b": randomScalar()}, map[mpc.PartyID]p256.Scalar{"a": randomScalar(), "b": randomScalar()}, randomScalar()
+	v, key := value["a"].Add(value["b"]), alpha["a"].Add(alpha["b"])
+	sk := map[mpc.PartyID]Share{
+		"a": {value["a"], mac, alpha["a"]},
+		"b": {value["b"], key.Mul(v).Sub(mac), alpha["b"]},
+	}
+	if keyLength([]p256.Scalar{p256.One(), alpha["a"]}) != numberDigits || keyLength([]p256.Scalar{p256.One()}) != keyDigits {
+		t.Fatal("a key is taken for shorter or longer than it is")
+	}
+	missed(t, play(t, Full(), 2, nil, nil, func(ctx context.Context, b *box) error {
+		x, err := b.Random(ctx, 1)
+		if err != nil {
+			return err
+		}
+		w, err := b.Mul(ctx, x, []Share{sk[b.self]})
+		if err != nil {
+			return err
+		}
+		opened, err := b.Open(ctx, append(x, w...))
+		if err == nil && opened[1] != opened[0].Mul(v) {
+			err = errors.New("the product is wrong")
+		}
+		return err
+	}))
+}
+
 // TestFive: five operators, of whom four may be adversaries.
 func TestFive(t *testing.T) {
 	var opened collect[[]p256.Scalar]
@@ -268,7 +409,7 @@ func (a altering) Send(ctx context.Context, to mpc.PartyID, round string, b []by
 // FuzzMessage puts any bytes in place of one message of operator a: nobody
 // panics, and b opens nothing but what was shared, or blames a.
 func FuzzMessage(f *testing.F) {
-	rounds := []string{"set-up/hello", "set-up/session", "set-up/base", "set-up/1", "set-up/2"}
+	rounds := []string{"set-up/hello", "set-up/session", "set-up/base", "set-up/extend", "set-up/1", "set-up/2"}
 	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18") {
 		rounds = append(rounds, "main/"+r, "main/"+r+"c", "main/"+r+"o")
 	}
@@ -276,14 +417,20 @@ func FuzzMessage(f *testing.F) {
 		f.Add(uint8(i), []byte{})
 	}
 	f.Add(uint8(2), make([]byte, (baseRequest+baseReply)*columns))
-	f.Add(uint8(5), make([]byte, 32*digits*2))
+	f.Add(uint8(3), make([]byte, extensionSize(columns)))
+	f.Add(uint8(6), make([]byte, 32*keyDigits*2))
+	lasting := Full() // most of the time goes into base transfers
 	f.Fuzz(func(t *testing.T, round uint8, payload []byte) {
+		engine := lasting
+		if rounds[int(round)%len(rounds)] == "set-up/base" {
+			engine = Full()
+		}
 		var mu sync.Mutex
 		shares, opened := map[mpc.PartyID]p256.Scalar{}, map[mpc.PartyID][]p256.Scalar{}
 		wrap := func(net mpc.Network) mpc.Network {
 			return altering{net, rounds[int(round)%len(rounds)], payload}
 		}
-		errs := play(t, Full(), 2, nil, wrap, func(ctx context.Context, b *box) error {
+		errs := play(t, engine, 2, nil, wrap, func(ctx context.Context, b *box) error {
 			r, err := b.Random(ctx, 2)
 			if err != nil {
 				return err

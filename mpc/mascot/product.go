@@ -3,6 +3,7 @@ package mascot
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -10,22 +11,30 @@ import (
 )
 
 // components are products before privacy amplification: of a given factor a and
-// two random ones b, c = a·b.
+// two random ones b, c = a·b. In mascot-minus b has no MAC.
 type components struct {
 	b, c [2][]Share
 }
 
-// inputs are what one transfer multiplies by its choice bit: the sender's share
-// of a, of a's MAC, and of the MAC key. The products are those of c, of
-// c's MAC, and of b's MAC: so b is what the transfers chose, and c is its
-// product with a, or some MAC is wrong.
+// inputs are what one transfer multiplies by its choice bit at most: the
+// sender's share of a, of a's MAC, and of the MAC key. The products are those of
+// c, of c's MAC, and of b's MAC: so b is what the transfers chose, and c is its
+// product with a, or some MAC is wrong. mascot-minus has no use for b's MAC,
+// which serves the check that it leaves out.
 const (
 	inputs       = 3
-	padSize      = maskSize * inputs
 	productBits  = 2 * 256 // transfers of a product, each way
 	productBatch = 64      // products in one message, of 48 KiB each
-	padGroup     = 56      // transfers that are summed up before a reduction
+	group        = 64      // transfers that are summed up before a reduction, as a p256.Sum holds
 )
+
+// inputs is how many of them there are.
+func (e Engine) inputs() int {
+	if e.minus {
+		return inputs - 1
+	}
+	return inputs
+}
 
 // components multiplies each of a by random factors and leaves the MACs of what
 // comes of it to the next check.
@@ -38,7 +47,10 @@ func (b *box) components(ctx context.Context, a []Share) (*components, error) {
 	}
 	p := &b.pending
 	for i := range 2 {
-		p.hidden = append(append(p.hidden, t.b[i]...), t.c[i]...)
+		p.hidden = append(p.hidden, t.c[i]...)
+		if !b.engine.minus {
+			p.hidden = append(p.hidden, t.b[i]...)
+		}
 	}
 	return t, nil
 }
@@ -81,10 +93,10 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 		return err
 	}
 	for p, l := range b.links {
-		if len(got[p]) != n*inputs*p256.ScalarSize || !canonical(got[p]) {
-			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), n*inputs*p256.ScalarSize))
+		if want := n * b.engine.inputs() * scalarSize; len(got[p]) != want || !canonical(got[p]) {
+			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), want))
 		}
-		choose(newRowHash(b.call(round, b.self, l.peer)), rows[p], choices, got[p], products)
+		b.choose(newRowHash(b.call(round, b.self, l.peer)), rows[p], choices, got[p], products)
 	}
 	for i, v := range own {
 		s := i % 2
@@ -94,84 +106,74 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 	return nil
 }
 
-// correct is the sender's part: for the pads of each transfer it sends the
-// difference plus its input, and takes off what the pads for choice 0 add up
+// correct is the sender's part: for the masks of each transfer it sends the
+// difference plus its input, and takes off what the masks for choice 0 add up
 // to, with the weights of the choice bits.
 func (b *box) correct(hash *rowHash, rows []byte, delta *[rowSize]byte, a []Share, products [][inputs]p256.Scalar) (msg []byte) {
-	msg = make([]byte, len(a)*productBits*inputs*p256.ScalarSize)
-	var pads [2][padSize]byte
-	key := b.key.own.Bytes()
+	n := b.engine.inputs()
+	size := scalarSize * n // of a transfer's part of the message
+	msg = make([]byte, len(a)*productBits*size)
+	zeros, ones := make([]byte, group*size), make([]byte, group*size)
 	for i := range products {
-		x := [inputs][p256.ScalarSize]byte{a[i/2].Value.Bytes(), a[i/2].MAC.Bytes(), key}
-		var sums [inputs]wide
+		x := [inputs]p256.Scalar{a[i/2].Value, a[i/2].MAC, b.key.own}
 		var totals [inputs]p256.Scalar
-		for j := 255; j >= 0; j-- {
-			k := 256*i + j
-			row := rows[rowSize*k : rowSize*(k+1)]
-			hash.expand(pads[0][:], row, k)
-			hash.expandPlus(pads[1][:], row, delta, k)
-			in := x
-			if b.engine.holes.send != nil {
-				b.engine.holes.send(k, &in)
+		for k := 256*(i+1) - group; k >= 256*i; k -= group {
+			batch, out := rows[rowSize*k:rowSize*(k+group)], msg[size*k:size*(k+group)]
+			hash.scalars(zeros, n, batch, new([rowSize]byte), k)
+			hash.scalars(ones, n, batch, delta, k)
+			for c := range n {
+				in := x
+				var sum p256.Sum
+				for j := group - 1; j >= 0; j-- {
+					if b.engine.holes.send != nil {
+						in = x
+						b.engine.holes.send(k+j, &in)
+					}
+					at := size*j + scalarSize*c
+					mask := load(zeros[at:])
+					sum = sum.Shift(1).Add(mask)
+					store(out[at:], in[c].Add(mask).Sub(load(ones[at:])))
+				}
+				totals[c] = totals[c].Mul(twoTo64).Add(sum.Scalar())
 			}
-			out := msg[inputs*p256.ScalarSize*k:]
-			for c := range inputs {
-				pad0, pad1 := pads[0][maskSize*c:maskSize*(c+1)], pads[1][maskSize*c:maskSize*(c+1)]
-				sums[c].double(1)
-				sums[c].add(pad0)
-				var d wide
-				d.addDifference(pad0, pad1)
-				y := d.masked(&in[c])
-				copy(out[p256.ScalarSize*c:], y[:])
-			}
-			flushBits(&totals, &sums, j, (*wide).mask)
 		}
-		for c := range inputs {
+		for c := range n {
 			products[i][c] = products[i][c].Sub(totals[c])
 		}
 	}
-	clear(pads[0][:])
-	clear(pads[1][:])
+	clear(zeros)
+	clear(ones)
 	return msg
 }
 
-// choose is the receiver's part: its pad, plus the correction where its bit is
+// choose is the receiver's part: its mask, plus the correction where its bit is
 // set, adds up to the sender's input times its number, plus what the sender
 // takes off.
-func choose(hash *rowHash, rows, choices, msg []byte, products [][inputs]p256.Scalar) {
-	var pad [padSize]byte
+func (b *box) choose(hash *rowHash, rows, choices, msg []byte, products [][inputs]p256.Scalar) {
+	n := b.engine.inputs()
+	size := scalarSize * n
+	masks := make([]byte, group*size)
 	for i := range products {
-		var sums, sent [inputs]wide
-		var totals, sentTotals [inputs]p256.Scalar
-		for j := 255; j >= 0; j-- {
-			k := 256*i + j
-			hash.expand(pad[:], rows[rowSize*k:rowSize*(k+1)], k)
-			chosen := -bit(choices, k)
-			in := msg[inputs*p256.ScalarSize*k:]
-			for c := range inputs {
-				sums[c].double(1)
-				sums[c].add(pad[maskSize*c : maskSize*(c+1)])
-				sent[c].double(1)
-				sent[c].addScalarIf(in[p256.ScalarSize*c:p256.ScalarSize*(c+1)], chosen)
+		var totals [inputs]p256.Scalar
+		for k := 256*(i+1) - group; k >= 256*i; k -= group {
+			hash.scalars(masks, n, rows[rowSize*k:rowSize*(k+group)], new([rowSize]byte), k)
+			in, chosen := msg[size*k:size*(k+group)], binary.LittleEndian.Uint64(choices[k/8:])
+			for c := range n {
+				var sum p256.Sum
+				for j := group - 1; j >= 0; j-- {
+					at := size*j + scalarSize*c
+					sent := p256.Select(chosen>>j&1, load(in[at:]), p256.Scalar{})
+					sum = sum.Shift(1).Add(load(masks[at:]).Add(sent))
+				}
+				totals[c] = totals[c].Mul(twoTo64).Add(sum.Scalar())
 			}
-			flushBits(&totals, &sums, j, (*wide).mask)
-			flushBits(&sentTotals, &sent, j, (*wide).scalar)
 		}
-		for c := range inputs {
-			products[i][c] = products[i][c].Add(totals[c]).Add(sentTotals[c])
+		for c := range n {
+			products[i][c] = products[i][c].Add(totals[c])
 		}
 	}
-	clear(pad[:])
+	clear(masks)
 }
 
-// flushBits moves sums to totals when enough bits above the j-th and it are in.
-func flushBits(totals *[inputs]p256.Scalar, sums *[inputs]wide, j int, value func(*wide) p256.Scalar) {
-	if j%padGroup != 0 {
-		return
-	}
-	scale := powerOfTwo(min(padGroup, 256-j))
-	for c := range sums {
-		totals[c] = totals[c].Mul(scale).Add(value(&sums[c]))
-		sums[c] = wide{}
-	}
-}
+// twoTo64 is the weight of a group.
+var twoTo64 = p256.NewScalar(1 << 32).Square()

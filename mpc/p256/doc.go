@@ -4,7 +4,7 @@
 //
 // # Which function for what
 //
-// Scalar's methods, Point's Add, Sub, Double, Neg, Equal and Mult, BaseMult
+// Scalar's methods, Select, Sum, Point's Add, Sub, Double, Neg, Equal and Mult, BaseMult
 // and BaseMultBatch are for secrets. For public data alone, and so marked, are
 // InvertBatch, MultSmall, MultiScalarMult, VerifyBatch and VerifySignature.
 // Decoding and encoding take the same time for all good input.

@@ -1,0 +1,274 @@
+package mascot
+
+import (
+	"context"
+	"crypto/cipher"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"zonesigner/mpc"
+)
+
+// root is what two parties keep of base transfers, both ways, for the set-up of
+// their sessions: each session extends it to base transfers of its own, with a
+// fresh correlation, so that public-key operations are for the first session
+// only. It is never stored.
+//
+// A receiver that cheats in such an extension guesses bits of the root's
+// correlation. One wrong guess and the root is no more; sessions use it one after
+// the other, so guesses count together as they do within one session.
+type root struct {
+	id       [32]byte // digest of the base transfers
+	made     time.Time
+	sender   extensionSender
+	receiver extensionReceiver
+
+	mu      sync.Mutex
+	spoiled bool // its correlation was guessed at
+}
+
+// rootLife is how long a root serves, so that what a memory gives away of
+// sessions that are over is little.
+const rootLife = time.Hour
+
+// roots are those of all parties in this process, by whose they are.
+type roots struct {
+	mu  sync.Mutex
+	all map[pair]*root
+}
+
+// pair is a party with one of its peers, in a group that they agree on.
+type pair struct {
+	group      [32]byte
+	self, peer mpc.PartyID
+}
+
+// get returns the root of a pair, nil if there is none that serves. A nil r
+// keeps none.
+func (r *roots) get(p pair) *root {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept := r.all[p]
+	if kept == nil {
+		return nil
+	}
+	if time.Since(kept.made) > rootLife || kept.isSpoiled() {
+		delete(r.all, p)
+		return nil
+	}
+	return kept
+}
+
+// put keeps fresh, which was made because offered, which may be nil, was not
+// what both had. Of two made at once both parties keep the same.
+func (r *roots) put(p pair, offered, fresh *root) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if other := r.all[p]; other != nil && other != offered && slices.Compare(other.id[:], fresh.id[:]) < 0 {
+		return
+	}
+	if r.all == nil {
+		r.all = map[pair]*root{}
+	}
+	r.all[p] = fresh
+}
+
+func (r *root) isSpoiled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.spoiled
+}
+
+// setUpLinks makes the seeds of transfer extension with every peer, both ways:
+// base transfers with whom there is no root in common, and an extension of the
+// root with all.
+func (s *session) setUpLinks(ctx context.Context, g mpc.Group) error {
+	offered, err := s.offerRoots(ctx, g)
+	if err != nil {
+		return err
+	}
+	// Base transfers, with those who need them.
+	const round = "set-up/base"
+	agreed := make([]*root, len(s.links))
+	begun := make([]*baseTransfers, len(s.links))
+	for i, l := range s.links {
+		if offered[i].agreed {
+			agreed[i] = offered[i].root
+			continue
+		}
+		if begun[i], err = s.beginBase(round, l.peer); err != nil {
+			return err
+		}
+		if err := s.net.Send(ctx, l.peer, round, begun[i].msg); err != nil {
+			return err
+		}
+	}
+	for i, l := range s.links {
+		if begun[i] == nil {
+			continue
+		}
+		msg, err := s.net.Recv(ctx, l.peer, round)
+		if err != nil {
+			return err
+		}
+		if agreed[i], err = s.endBase(round, l.peer, begun[i], msg); err != nil {
+			return err
+		}
+		s.engine.roots.put(pair{g.Digest, s.self, l.peer}, offered[i].root, agreed[i])
+	}
+	return s.extendRoots(ctx, agreed)
+}
+
+// offer is the root that this party has with a peer, and whether the peer has
+// the same.
+type offer struct {
+	root   *root
+	agreed bool
+}
+
+// offerRoots tells each peer the session's id and the name of the root with it.
+// One that greeted others differently must not make them look like liars to each
+// other, where everything is bound to the id.
+func (s *session) offerRoots(ctx context.Context, g mpc.Group) ([]offer, error) {
+	offers, msgs := make([]offer, len(s.links)), make([][]byte, len(s.links))
+	for i, l := range s.links {
+		var name [32]byte // none
+		if offers[i].root = s.engine.roots.get(pair{g.Digest, s.self, l.peer}); offers[i].root != nil {
+			name = offers[i].root.id
+		}
+		msgs[i] = slices.Concat(s.id[:], name[:])
+	}
+	got, err := s.swap(ctx, "set-up/session", msgs)
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range s.links {
+		if len(got[i]) != 64 {
+			return nil, cheat(l.peer, fmt.Sprintf("name of the session of %d bytes, want 64", len(got[i])))
+		}
+		if [32]byte(got[i]) != s.id {
+			return nil, s.dispute("operators were greeted differently")
+		}
+		offers[i].agreed = offers[i].root != nil && [32]byte(got[i][32:]) == offers[i].root.id
+	}
+	return offers, nil
+}
+
+// baseTransfers are such as have begun, both ways: who will send extended
+// transfers receives base ones.
+type baseTransfers struct {
+	root     *root
+	receiver *baseReceiver
+	sender   *baseSender
+	msg      []byte
+}
+
+func (s *session) beginBase(round string, peer mpc.PartyID) (*baseTransfers, error) {
+	t := &baseTransfers{root: &root{made: time.Now()}}
+	t.root.sender.peer = peer
+	_, _ = rand.Read(t.root.sender.delta[:])
+	var err error
+	if t.receiver, err = newBaseReceiver(s.call(round, s.self, peer), t.root.sender.delta[:], columns); err != nil {
+		return nil, err
+	}
+	if t.sender, err = newBaseSender(columns); err != nil {
+		return nil, err
+	}
+	t.msg = slices.Concat(t.receiver.msg, t.sender.msg)
+	return t, nil
+}
+
+func (s *session) endBase(round string, peer mpc.PartyID, t *baseTransfers, msg []byte) (*root, error) {
+	if len(msg) != (baseRequest+baseReply)*columns {
+		return nil, cheat(peer, fmt.Sprintf("base transfers: message of %d bytes, want %d", len(msg), (baseRequest+baseReply)*columns))
+	}
+	requests, replies := msg[:baseRequest*columns], msg[baseRequest*columns:]
+	chosen, err := t.receiver.keys(s.call(round, s.self, peer), peer, replies)
+	if err != nil {
+		return nil, err
+	}
+	both, err := t.sender.keys(s.call(round, peer, s.self), peer, requests)
+	if err != nil {
+		return nil, err
+	}
+	t.root.sender.take(chosen)
+	t.root.receiver.take(both)
+	// Both parties name it alike: the smaller one's message first.
+	first, second := t.msg, msg
+	if peer < s.self {
+		first, second = second, first
+	}
+	t.root.id = mpc.Digest("zonesigner mascot root v1", s.id[:], first, second)
+	return t.root, nil
+}
+
+// extendRoots makes the session's own base transfers: one extension of each
+// root each way, with the correlation of this session for choices.
+func (s *session) extendRoots(ctx context.Context, agreed []*root) error {
+	const round = "set-up/extend"
+	rows, msgs := make([][]byte, len(s.links)), make([][]byte, len(s.links))
+	for i, l := range s.links {
+		_, _ = rand.Read(l.sender.delta[:])
+		msgs[i], rows[i] = agreed[i].receiver.receive(s.call(round, s.self, l.peer), l.sender.delta[:], columns, &s.engine.holes)
+	}
+	got, err := s.swap(ctx, round, msgs)
+	if err != nil {
+		return err
+	}
+	for i, l := range s.links {
+		l.sender.take(newRowHash(s.call(round, s.self, l.peer)).seeds(rows[i], new([rowSize]byte)))
+		call := s.call(round, l.peer, s.self)
+		sent, err := agreed[i].send(call, got[i], &s.engine.holes)
+		if err != nil {
+			return err
+		}
+		hash := newRowHash(call)
+		zeros, ones := hash.seeds(sent, new([rowSize]byte)), hash.seeds(sent, &agreed[i].sender.delta)
+		both := make([][2]seed, columns)
+		for c := range both {
+			both[c] = [2]seed{zeros[c], ones[c]}
+		}
+		clear(zeros)
+		clear(ones)
+		l.receiver.take(both)
+	}
+	return nil
+}
+
+// send is the sender's part of one extension. After one that was inconsistent
+// there is no other.
+func (r *root) send(call, msg []byte, holes *holes) (rows []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.spoiled && !holes.keepRoot {
+		return nil, cheat(r.sender.peer, "transfers: it guessed at the correlation in another session")
+	}
+	rows, err = r.sender.send(call, msg, columns, holes)
+	r.spoiled = r.spoiled || err != nil
+	return rows, err
+}
+
+// take makes the seeds of base transfers those of the columns, and erases them.
+func (e *extensionSender) take(chosen []seed) {
+	for c := range e.seeds {
+		e.seeds[c] = newCipher(chosen[c][:])
+	}
+	clear(chosen)
+}
+
+// take makes the seeds of base transfers those of the columns, and erases them.
+func (e *extensionReceiver) take(both [][2]seed) {
+	for c := range e.seeds {
+		e.seeds[c] = [2]cipher.Block{newCipher(both[c][0][:]), newCipher(both[c][1][:])}
+	}
+	clear(both)
+}

@@ -1,0 +1,162 @@
+package mascot
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"zonesigner/mpc"
+)
+
+// counting counts the messages of one round.
+type counting struct {
+	mpc.Network
+	round string
+	sent  *atomic.Int32
+}
+
+func (c counting) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if round == c.round {
+		c.sent.Add(1)
+	}
+	return c.Network.Send(ctx, to, round, b)
+}
+
+// multiplyOnce has parties multiply and see that the product is right.
+func multiplyOnce(ctx context.Context, b *box) error {
+	r, err := b.Random(ctx, 2)
+	if err != nil {
+		return err
+	}
+	c, err := b.Mul(ctx, r[:1], r[1:])
+	if err != nil {
+		return err
+	}
+	v, err := b.Open(ctx, append(r, c...))
+	if err == nil && v[2] != v[0].Mul(v[1]) {
+		err = fmt.Errorf("%s has a wrong product", b.self)
+	}
+	return err
+}
+
+// TestRoot: only the first session makes base transfers, each has a correlation
+// of its own, and who has lost its root, or has another, gets a new one.
+func TestRoot(t *testing.T) {
+	e := Full()
+	var base atomic.Int32
+	seen := map[[rowSize]byte]bool{}
+	session := func() {
+		t.Helper()
+		var deltas collect[[rowSize]byte]
+		missed(t, play(t, e, 3, nil, func(net mpc.Network) mpc.Network { return counting{net, "set-up/base", &base} }, func(ctx context.Context, b *box) error {
+			deltas.put(b.self, b.links[0].sender.delta)
+			return multiplyOnce(ctx, b)
+		}))
+		for _, d := range deltas.all {
+			if seen[d] {
+				t.Error("two sessions have one correlation")
+			}
+			seen[d] = true
+		}
+	}
+	session()
+	session()
+	if base.Load() != 2 {
+		t.Errorf("two sessions: a sent %d base transfers, want one for each peer", base.Load())
+	}
+	group := groupOf(3).Digest
+	e.roots.mu.Lock()
+	delete(e.roots.all, pair{group, "b", "a"}) // as if b had been started again
+	e.roots.mu.Unlock()
+	session()
+	if base.Load() != 3 {
+		t.Errorf("b has lost a root: a sent %d base transfers, want one more", base.Load()-2)
+	}
+	session()
+	if base.Load() != 3 {
+		t.Error("a root that was made anew does not serve")
+	}
+	if ab, ba := e.roots.all[pair{group, "a", "b"}], e.roots.all[pair{group, "b", "a"}]; ab == nil || ba == nil || ab.id != ba.id {
+		t.Error("two parties name their root differently")
+	}
+}
+
+// TestRoots: of two that were made at once both parties keep the same, whatever
+// their order; none lives for ever.
+func TestRoots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pair{self: "a", peer: "b"}
+		make := func(name byte) *root { return &root{id: [32]byte{name}, made: time.Now()} }
+		for _, order := range [][]byte{{1, 2}, {2, 1}} {
+			var r roots
+			old := make(0)
+			r.put(p, nil, old)
+			for _, name := range order {
+				r.put(p, old, make(name))
+			}
+			if r.get(p).id[0] != 1 {
+				t.Error("which of two roots stays depends on their order")
+			}
+			if r.get(pair{self: "b", peer: "a"}) != nil || r.get(pair{group: [32]byte{1}, self: "a", peer: "b"}) != nil {
+				t.Error("a root serves others than whose it is")
+			}
+			time.Sleep(rootLife + time.Second)
+			if r.get(p) != nil {
+				t.Error("a root lives too long")
+			}
+		}
+		var none *roots
+		none.put(p, nil, make(1))
+		if none.get(p) != nil {
+			t.Error("nowhere to keep a root, and there is one")
+		}
+	})
+}
+
+// A party guesses one bit of a root's correlation in each session that is set up,
+// by a column that does not fit: the set-up fails or does not, either way it
+// knows the bit. The first wrong guess must be the last.
+func TestGuessingAtRoot(t *testing.T) {
+	attack := func(h *holes) (known int) {
+		sender, receiver := extension(t)
+		r := &root{sender: *sender}
+		for i := range columns {
+			choices := make([]byte, rowSize)
+			_, _ = rand.Read(choices)
+			call := fmt.Appendf(nil, "session %d", i)
+			msg, _ := receiver.receive(call, choices, columns, &holes{column: func(c int, masked []byte) {
+				if c == i {
+					masked[0] ^= 1
+				}
+			}})
+			_, err := r.send(call, msg, h)
+			if guess := err != nil; guess == (bit(sender.delta[:], i) == 1) {
+				known++
+			}
+			if err == nil {
+				continue
+			}
+			if cheat, ok := mpc.AsCheat(err); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
+				t.Fatalf("got %v, want a named", err)
+			}
+			if !h.keepRoot {
+				// From here on nothing is to be learnt.
+				if honest, _ := receiver.receive(call, choices, columns, &holes{}); r.isSpoiled() && second(r.send(call, honest, h)) != nil {
+					return known
+				}
+				t.Fatal("the root serves after a wrong guess")
+			}
+		}
+		return known
+	}
+	if known := attack(&holes{keepRoot: true}); known != columns {
+		t.Errorf("with the root kept %d bits are known, want all", known)
+	}
+	if known := attack(&holes{}); known > columns/2 { // but for 2⁻⁶⁴
+		t.Errorf("%d bits are known before the first wrong guess", known)
+	}
+}
