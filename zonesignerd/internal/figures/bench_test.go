@@ -53,6 +53,41 @@ func BenchmarkOne(b *testing.B) {
 	}
 }
 
+// BenchmarkMany makes tuples, then signatures from them, and reports the CPU time
+// of all operators together for each: two cores do at most 2,000,000 a second
+// divided by it.
+func BenchmarkMany(b *testing.B) {
+	for _, transport := range []string{Memory, NATS} {
+		for _, name := range []string{"rep3", "mal-rep3", "shamir", "mal-shamir"} {
+			b.Run(transport+"/"+name, func(b *testing.B) {
+				e, _ := engines.Find(name)
+				g, err := newGroup(b.Context(), Plan{Engine: e, N: 3, T: 1, Setting: Settings[0], Transport: transport})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer g.close()
+				if _, err := g.generate(b.Context(), "", ""); err != nil {
+					b.Fatal(err)
+				}
+				if err := g.makeSigners(); err != nil {
+					b.Fatal(err)
+				}
+				cpu := cpuTime()
+				if _, err := g.prepare(b.Context(), b.N, nil); err != nil {
+					b.Fatal(err)
+				}
+				made := cpuTime()
+				if _, err := g.sign(b.Context(), b.N); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(float64((made-cpu).Microseconds())/float64(b.N), "cpu-µs/tuple")
+				b.ReportMetric(float64((cpuTime()-made).Microseconds())/float64(b.N), "cpu-µs/signature")
+			})
+		}
+	}
+}
+
 // timed reports the quickest and the median of what f says, and the CPU time
 // that it takes.
 func timed(b *testing.B, f func(context.Context) (time.Duration, error)) {

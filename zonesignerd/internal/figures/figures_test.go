@@ -69,6 +69,7 @@ func TestMeasure(t *testing.T) {
 					"round_trip_ms": row.RoundTripMS, "keygen_secret_ms": row.KeygenSecretMS,
 					"signature_ms": row.SignatureMS, "tuples_per_second": row.TuplesPerSecond, "checked": row.CheckedPerSecond,
 					"amortised_signature_ms": row.AmortisedSignatureMS, "batch_ms": row.BatchMS, "bytes_per_signature": row.BytesPerSignature,
+					"allocated_bytes_per_tuple": row.AllocatedPerTuple, "allocated_bytes_per_signature": row.AllocatedPerSignature,
 					"messages_per_tuple": row.MessagesPerTuple, "messages_per_signature": row.MessagesPerSignature,
 				}
 				if c.engine != "frost" { // the others open the key in rounds of their own, and are in the paper
@@ -370,7 +371,7 @@ func TestRowJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range strings.Fields("engine n t signers setting transport round_trip_ms keygen_secret_ms keygen_public_ms keygen_checks_ms signature_ms tuples_per_second" +
-		" checked_signatures_per_second amortised_signature_ms batch_ms batch count bytes_per_tuple bytes_per_signature messages messages_per_tuple messages_per_signature paper") {
+		" checked_signatures_per_second amortised_signature_ms batch_ms batch count allocated_bytes_per_tuple allocated_bytes_per_signature bytes_per_tuple bytes_per_signature messages messages_per_tuple messages_per_signature paper") {
 		if _, ok := fields[name]; !ok {
 			t.Errorf("no field %s", name)
 		}
