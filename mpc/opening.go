@@ -65,7 +65,7 @@ func NewOpening(g Group, parties []PartyID, self PartyID, degree int) (*Opening,
 // Scale is the factor that a share must have been multiplied with before the
 // multiplication by the base point, for Points.
 func (o *Opening) Scale() p256.Scalar {
-	return p256.NewScalar(uint64(o.zero.den)).Inverse()
+	return p256.InverseOf(uint64(o.zero.den))
 }
 
 // Scalars recombines a batch: shares[j][i] is party j's share of value i. A
@@ -201,7 +201,7 @@ func (o *Opening) combine(base []int, x int64) (combination, error) {
 		den.Mul(den, new(big.Int).Div(f.Denom(), gcd))
 	}
 	c := combination{den: den.Int64()}
-	inverse := p256.NewScalar(uint64(c.den)).Inverse()
+	inverse := p256.InverseOf(uint64(c.den))
 	for _, f := range fractions {
 		num := new(big.Int).Mul(f.Num(), new(big.Int).Div(den, f.Denom()))
 		if !num.IsInt64() || !den.IsInt64() {

@@ -112,7 +112,7 @@ func Endorse(ctx context.Context, net Network, id Identity, transcripts []byte) 
 		return err
 	}
 	size := len(transcripts)
-	for _, p := range net.Parties() {
+	for _, p := range Without(net.Parties(), net.Self()) {
 		b := got[p]
 		switch {
 		case len(b) < size || !id.Verify(p, message(b[:size]), b[size:]):

@@ -32,6 +32,7 @@ type SeedSetup struct {
 
 // seedHoles takes defences out, so that tests can show what each is for.
 type seedHoles struct {
+	noSession bool // id needs to be the same for all
 	noConfirm bool // of seeds by all their holders
 }
 
@@ -52,124 +53,136 @@ type Seed struct {
 // and with a CheatError when one does not keep to what it said.
 func NewSeeds(ctx context.Context, net Network, setup SeedSetup) (SessionID, []Seed, error) {
 	s := seedSession{SeedSetup: setup, net: net, self: net.Self(), parties: net.Parties()}
+	s.choose()
+	defer s.erase()
 	if err := s.greet(ctx); err != nil {
 		return SessionID{}, nil, err
 	}
-	s.choose()
-	if err := s.contribute(ctx); err != nil {
+	if err := s.reveal(ctx); err != nil {
 		return SessionID{}, nil, err
 	}
 	if err := s.confirm(ctx); err != nil {
 		return SessionID{}, nil, err
 	}
-	return s.id, s.seeds, nil
+	seeds := make([]Seed, len(s.seeds))
+	for a := range seeds {
+		seeds[a] = s.seeds[a].Seed
+	}
+	return s.id, seeds, nil
 }
 
 // Erase forgets the seed; streams that were begun go on.
 func (a *Seed) Erase() { clear(a.key[:]) }
 
-// seedSession is the making of seeds.
+// seedSession is the making of seeds: three rounds.
 type seedSession struct {
 	SeedSetup
 	net     Network
 	self    PartyID
 	parties []PartyID // sorted
+	bound   [32]byte  // what the session is for
+	nonces  map[PartyID][]byte
 	id      SessionID
-	seeds   []Seed // those that self holds
+	seeds   []madeSeed // those that self holds
 }
 
-// greet agrees on the session's id: a fresh nonce of each party, and the same
-// binding at all.
-func (s *seedSession) greet(ctx context.Context) error {
-	bound := Digest("zonesigner binding v1", []byte(s.Engine), s.Group.Digest[:], partyList(s.Group.Parties),
-		[]byte{byte(s.Group.T)}, partyList(s.parties), s.Binding)
-	hello := make([]byte, 64)
-	_, _ = rand.Read(hello[:32]) // never fails
-	copy(hello[32:], bound[:])
-	hellos, err := Exchange(ctx, s.net, "seeds/hello", hello)
-	if err != nil {
-		return err
+// madeSeed is a seed in the making.
+type madeSeed struct {
+	Seed
+	own         []byte   // secret; this party's contribution
+	commitments [][]byte // in the order of Holders; nil for self
+}
+
+func (s *seedSession) erase() {
+	for a := range s.seeds {
+		clear(s.seeds[a].own)
+		s.seeds[a].Erase()
 	}
-	nonces := map[PartyID][]byte{}
-	for _, p := range s.parties {
-		h := hellos[p]
-		if len(h) != 64 {
-			return &CheatError{Parties: []PartyID{p}, What: fmt.Sprintf("hello of %d bytes, want 64", len(h))}
-		}
-		if !bytes.Equal(h[32:], bound[:]) {
-			return &ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
-		}
-		nonces[p] = h[:32]
-	}
-	s.id = NewSessionID(string(bound[:]), nonces)
-	// One that greeted others differently must not make them look like liars
-	// to each other below, where everything is bound to the id.
-	ids, err := Exchange(ctx, s.net, "seeds/session", s.id[:])
-	if err != nil {
-		return err
-	}
-	for _, p := range s.parties {
-		if !bytes.Equal(ids[p], s.id[:]) {
-			return s.dispute(s.parties, "operators were greeted differently")
-		}
-	}
-	return nil
 }
 
 // choose lists the seeds that self holds: every choice of Size parties that
-// has self in it, in one order for all.
+// has self in it, in one order for all. It draws a contribution to each.
 func (s *seedSession) choose() {
 	for choice := range subsets(len(s.parties), s.Size) {
-		a := Seed{session: s.id}
+		a := madeSeed{own: make([]byte, 32)}
 		for _, i := range choice {
 			a.Holders = append(a.Holders, s.parties[i])
 		}
 		if slices.Contains(a.Holders, s.self) {
+			_, _ = rand.Read(a.own) // never fails
 			a.name = string(partyList(a.Holders))
 			s.seeds = append(s.seeds, a)
 		}
 	}
 }
 
-// contribute makes the seeds: each holder commits to a contribution, then
-// reveals it.
-func (s *seedSession) contribute(ctx context.Context) error {
-	own := make([][]byte, len(s.seeds))
-	for a := range own {
-		own[a] = make([]byte, 32)
-		_, _ = rand.Read(own[a])
-	}
-	defer erase(own)
-	commitments, err := s.exchangePerSeed(ctx, "seeds/commit", func(a int) []byte {
-		return s.commitment(a, s.self, own[a])
-	})
+// greet is the first round: a fresh nonce of each party, the binding, which is
+// the same at all, and commitments to the contributions. The nonces make the
+// session's id.
+func (s *seedSession) greet(ctx context.Context) error {
+	s.bound = Digest("zonesigner binding v1", []byte(s.Engine), s.Group.Digest[:], partyList(s.Group.Parties),
+		[]byte{byte(s.Group.T)}, partyList(s.parties), s.Binding)
+	hello := make([]byte, 64)
+	_, _ = rand.Read(hello[:32])
+	copy(hello[32:], s.bound[:])
+	s.nonces = map[PartyID][]byte{s.self: hello[:32]}
+	commitments, err := s.exchangePerSeed(ctx, "seeds/hello", hello, func(p PartyID, head []byte) error {
+		if !bytes.Equal(head[32:], s.bound[:]) {
+			return &ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
+		}
+		s.nonces[p] = head[:32]
+		return nil
+	}, func(a int) []byte { return s.commitment(a, s.self, s.seeds[a].own) })
 	if err != nil {
 		return err
 	}
-	parts, err := s.exchangePerSeed(ctx, "seeds/reveal", func(a int) []byte { return own[a] })
+	for a := range s.seeds {
+		s.seeds[a].commitments = commitments[a]
+	}
+	s.id = NewSessionID(string(s.bound[:]), s.nonces)
+	return nil
+}
+
+// reveal is the second round: the contributions, with the session's id. All
+// commitments are there when the first contribution leaves.
+func (s *seedSession) reveal(ctx context.Context) error {
+	var other bool
+	parts, err := s.exchangePerSeed(ctx, "seeds/reveal", s.id[:], func(_ PartyID, head []byte) error {
+		other = other || !bytes.Equal(head, s.id[:])
+		return nil
+	}, func(a int) []byte { return s.seeds[a].own })
 	if err != nil {
 		return err
 	}
 	defer erase(parts...)
+	// One that greeted others differently must not make them look like liars
+	// to each other in what is bound to the id.
+	if other && !s.holes.noSession {
+		return s.dispute(s.parties, "operators were greeted differently")
+	}
 	for a := range s.seeds {
-		contributions := [][]byte{s.id[:], []byte(s.seeds[a].name)}
-		for i, p := range s.seeds[a].Holders {
+		seed := &s.seeds[a]
+		seed.session = s.id
+		contributions := [][]byte{s.id[:], []byte(seed.name)}
+		for i, p := range seed.Holders {
 			if p == s.self {
-				contributions = append(contributions, own[a])
+				contributions = append(contributions, seed.own)
 				continue
 			}
-			if subtle.ConstantTimeCompare(s.commitment(a, p, parts[a][i]), commitments[a][i]) != 1 {
+			if subtle.ConstantTimeCompare(s.commitment(a, p, parts[a][i]), seed.commitments[i]) != 1 {
 				return &CheatError{Parties: []PartyID{p}, What: "its contribution to a seed is not the one it committed to"}
 			}
 			contributions = append(contributions, parts[a][i])
 		}
-		s.seeds[a].key = Digest("zonesigner seed v1", contributions...)
+		seed.key = Digest("zonesigner seed v1", contributions...)
 	}
 	return nil
 }
 
+// commitment is to a contribution of from, whose nonce is fresh, as this
+// session's.
 func (s *seedSession) commitment(a int, from PartyID, contribution []byte) []byte {
-	d := Digest("zonesigner seed commit v1", s.id[:], []byte(s.seeds[a].name), []byte(from), contribution)
+	d := Digest("zonesigner seed commit v1", s.bound[:], s.nonces[from], []byte(s.seeds[a].name), []byte(from), contribution)
 	return d[:]
 }
 
@@ -180,7 +193,7 @@ func (s *seedSession) confirm(ctx context.Context) error {
 		d := Digest("zonesigner seed confirm v1", s.id[:], []byte(s.seeds[a].name), s.seeds[a].key[:])
 		return d[:]
 	}
-	got, err := s.exchangePerSeed(ctx, "seeds/confirm", confirmation)
+	got, err := s.exchangePerSeed(ctx, "seeds/confirm", nil, nil, confirmation)
 	if err != nil {
 		return err
 	}
@@ -201,14 +214,16 @@ func (s *seedSession) dispute(parties []PartyID, what string) error {
 	return &CheatError{Parties: suspects, Disputed: len(suspects) > 1, What: what}
 }
 
-// exchangePerSeed sends 32 bytes for each seed to each of its other holders,
-// and returns what they sent: got[a][i] from holder i of seed a.
-func (s *seedSession) exchangePerSeed(ctx context.Context, round string, own func(a int) []byte) (got [][][]byte, err error) {
+// exchangePerSeed sends head to each other party and, after it, 32 bytes for
+// each seed that it holds too. It calls check, where there is a head, with that
+// of each other party before it looks at the rest, and returns this: got[a][i]
+// from holder i of seed a.
+func (s *seedSession) exchangePerSeed(ctx context.Context, round string, head []byte, check func(PartyID, []byte) error, own func(a int) []byte) (got [][][]byte, err error) {
 	for _, p := range s.parties {
 		if p == s.self {
 			continue
 		}
-		var msg []byte
+		msg := slices.Clone(head)
 		for a := range s.seeds {
 			if slices.Contains(s.seeds[a].Holders, p) {
 				msg = append(msg, own(a)...)
@@ -225,19 +240,24 @@ func (s *seedSession) exchangePerSeed(ctx context.Context, round string, own fun
 	got = make([][][]byte, len(s.seeds))
 	for a := range s.seeds {
 		got[a] = make([][]byte, len(s.seeds[a].Holders))
-		for i, p := range s.seeds[a].Holders {
-			if p == s.self {
-				continue
-			}
-			if len(msgs[p]) < 32 {
-				return nil, &CheatError{Parties: []PartyID{p}, What: "message of round " + round + " is too short"}
-			}
-			got[a][i], msgs[p] = msgs[p][:32], msgs[p][32:]
-		}
 	}
 	for _, p := range s.parties {
-		if len(msgs[p]) > 0 {
-			return nil, &CheatError{Parties: []PartyID{p}, What: "message of round " + round + " is too long"}
+		if p == s.self {
+			continue
+		}
+		r := NewReader(msgs[p])
+		if theirs := r.Take(len(head)); check != nil && theirs != nil {
+			if err := check(p, theirs); err != nil {
+				return nil, err
+			}
+		}
+		for a := range s.seeds {
+			if i := slices.Index(s.seeds[a].Holders, p); i >= 0 {
+				got[a][i] = r.Take(32)
+			}
+		}
+		if !r.Done() {
+			return nil, &CheatError{Parties: []PartyID{p}, What: fmt.Sprintf("message of %d bytes in round %s is too short or too long", len(msgs[p]), round)}
 		}
 	}
 	return got, nil

@@ -18,15 +18,10 @@ import (
 type puppet struct {
 	mpc.Network
 	alter func(to mpc.PartyID, round string, b []byte) []byte
-	id    []byte // of the session, as sent
 }
 
 func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
-	b = slices.Clone(b)
-	if round == "seeds/session" {
-		p.id = b
-	}
-	return p.Network.Send(ctx, to, round, p.alter(to, round, b))
+	return p.Network.Send(ctx, to, round, p.alter(to, round, slices.Clone(b)))
 }
 
 // outcome is what one party came out of NewSeeds with.
@@ -36,9 +31,15 @@ type outcome struct {
 	err   error
 }
 
-// makeSeeds runs NewSeeds among a, b, c and d, with alter between a and its
-// network, for seeds of three holders.
-func makeSeeds(t *testing.T, change func(p mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup, alter func(a *puppet, to mpc.PartyID, round string, b []byte) []byte) map[mpc.PartyID]outcome {
+// makeSeeds is makeSeedsWith a as the cheat.
+func makeSeeds(t *testing.T, change func(p mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup, alter func(to mpc.PartyID, round string, b []byte) []byte) map[mpc.PartyID]outcome {
+	t.Helper()
+	return makeSeedsWith(t, "a", change, alter)
+}
+
+// makeSeedsWith runs NewSeeds among a, b, c and d, with alter between cheat and
+// its network, for seeds of three holders.
+func makeSeedsWith(t *testing.T, cheat mpc.PartyID, change func(p mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup, alter func(to mpc.PartyID, round string, b []byte) []byte) map[mpc.PartyID]outcome {
 	t.Helper()
 	g := mpc.Group{Parties: []mpc.PartyID{"a", "b", "c", "d"}, T: 1}
 	got := map[mpc.PartyID]outcome{}
@@ -56,10 +57,8 @@ func makeSeeds(t *testing.T, change func(p mpc.PartyID, s mpc.SeedSetup) mpc.See
 		for _, end := range ends {
 			wg.Go(func() {
 				net := mpc.Network(end)
-				if end.Self() == "a" && alter != nil {
-					a := &puppet{Network: end}
-					a.alter = func(to mpc.PartyID, round string, b []byte) []byte { return alter(a, to, round, b) }
-					net = a
+				if end.Self() == cheat && alter != nil {
+					net = &puppet{end, alter}
 				}
 				setup := mpc.SeedSetup{Engine: "test", Group: g, Binding: []byte("test"), Size: 3}
 				if change != nil {
@@ -151,16 +150,17 @@ func next(s *mpc.SeedStream) (p256.Scalar, bool) {
 func TestUnequalSeeds(t *testing.T) {
 	other := [32]byte{42}
 	attack := func(change func(mpc.PartyID, mpc.SeedSetup) mpc.SeedSetup) map[mpc.PartyID]outcome {
-		return makeSeeds(t, change, func(a *puppet, to mpc.PartyID, round string, b []byte) []byte {
+		return makeSeeds(t, change, func(to mpc.PartyID, round string, b []byte) []byte {
 			if to != "b" {
 				return b
 			}
 			switch round { // the seed of a, b and c is the first
-			case "seeds/commit":
-				d := mpc.Digest("zonesigner seed commit v1", a.id, []byte("a\nb\nc\n"), []byte("a"), other[:])
-				copy(b, d[:])
+			case "seeds/hello":
+				nonce, bound := b[:32], b[32:64]
+				d := mpc.Digest("zonesigner seed commit v1", bound, nonce, []byte("a\nb\nc\n"), []byte("a"), other[:])
+				copy(b[64:], d[:])
 			case "seeds/reveal":
-				copy(b, other[:])
+				copy(b[32:], other[:])
 			}
 			return b
 		})
@@ -180,9 +180,9 @@ func TestUnequalSeeds(t *testing.T) {
 // A contribution that was not committed to is refused: a rushing holder could
 // otherwise choose the seed after seeing the others' parts.
 func TestRevealOtherThanCommitted(t *testing.T) {
-	got := makeSeeds(t, nil, func(_ *puppet, _ mpc.PartyID, round string, b []byte) []byte {
+	got := makeSeeds(t, nil, func(_ mpc.PartyID, round string, b []byte) []byte {
 		if round == "seeds/reveal" {
-			b[0] ^= 1
+			b[32] ^= 1
 		}
 		return b
 	})
@@ -190,6 +190,42 @@ func TestRevealOtherThanCommitted(t *testing.T) {
 		if cheat, ok := mpc.AsCheat(got[p].err); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
 			t.Errorf("%s says %v, want a named", p, got[p].err)
 		}
+	}
+}
+
+// One that greets b otherwise than a and c gives it another id. They say so, and
+// whomever they dispute, d is among them. Without the comparison, honest
+// operators blame each other for a seed that d has no part in.
+func TestUnequalGreetings(t *testing.T) {
+	contribution := [32]byte{42}
+	attack := func(change func(mpc.PartyID, mpc.SeedSetup) mpc.SeedSetup) map[mpc.PartyID]outcome {
+		return makeSeedsWith(t, "d", change, func(to mpc.PartyID, round string, b []byte) []byte {
+			if to != "b" {
+				return b
+			}
+			switch round {
+			case "seeds/hello":
+				b[0] ^= 1
+				for i, holders := range []string{"a\nb\nd\n", "b\nc\nd\n"} {
+					d := mpc.Digest("zonesigner seed commit v1", b[32:64], b[:32], []byte(holders), []byte("d"), contribution[:])
+					copy(b[64+32*i:], d[:])
+				}
+			case "seeds/reveal":
+				copy(b[32:], contribution[:])
+				copy(b[64:], contribution[:])
+			}
+			return b
+		})
+	}
+	got := attack(nil)
+	for _, p := range []mpc.PartyID{"a", "b", "c"} {
+		if cheat, ok := mpc.AsCheat(got[p].err); !ok || !cheat.Disputed || !slices.Contains(cheat.Parties, "d") {
+			t.Errorf("%s says %v, want all others disputed", p, got[p].err)
+		}
+	}
+	got = attack(func(_ mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup { return s.WithoutSession() })
+	if cheat, ok := mpc.AsCheat(got["b"].err); !ok || slices.Contains(cheat.Parties, "d") {
+		t.Errorf("without the comparison b says %v, want honest operators blamed", got["b"].err)
 	}
 }
 

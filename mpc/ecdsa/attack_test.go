@@ -628,10 +628,9 @@ type tappedShop struct {
 	view *[32]byte
 }
 
-func (s tappedShop) nonces(ctx context.Context, label string, n int, binds []binding) (*tuples, error) {
-	t, err := s.workshop.nonces(ctx, label, n, binds)
-	if err == nil {
-		*s.view = t.view
-	}
-	return t, err
+func (s tappedShop) nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (*tuples, error) {
+	return s.workshop.nonces(ctx, label, n, binds, func(t *tuples) error {
+		*s.view = t.noted
+		return commit(t)
+	})
 }

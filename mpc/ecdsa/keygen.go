@@ -181,17 +181,13 @@ func (g *generation) testSignatures(ctx context.Context, shop workshop) (view [3
 	for i, k := range g.keys {
 		binds[i] = binding{key: k.Share, from: i, count: 1}
 	}
-	t, err := shop.nonces(ctx, "test", n, binds)
+	t, own, err := commitNonces(ctx, shop, g.net, g.group, all, "test", n, binds)
 	if err != nil {
 		return view, nil, err
 	}
 	defer t.erase()
 	if g.holes.noTestSign {
 		return t.view, make([]mpc.Signature, n), nil
-	}
-	own, err := commitToR(ctx, g.net, g.group, all, "test", t)
-	if err != nil {
-		return view, nil, err
 	}
 	if err := mpc.ConfirmView(ctx, g.net, "test/view", mpc.Digest("zonesigner test chunk v1", append([][]byte{t.view[:]}, own.commitments...)...), differentViews); err != nil {
 		return view, nil, err

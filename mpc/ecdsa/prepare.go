@@ -99,15 +99,11 @@ func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*m
 	if m.key != nil {
 		binds = []binding{{key: m.key.Share, count: count}}
 	}
-	t, err := shop.nonces(ctx, label, count, binds)
+	t, own, err := commitNonces(ctx, shop, m.net, m.group, m.set, label, count, binds)
 	if err != nil {
 		return nil, err
 	}
 	defer t.erase()
-	own, err := commitToR(ctx, m.net, m.group, m.set, label, t)
-	if err != nil {
-		return nil, err
-	}
 	id := mpc.Digest("zonesigner chunk v1", append([][]byte{t.view[:], []byte(m.pool.Key), uint64Bytes(m.epoch()), []byte(m.pool.Set),
 		[]byte(m.pool.Stripe), uint64Bytes(uint64(index)), uint64Bytes(uint64(count))}, own.commitments...)...)
 	if m.signer.holes.noView {
@@ -128,52 +124,73 @@ func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*m
 // differentViews is what mpc.ConfirmView says of a chunk.
 const differentViews = "operators hold different views of a chunk"
 
-// commitToR computes this party's shares of R and exchanges the commitments to
-// them. A party that does not sign has no shares.
-func commitToR(ctx context.Context, net mpc.Network, g mpc.Group, set mpc.SignerSet, label string, t *tuples) (committed, error) {
-	n := len(t.k)
-	out := committed{view: t.view, commitments: make([][]byte, len(set)), macs: t.macs, macKey: t.macKey}
+// commitNonces makes n tuples and exchanges commitments to the shares of R. A
+// party that does not sign has no shares.
+//
+// Commitments leave as soon as k is there, and are awaited at the end, so that
+// they travel beside the verification of products: they hide what they are to.
+func commitNonces(ctx context.Context, shop workshop, net mpc.Network, g mpc.Group, set mpc.SignerSet, label string, n int, binds []binding) (*tuples, committed, error) {
+	out := committed{commitments: make([][]byte, len(set))}
 	round := label + "/commit"
-	if j := slices.Index(set, net.Self()); j >= 0 {
-		opening, err := mpc.NewOpening(g, set, net.Self(), g.T)
-		if err != nil {
-			return out, err
+	t, err := shop.nonces(ctx, label, n, binds, func(t *tuples) error {
+		out.view, out.macs, out.macKey = t.noted, t.macs, t.macKey
+		j := slices.Index(set, net.Self())
+		if j < 0 {
+			return nil
 		}
-		scale := opening.Scale()
-		for i := range t.k {
-			t.k[i] = t.k[i].Mul(scale)
-		}
-		if out.rShares, err = p256.AppendPoints(make([]byte, 0, 64*n), p256.BaseMultBatch(t.k)); err != nil {
-			return out, fmt.Errorf("share of R: %w", err)
-		}
-		c := newCommitter(t.view, net.Self())
-		out.commitments[j] = make([]byte, 0, 32*n)
-		for i := range n {
-			h := c.commitment(i, out.rShares[64*i:64*i+64])
-			out.commitments[j] = append(out.commitments[j], h[:]...)
+		if err := out.commitTo(t.k, j, g, set); err != nil {
+			return err
 		}
 		for _, p := range net.Parties() {
 			if p == net.Self() {
 				continue
 			}
 			if err := net.Send(ctx, p, round, out.commitments[j]); err != nil {
-				return out, err
+				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, out, err
 	}
 	for j, p := range set {
 		if p == net.Self() {
 			continue
 		}
-		var err error
-		if out.commitments[j], err = net.Recv(ctx, p, round); err != nil {
-			return out, err
+		out.commitments[j], err = net.Recv(ctx, p, round)
+		if err == nil && len(out.commitments[j]) != 32*n {
+			err = &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("commitments of %d bytes, want %d", len(out.commitments[j]), 32*n)}
 		}
-		if len(out.commitments[j]) != 32*n {
-			return out, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("commitments of %d bytes, want %d", len(out.commitments[j]), 32*n)}
+		if err != nil {
+			t.erase()
+			return nil, out, err
 		}
 	}
-	return out, nil
+	return t, out, nil
+}
+
+// commitTo computes shares of R of ks, which it scales, and the commitments to
+// them of this party, member j of set.
+func (p *committed) commitTo(ks []p256.Scalar, j int, g mpc.Group, set mpc.SignerSet) error {
+	opening, err := mpc.NewOpening(g, set, set[j], g.T)
+	if err != nil {
+		return err
+	}
+	scale := opening.Scale()
+	for i := range ks {
+		ks[i] = ks[i].Mul(scale)
+	}
+	if p.rShares, err = p256.AppendPoints(make([]byte, 0, 64*len(ks)), p256.BaseMultBatch(ks)); err != nil {
+		return fmt.Errorf("share of R: %w", err)
+	}
+	c := newCommitter(p.view, set[j])
+	p.commitments[j] = make([]byte, 0, 32*len(ks))
+	for i := range ks {
+		h := c.commitment(i, p.rShares[64*i:64*i+64])
+		p.commitments[j] = append(p.commitments[j], h[:]...)
+	}
+	return nil
 }
 
 func uint64Bytes(u uint64) []byte { return binary.BigEndian.AppendUint64(nil, u) }

@@ -33,8 +33,10 @@ type workshop interface {
 	// form, and in the one that signing opens.
 	randomKeys(ctx context.Context, n int) (words [][]p256.Scalar, shares []p256.Scalar, err error)
 	// nonces is the user-independent phase of Figure 4 for n tuples, together
-	// with the user-dependent one for those that binds name: all or none.
-	nonces(ctx context.Context, label string, n int, binds []binding) (*tuples, error)
+	// with the user-dependent one for those that binds name: all or none. It
+	// calls commit when c is open and k is there, with the view so far; products
+	// need not be verified yet.
+	nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (*tuples, error)
 	// bind is the user-dependent phase for n nonces that were made before:
 	// their [k⁻¹] are given, flat, as the engine keeps them.
 	bind(ctx context.Context, label string, kInv []p256.Scalar, n int, binds []binding) (*tuples, error)
@@ -59,6 +61,7 @@ type tuples struct {
 	words  []p256.Scalar // secret; [k⁻¹] as the engine keeps it, flat, where it is not bound
 	macs   []p256.Scalar // secret; shares of the MACs of k, where the engine has MACs
 	macKey p256.Scalar   // secret; this party's share of their key
+	noted  [32]byte      // the view when k was there, of c at least; only from nonces
 	view   [32]byte      // of everything that was opened
 }
 
@@ -121,8 +124,14 @@ func (b *bench[S]) randomKeys(ctx context.Context, n int) (words [][]p256.Scalar
 	return words, shares, nil
 }
 
-func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []binding) (*tuples, error) {
+func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (_ *tuples, err error) {
 	box := b.box.Fork(label)
+	t := &tuples{}
+	defer func() {
+		if err != nil {
+			t.erase()
+		}
+	}()
 	// User independent, step 1: ([a], [b], [c]) ← RandMul(), and step 3: [k⁻¹] = [a].
 	random, err := box.Random(ctx, 2*n)
 	if err != nil {
@@ -135,26 +144,31 @@ func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []bind
 		return nil, err
 	}
 	// Step 2: c ← Open([c]); user dependent, step 2: [sk'] ← Mul([k⁻¹], [sk]).
-	c, scaled, err := mulOpen(ctx, box, kInv, blind, scale)
+	scaled, err := mulOpen(ctx, box, kInv, blind, scale, func(c []p256.Scalar) error {
+		if err := p256.InvertBatch(c); err != nil { // refuses c = 0
+			return fmt.Errorf("masked nonce: %w", err)
+		}
+		// Step 4: ⟨k⟩ ← Convert([b])·c⁻¹, here still as scalars.
+		t.k = make([]p256.Scalar, n)
+		for i := range n {
+			t.k[i] = box.Signing(blind[i]).Mul(c[i])
+		}
+		if m, ok := box.(mpc.MACBox[S]); ok {
+			t.macKey = m.MACKey()
+			for i := range n {
+				t.macs = append(t.macs, m.MAC(blind[i]).Mul(c[i]))
+			}
+		}
+		t.noted = box.View()
+		return commit(t)
+	})
 	if err != nil {
 		return nil, err
 	}
-	if err := p256.InvertBatch(c); err != nil { // refuses c = 0
-		return nil, fmt.Errorf("masked nonce: %w", err)
-	}
-	t := b.collect(box, kInv, binds, scaled)
-	// Step 4: ⟨k⟩ ← Convert([b])·c⁻¹, here still as scalars.
-	t.k = make([]p256.Scalar, n)
-	for i := range n {
-		t.k[i] = box.Signing(blind[i]).Mul(c[i])
-		if binds == nil {
-			t.words = append(t.words, b.engine.Words(kInv[i])...)
-		}
-	}
-	if m, ok := box.(mpc.MACBox[S]); ok {
-		t.macKey = m.MACKey()
-		for i := range n {
-			t.macs = append(t.macs, m.MAC(blind[i]).Mul(c[i]))
+	b.collect(t, box, kInv, binds, scaled)
+	if binds == nil {
+		for _, x := range kInv {
+			t.words = append(t.words, b.engine.Words(x)...)
 		}
 	}
 	return t, nil
@@ -175,11 +189,13 @@ func (b *bench[S]) bind(ctx context.Context, label string, words []p256.Scalar, 
 		return nil, err
 	}
 	// User dependent, step 2: [sk'] ← Mul([k⁻¹], [sk]).
-	_, scaled, err := mulOpen(ctx, box, nil, nil, scale)
+	scaled, err := mulOpen(ctx, box, nil, nil, scale, nil)
 	if err != nil {
 		return nil, err
 	}
-	return b.collect(box, kInv, binds, scaled), nil
+	t := &tuples{}
+	b.collect(t, box, kInv, binds, scaled)
+	return t, nil
 }
 
 // scalings is what the user-dependent phase multiplies.
@@ -195,11 +211,11 @@ func (b *bench[S]) scalings(kInv []S, binds []binding) ([]mpc.Scaling[S], error)
 	return scale, nil
 }
 
-// collect brings shares into the form that signing opens.
-func (b *bench[S]) collect(box mpc.Box[S], kInv []S, binds []binding, scaled [][]S) *tuples {
-	t := &tuples{view: box.View()}
+// collect brings shares into the form that signing opens, and notes the view.
+func (b *bench[S]) collect(t *tuples, box mpc.Box[S], kInv []S, binds []binding, scaled [][]S) {
+	t.view = box.View()
 	if binds == nil {
-		return t
+		return
 	}
 	t.kInv, t.kInvSK = make([]p256.Scalar, len(kInv)), make([]p256.Scalar, len(kInv))
 	for i, x := range kInv {
@@ -211,17 +227,24 @@ func (b *bench[S]) collect(box mpc.Box[S], kInv []S, binds []binding, scaled [][
 		}
 		clear(scaled[j])
 	}
-	return t
 }
 
-// mulOpen returns the values xsᵢ·ysᵢ and the scalings, verified: in one round
-// where the engine can.
-func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc.Scaling[S]) (opened []p256.Scalar, scaled [][]S, err error) {
+// mulOpen multiplies xsᵢ by ysᵢ, gives the products to opened, where there are
+// any, and returns the scalings: in one round where the engine can. All products
+// are verified when it returns; when opened is called, only if they took rounds
+// of their own.
+func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc.Scaling[S], opened func([]p256.Scalar) error) (scaled [][]S, err error) {
 	if fused, ok := box.(mpc.MulOpener[S]); ok {
-		if opened, scaled, err = fused.MulOpen(ctx, xs, ys, scale); err != nil {
-			return nil, nil, err
+		values, scaled, err := fused.MulOpen(ctx, xs, ys, scale)
+		if err != nil {
+			return nil, err
 		}
-		return opened, scaled, box.Check(ctx)
+		if len(xs) > 0 {
+			if err := opened(values); err != nil {
+				return nil, err
+			}
+		}
+		return scaled, box.Check(ctx)
 	}
 	n := len(xs)
 	left, right := slices.Clone(xs), slices.Clone(ys)
@@ -231,14 +254,18 @@ func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc
 	}
 	products, err := box.Mul(ctx, left, right)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := box.Check(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if n > 0 {
-		if opened, err = box.Open(ctx, products[:n]); err != nil {
-			return nil, nil, err
+		values, err := box.Open(ctx, products[:n])
+		if err != nil {
+			return nil, err
+		}
+		if err := opened(values); err != nil {
+			return nil, err
 		}
 	}
 	rest := products[n:]
@@ -246,5 +273,5 @@ func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc
 		scaled = append(scaled, rest[:len(s.Xs):len(s.Xs)])
 		rest = rest[len(s.Xs):]
 	}
-	return opened, scaled, nil
+	return scaled, nil
 }

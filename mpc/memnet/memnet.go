@@ -72,6 +72,7 @@ func New(parties ...mpc.PartyID) *Hub {
 			hub:      h,
 			self:     p,
 			sessions: map[mpc.SessionID]*session{},
+			isClosed: map[mpc.SessionID]bool{},
 			control:  map[mpc.PartyID]chan []byte{},
 		}
 	}

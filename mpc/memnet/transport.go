@@ -18,6 +18,7 @@ type Transport struct {
 	sessions map[mpc.SessionID]*session
 	early    []mpc.SessionID // not yet opened, oldest first
 	closed   []mpc.SessionID // closed lately, oldest first
+	isClosed map[mpc.SessionID]bool
 	handler  func(mpc.PartyID, []byte)
 	control  map[mpc.PartyID]chan []byte
 }
@@ -35,7 +36,7 @@ func (t *Transport) Open(id mpc.SessionID, parties []mpc.PartyID) (mpc.Session, 
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if slices.Contains(t.closed, id) {
+	if t.isClosed[id] {
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("open session %s: it was closed before", id)}
 	}
 	s := t.sessions[id]
@@ -130,7 +131,7 @@ func (t *Transport) handleControl(from mpc.PartyID, q <-chan []byte) {
 // kept, and pushes out the oldest such session when there are too many.
 func (t *Transport) arrive(m Message) {
 	t.mu.Lock()
-	if slices.Contains(t.closed, m.Session) {
+	if t.isClosed[m.Session] {
 		t.mu.Unlock()
 		return
 	}
@@ -153,7 +154,9 @@ func (t *Transport) forget(id mpc.SessionID) {
 	defer t.mu.Unlock()
 	delete(t.sessions, id)
 	t.closed = append(t.closed, id)
+	t.isClosed[id] = true
 	if len(t.closed) > maxClosed {
+		delete(t.isClosed, t.closed[0])
 		t.closed = t.closed[1:]
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -77,10 +78,15 @@ func TestMemberWithoutLinkPin(t *testing.T) {
 	if err := b.WaitReady(ctx, "a"); err != nil {
 		t.Fatal("the attack fails although the pin is out: ", err)
 	}
-	if err := fake.Send(ctx, "b", []byte("I am a")); err != nil {
+	s, err := fake.Open(testSession("a"), []mpc.PartyID{"a", "b"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	waitReason(t, b, "a", "a message's signature is not its own")
+	defer s.Close()
+	if err := s.Send(ctx, "b", "r", []byte("I am a")); err != nil {
+		t.Fatal(err)
+	}
+	waitReason(t, b, "a", "a signature on its messages is not its own")
 }
 
 func TestOtherServerAtAddress(t *testing.T) {
@@ -359,7 +365,7 @@ func TestEquivocationIsEvidence(t *testing.T) {
 	send := func(round, msg string) {
 		t.Helper()
 		l := a.lines["b"].link
-		if err := l.send(ctx, laneSession, l.seal(a.id, round, []byte(msg))); err != nil {
+		if err := l.sendSession(ctx, a.id, round, []byte(msg)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -367,7 +373,8 @@ func TestEquivocationIsEvidence(t *testing.T) {
 	if got, err := b.Recv(ctx, "a", "r"); err != nil || string(got) != "one" {
 		t.Fatalf("%q, %v", got, err)
 	}
-	send("r", "one") // a repetition is none
+	send("q", "twice")
+	send("q", "twice") // a repetition is none
 	send("s", "fine")
 	if got, err := b.Recv(ctx, "a", "s"); err != nil || string(got) != "fine" {
 		t.Fatalf("%q, %v", got, err)
@@ -397,10 +404,10 @@ func TestEquivocationIsEvidence(t *testing.T) {
 		}
 	}
 	// One message twice proves nothing.
-	half := 32 + ed25519.SignatureSize
-	first := cheat.Evidence[len(cheat.Evidence)-half:]
-	same := append(bytes.Clone(cheat.Evidence[:len(cheat.Evidence)-2*half]), append(bytes.Clone(first), first...)...)
-	if _, err := VerifyEvidence(same, keyOf); err == nil {
+	e := envelope{version: 1, lane: laneSession, group: what.Group, session: a.id, round: "r", from: "a", to: "b", hash: sha256.Sum256([]byte("one"))}
+	first := signed{hash: e.hash, ledger: &ledger{entries: [][32]byte{e.entry()}}}
+	first.ledger.sig = ed25519.Sign(testKey("a"), first.ledger.text())
+	if _, err := VerifyEvidence(encodeEvidence(&e, first, first), keyOf); err == nil {
 		t.Error("one message twice is evidence")
 	}
 }
@@ -423,6 +430,8 @@ func TestSendTwiceIsRefused(t *testing.T) {
 	}
 }
 
+// A message counts before it is signed, but the link and its sessions do not go
+// on without.
 func TestWrongSignature(t *testing.T) {
 	for _, out := range []bool{false, true} { // hooks.signature
 		group := startGroup(t, func(c *Config) {
@@ -434,10 +443,15 @@ func TestWrongSignature(t *testing.T) {
 		waitReady(t, group)
 		ctx := testContext(t)
 		sessions := openAll(t, group, "signature", "a", "b")
-		if err := sessions["a"].Send(ctx, "b", "r", []byte("m")); err != nil {
-			t.Fatal(err)
+		var err error
+		for i := 0; i <= ledgerEntries && err == nil; i++ { // a signature comes before the last at the latest
+			if err = sessions["a"].Send(ctx, "b", fmt.Sprint(i), []byte("m")); err == nil {
+				_, err = sessions["b"].Recv(ctx, "a", fmt.Sprint(i))
+			}
 		}
-		_, err := sessions["b"].Recv(ctx, "a", "r")
+		if !out {
+			_, err = sessions["b"].Recv(ctx, "a", "never sent")
+		}
 		cheat, ok := mpc.AsCheat(err)
 		if !out && (!ok || !slices.Equal(cheat.Parties, []mpc.PartyID{"a"})) {
 			t.Errorf("error %v, expected operator a to be a cheat", err)
@@ -448,14 +462,66 @@ func TestWrongSignature(t *testing.T) {
 	}
 }
 
+// Who sends two messages for a round and signs neither is found out all the
+// same; there is nothing to show to others.
+func TestUnsignedMessages(t *testing.T) {
+	frame := func(l *link, id mpc.SessionID, round, payload string) []byte {
+		e := envelope{version: l.version, lane: laneSession, group: l.group, session: id, round: round, from: "a", to: "b"}
+		m := outMessage{b: encodeMessage(&e, []byte(payload))}
+		b, _ := m.appendFrame(nil, laneSession)
+		return b
+	}
+	begin := func(t *testing.T, change func(*Config)) (map[mpc.PartyID]*Transport, mpc.Session, *link) {
+		group := startGroup(t, change, "a", "b")
+		waitReady(t, group)
+		sessions := openAll(t, group, "unsigned", "a", "b")
+		return group, sessions["b"], sessions["a"].(*session).lines["b"].link
+	}
+	t.Run("many", func(t *testing.T) {
+		_, b, l := begin(t, nil)
+		var many []byte
+		for i := range ledgerEntries + 1 {
+			many = append(many, frame(l, testSession("unsigned"), fmt.Sprint(i), "m")...)
+		}
+		if _, err := l.tls.Write(many); err != nil {
+			t.Fatal(err)
+		}
+		_, err := b.Recv(testContext(t), "a", "never sent")
+		if cheat, ok := mpc.AsCheat(err); !ok || !slices.Equal(cheat.Parties, []mpc.PartyID{"a"}) {
+			t.Errorf("error %v, expected operator a to be a cheat", err)
+		}
+	})
+	t.Run("long", func(t *testing.T) {
+		group, _, l := begin(t, func(c *Config) { c.Limits.ProbeTimeout = 500 * time.Millisecond })
+		if _, err := l.tls.Write(frame(l, testSession("unsigned"), "r", "m")); err != nil {
+			t.Fatal(err)
+		}
+		waitReason(t, group["b"], "a", "no signature on its messages")
+	})
+	t.Run("two for a round", func(t *testing.T) {
+		_, b, l := begin(t, nil)
+		both := append(frame(l, testSession("unsigned"), "r", "one"), frame(l, testSession("unsigned"), "r", "two")...)
+		if _, err := l.tls.Write(append(both, 99, 0, 0, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := b.Recv(testContext(t), "a", "never sent")
+		cheat, ok := mpc.AsCheat(err)
+		if !ok || !slices.Equal(cheat.Parties, []mpc.PartyID{"a"}) || cheat.Evidence != nil || !strings.Contains(err.Error(), "two different messages") {
+			t.Errorf("error %v, expected operator a to be a cheat without evidence", err)
+		}
+	})
+}
+
 func TestGarbageNamesThePeer(t *testing.T) {
 	for name, garbage := range map[string][]byte{
-		"kind":     {99, 0, 0, 0, 0},
-		"frame":    {frameFirst, 0xff, 0xff, 0xff, 0xff},
-		"message":  {frameFirst, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0},
-		"more":     {frameMore, 0, 0, 0, 1, 0},
-		"probe":    {framePing, 0, 0, 0, 1, 0},
-		"envelope": {frameFirst + 2, 0, 0, 0, 5, 0, 0, 0, 1, 0},
+		"kind":            {99, 0, 0, 0, 0},
+		"frame":           {frameFirst, 0xff, 0xff, 0xff, 0xff},
+		"message":         {frameFirst, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0},
+		"more":            {frameMore, 0, 0, 0, 1, 0},
+		"probe":           {framePing, 0, 0, 0, 1, 0},
+		"envelope":        {frameFirst + 2, 0, 0, 0, 5, 0, 0, 0, 1, 0},
+		"short signature": {frameSigned, 0, 0, 0, 1, 0},
+		"signed nothing":  append([]byte{frameSigned, 0, 0, 0, 64}, make([]byte, 64)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			group := startGroup(t, nil, "a", "b")
@@ -535,7 +601,7 @@ func TestSessionsNeverOpenedAreBoundedAndExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range n {
-			if err := l.send(ctx, laneSession, l.seal(testSession(fmt.Sprint(n, " ", i)), "r", []byte("m"))); err != nil {
+			if err := l.sendSession(ctx, testSession(fmt.Sprint(n, " ", i)), "r", []byte("m")); err != nil {
 				return err
 			}
 		}

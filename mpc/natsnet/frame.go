@@ -2,6 +2,7 @@ package natsnet
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -23,7 +24,9 @@ const (
 	framePong  = 2 // data: the ping's
 	frameFirst = 3 // frameFirst + 2*lane: a message begins
 	frameMore  = 4 // frameMore + 2*lane: a message goes on
-	lastFrame  = frameMore + 2*(lanes-1)
+	// frameSigned has the signature, 64 bytes, on a ledger: the session messages
+	// that ended since the last one.
+	frameSigned = frameFirst + 2*lanes
 
 	frameHeader = 5
 	maxFrame    = 32 << 10 // bytes of data; so much one lane waits for the other
@@ -76,8 +79,9 @@ func appendFrameHeader(b []byte, kind byte, n int) []byte {
 
 // outMessage is a message on its way out, sent in frames.
 type outMessage struct {
-	b    []byte
-	sent int
+	b     []byte
+	sent  int
+	entry [32]byte // for the ledger, of a session message
 }
 
 // appendFrame appends the message's next frame and reports whether it was
@@ -115,8 +119,9 @@ type frameReader struct {
 	probe   [8]byte
 }
 
-// next returns one ping or pong (kind, number), or one whole message
-// (frameFirst + 2*lane, message), which the caller owns.
+// next returns one ping or pong (kind, number), one signature (frameSigned,
+// signature), or one whole message (frameFirst + 2*lane, message), which the
+// caller owns.
 func (f *frameReader) next() (kind byte, number uint64, msg []byte, err error) {
 	for {
 		var head [frameHeader]byte
@@ -124,7 +129,7 @@ func (f *frameReader) next() (kind byte, number uint64, msg []byte, err error) {
 			return 0, 0, nil, err
 		}
 		kind, n := head[0], int(binary.BigEndian.Uint32(head[1:]))
-		if kind < framePing || kind > lastFrame {
+		if kind < framePing || kind > frameSigned {
 			return 0, 0, nil, framing("frame of unknown kind %d", kind)
 		}
 		if n > maxFrame {
@@ -138,6 +143,14 @@ func (f *frameReader) next() (kind byte, number uint64, msg []byte, err error) {
 				return 0, 0, nil, err
 			}
 			return kind, binary.BigEndian.Uint64(f.probe[:]), nil, nil
+		}
+		if kind == frameSigned {
+			if n != ed25519.SignatureSize {
+				return 0, 0, nil, framing("signature of %d bytes, expected %d", n, ed25519.SignatureSize)
+			}
+			sig := make([]byte, n)
+			_, err := io.ReadFull(f.r, sig)
+			return kind, 0, sig, err
 		}
 		lane := int(kind-frameFirst) / 2
 		msg, err := f.part(lane, kind == byte(frameFirst+2*lane), n)
@@ -165,8 +178,8 @@ func (f *frameReader) part(lane int, first bool, n int) ([]byte, error) {
 			return nil, err
 		}
 		size := int(binary.BigEndian.Uint32(total[:]))
-		if size == 0 || size > f.limit[lane] {
-			return nil, framing("message of %d bytes, expected 1 to %d", size, f.limit[lane])
+		if size > f.limit[lane] {
+			return nil, framing("message of %d bytes, expected at most %d", size, f.limit[lane])
 		}
 		*p = make([]byte, 0, size)
 		n -= 4
@@ -174,7 +187,7 @@ func (f *frameReader) part(lane int, first bool, n int) ([]byte, error) {
 		return nil, framing("a message goes on that did not begin")
 	}
 	have := len(*p)
-	if n == 0 || have+n > cap(*p) {
+	if n == 0 && cap(*p) > 0 || have+n > cap(*p) {
 		return nil, framing("frame of %d bytes, but the message has %d to come", n, cap(*p)-have)
 	}
 	*p = (*p)[:have+n]

@@ -19,7 +19,7 @@ import (
 
 // An operator's identity is one Ed25519 key, written as a user nkey. It signs
 // four kinds of text, told apart by how they begin: TLS 1.3 handshakes (64
-// spaces, RFC 8446, section 4.4.3), envelopes, statements, and the nonces by
+// spaces, RFC 8446, section 4.4.3), ledgers, statements, and the nonces by
 // which NATS servers authenticate clients. The last are bare bytes that an
 // untrusted server chooses, so only what looks like a nonce is signed.
 
@@ -85,7 +85,7 @@ func EncodePublicKey(key ed25519.PublicKey) (string, error) {
 
 // NewIdentity signs statements with self's key and verifies the peers'. Every
 // text is signed behind a prefix of its own, so that no statement can pass
-// for an envelope, a TLS handshake or a NATS nonce.
+// for a ledger, a TLS handshake or a NATS nonce.
 func NewIdentity(self mpc.PartyID, key ed25519.PrivateKey, peers []Peer) mpc.Identity {
 	keys := map[mpc.PartyID]ed25519.PublicKey{}
 	for _, p := range peers {

@@ -37,6 +37,8 @@ type link struct {
 	group   [32]byte
 	done    chan struct{} // closed when err is set
 
+	received received
+
 	mu     sync.Mutex
 	err    error
 	probes []byte // frames that go before everything else
@@ -59,6 +61,7 @@ func (p *peer) handshake(ctx context.Context, raw *streamConn, client bool) (*li
 		space: make(chan struct{}),
 		wake:  make(chan struct{}, 1),
 	}
+	l.received.ledger = &ledger{}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { raw.abort(context.Cause(ctx)) })
@@ -160,23 +163,15 @@ func (l *link) fail(err error) {
 	}
 }
 
-// seal signs a message to the peer: a control message if round is empty and
-// session is zero, which no session's is.
-func (l *link) seal(session mpc.SessionID, round string, payload []byte) []byte {
-	t := l.peer.t
-	e := envelope{version: l.version, group: l.group, session: session, round: round, from: t.cfg.Self, to: l.peer.id}
-	if session != (mpc.SessionID{}) {
-		e.lane = laneSession
-	}
-	b := sealMessage(&e, t.cfg.Key, payload)
-	if t.cfg.hooks.mangle != nil {
-		t.cfg.hooks.mangle(b)
-	}
-	return b
+// sendSession queues a copy of a session message.
+func (l *link) sendSession(ctx context.Context, session mpc.SessionID, round string, payload []byte) error {
+	e := envelope{version: l.version, lane: laneSession, group: l.group, session: session, round: round, from: l.peer.t.cfg.Self, to: l.peer.id}
+	b := encodeMessage(&e, payload)
+	return l.send(ctx, laneSession, &outMessage{b: b, entry: e.entry()})
 }
 
 // send queues a message, which it keeps. It waits while the lane is full.
-func (l *link) send(ctx context.Context, lane int, b []byte) error {
+func (l *link) send(ctx context.Context, lane int, m *outMessage) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -187,8 +182,8 @@ func (l *link) send(ctx context.Context, lane int, b []byte) error {
 			return l.err
 		}
 		if l.queued[lane] < laneQueue {
-			l.out[lane] = append(l.out[lane], &outMessage{b: b})
-			l.queued[lane] += len(b)
+			l.out[lane] = append(l.out[lane], m)
+			l.queued[lane] += len(m.b)
 			l.mu.Unlock()
 			l.poke()
 			return nil
@@ -255,17 +250,33 @@ func (l *link) answered(number uint64) (time.Duration, bool) {
 	return rtt, true
 }
 
-// write sends what is queued, in batches, until the link ends.
+// write sends what is queued, in batches, until the link ends, and signs for
+// the session messages among it.
 func (l *link) write() error {
 	buf := make([]byte, 0, writeBatch+maxFrame+frameHeader+4096)
+	sign := time.NewTimer(0) // runs out when what is written has to be signed
+	<-sign.C
+	var written ledger
 	for {
-		if buf = l.batch(buf[:0]); len(buf) == 0 {
+		waiting := len(written.entries) > 0
+		buf = l.batch(buf[:0], &written)
+		due := written.full()
+		if len(buf) == 0 && !due {
 			select {
 			case <-l.wake:
 				continue
+			case <-sign.C:
+				due = true
 			case <-l.done:
 				return nil
 			}
+		}
+		switch {
+		case due || waiting && time.Since(written.begun) > ledgerAge:
+			sign.Stop()
+			buf = written.appendSigned(buf, l.peer.t)
+		case !waiting && len(written.entries) > 0:
+			sign.Reset(ledgerAge)
 		}
 		l.raw.cork()
 		_, err := l.tls.Write(buf)
@@ -278,14 +289,15 @@ func (l *link) write() error {
 	}
 }
 
-// batch appends what goes next: probes, then one frame of each lane in turn.
-func (l *link) batch(b []byte) []byte {
+// batch appends what goes next: probes, then one frame of each lane in turn,
+// until the ledger of session messages is full.
+func (l *link) batch(b []byte, written *ledger) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b = append(b, l.probes...)
 	l.probes = l.probes[:0]
 	room := false
-	for more := true; more && len(b) < writeBatch; {
+	for more := true; more && len(b) < writeBatch && !written.full(); {
 		more = false
 		for lane := range l.out {
 			if len(l.out[lane]) == 0 {
@@ -301,6 +313,9 @@ func (l *link) batch(b []byte) []byte {
 			l.out[lane] = l.out[lane][1:]
 			room = room || l.queued[lane] >= laneQueue
 			l.queued[lane] -= len(m.b)
+			if lane == laneSession {
+				written.add(m.entry)
+			}
 		}
 	}
 	if room {
@@ -313,6 +328,7 @@ func (l *link) batch(b []byte) []byte {
 // read takes what the peer sends until the link ends.
 func (l *link) read() error {
 	p := l.peer
+	defer func() { p.settle(l.received.conflicts) }() // those that will not become evidence
 	frames := frameReader{r: bufio.NewReaderSize(l.tls, maxFrame)}
 	frames.limit[laneControl] = mpc.MaxControl + maxEnvelope
 	frames.limit[laneSession] = p.t.cfg.Limits.Message + maxEnvelope
@@ -331,18 +347,26 @@ func (l *link) read() error {
 			}
 			continue
 		}
+		if kind == frameSigned {
+			settled, err := l.received.sign(msg, p.key, p.t.cfg.hooks.signature)
+			if err != nil {
+				return err
+			}
+			p.settle(settled)
+			continue
+		}
 		e := envelope{version: l.version, lane: (kind - frameFirst) / 2, group: l.group, from: p.id, to: p.t.cfg.Self}
-		sig, payload, err := openMessage(&e, msg)
+		payload, err := decodeMessage(&e, msg)
 		if err != nil {
 			return framing("%v", err)
-		}
-		if !ed25519.Verify(p.key, e.text(), sig) && !p.t.cfg.hooks.signature {
-			return framing("a message's signature is not its own")
 		}
 		if e.lane == laneControl {
 			err = p.control(l, payload)
 		} else {
-			err = p.deliver(l, &e, sig, payload)
+			var got signed
+			if got, err = l.received.enter(&e); err == nil {
+				err = p.deliver(l, &e, got, payload)
+			}
 		}
 		if err != nil {
 			return err

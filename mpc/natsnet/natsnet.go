@@ -14,7 +14,8 @@
 //	node        the embedded server, and this daemon's connection to NATS
 //	streamConn  a net.Conn over two NATS subjects, with flow control
 //	link        TLS 1.3, a hello, frames in two lanes, probes
-//	envelope    what a sender signs for each message, and evidence from two
+//	envelope    what a message says, to whom and where
+//	ledger      envelopes that a sender signs together, and evidence from two
 //	inbox       what one peer sent to one session, within bounds
 //
 // Start joins, Transport.Open opens a session, Transport.Send carries control
@@ -83,9 +84,9 @@ type hooks struct {
 	minVersion, maxVersion uint16        // instead of minVersion and maxVersion
 	linkKey                bool          // accept any key on a link
 	routeKey               bool          // accept any key on a route
-	signature              bool          // accept any signature on an envelope
+	signature              bool          // accept any signature on a ledger
 	anyNonce               bool          // sign any nonce for a NATS server
-	mangle                 func([]byte)  // alter an outgoing message, signature first
+	mangle                 func([]byte)  // alter the signature on a ledger
 	retry                  time.Duration // first wait between attempts at a link
 	via                    string        // before the subject of outgoing packets, to send them through an attacker
 }
@@ -366,8 +367,7 @@ func (t *Transport) Send(ctx context.Context, to mpc.PartyID, msg []byte) error 
 	if err != nil {
 		return &mpc.AbsentError{Parties: []mpc.PartyID{to}, Err: err}
 	}
-	b := l.seal(mpc.SessionID{}, "", msg)
-	if err := l.send(ctx, laneControl, b); err != nil {
+	if err := l.send(ctx, laneControl, &outMessage{b: slices.Clone(msg)}); err != nil {
 		return &mpc.AbsentError{Parties: []mpc.PartyID{to}, Err: err}
 	}
 	return nil

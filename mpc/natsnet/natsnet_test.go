@@ -323,17 +323,17 @@ func TestSizes(t *testing.T) {
 func TestLanesTakeTurns(t *testing.T) {
 	l := &link{space: make(chan struct{}), wake: make(chan struct{}, 1)}
 	ctx := testContext(t)
-	if err := l.send(ctx, laneSession, make([]byte, MaxMessage)); err != nil {
+	if err := l.send(ctx, laneSession, &outMessage{b: make([]byte, MaxMessage)}); err != nil {
 		t.Fatal(err)
 	}
-	if b := l.batch(nil); len(b) < writeBatch {
+	if b := l.batch(nil, &ledger{}); len(b) < writeBatch {
 		t.Fatalf("a batch of %d bytes", len(b))
 	}
-	if err := l.send(ctx, laneControl, []byte("hello")); err != nil {
+	if err := l.send(ctx, laneControl, &outMessage{b: []byte("hello")}); err != nil {
 		t.Fatal(err)
 	}
 	l.ping()
-	b := l.batch(nil)
+	b := l.batch(nil, &ledger{})
 	if b[0] != framePing || !bytes.Contains(b, []byte("hello")) {
 		t.Error("the control message or the probe waits for the session's message")
 	}
@@ -344,7 +344,7 @@ func TestLanesTakeTurns(t *testing.T) {
 		t.Errorf("error %v, expected the context's", err)
 	}
 	waits := make(chan error)
-	go func() { waits <- l.send(ctx, laneSession, []byte("later")) }()
+	go func() { waits <- l.send(ctx, laneSession, &outMessage{b: []byte("later")}) }()
 	for {
 		select {
 		case err := <-waits:
@@ -353,7 +353,7 @@ func TestLanesTakeTurns(t *testing.T) {
 			}
 			return
 		default:
-			l.batch(nil)
+			l.batch(nil, &ledger{})
 		}
 	}
 }

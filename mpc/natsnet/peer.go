@@ -471,6 +471,8 @@ func (p *peer) watch() {
 		switch {
 		case l != nil && silent > limits.ProbeTimeout:
 			l.fail(fmt.Errorf("no answer to probes for %v", silent.Round(time.Second)))
+		case l != nil && l.received.unsigned() > limits.ProbeTimeout:
+			l.fail(fmt.Errorf("no signature on its messages for %v", limits.ProbeTimeout))
 		case l != nil:
 			l.ping()
 		case down > limits.ProbeEvery && time.Since(asked) > max(3*limits.ProbeEvery, askTimeout):

@@ -21,8 +21,11 @@ type inbox struct {
 	born    time.Time
 	slots   map[string]*slot // by round
 	held    int              // bytes
-	err     error            // why nothing more will come; set before gone is closed
-	gone    chan struct{}
+	// conflict says that the peer sent two different messages in a round. The
+	// first counts, until the peer has signed the second, too.
+	conflict bool
+	err      error // why nothing more will come; set before gone is closed
+	gone     chan struct{}
 }
 
 // slot is the place of one round's message. It stays when the message is
@@ -66,6 +69,15 @@ func (p *peer) end(in *inbox, err error) {
 	}
 }
 
+// settle ends the inboxes of conflicts: their sender cheated.
+func (p *peer) settle(conflicts []*conflict) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conflicts {
+		p.end(c.in, c.cheat())
+	}
+}
+
 // release drops what an inbox holds; mu is held.
 func (p *peer) release(in *inbox) {
 	for _, s := range in.slots {
@@ -75,9 +87,9 @@ func (p *peer) release(in *inbox) {
 	in.held = 0
 }
 
-// deliver puts a session message, whose signature is verified, into its
+// deliver puts a session message, which is entered in l's ledger, into its
 // inbox. An error ends the link.
-func (p *peer) deliver(l *link, e *envelope, sig, payload []byte) error {
+func (p *peer) deliver(l *link, e *envelope, got signed, payload []byte) error {
 	limits := p.t.cfg.Limits
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,14 +109,10 @@ func (p *peer) deliver(l *link, e *envelope, sig, payload []byte) error {
 		return nil
 	}
 	s := in.slot(e.round)
-	got := signed{hash: e.hash, sig: [64]byte(sig)}
 	if s.has {
-		if s.first.hash != got.hash {
-			p.end(in, &mpc.CheatError{
-				Parties:  []mpc.PartyID{p.id},
-				What:     fmt.Sprintf("sent two different messages in round %q of session %v", e.round, e.session),
-				Evidence: encodeEvidence(e, s.first, got),
-			})
+		if s.first.hash != got.hash && !in.conflict {
+			in.conflict = true
+			l.received.conflicts = append(l.received.conflicts, &conflict{in: in, e: *e, first: s.first, second: got})
 		}
 		return nil
 	}
@@ -321,8 +329,7 @@ func gone(id mpc.PartyID, round string, err error) error {
 	return &mpc.AbsentError{Parties: []mpc.PartyID{id}, Round: round, Err: err}
 }
 
-// Send signs b and queues it for the peer; it waits only while the queue is
-// full. To send twice in one round is refused.
+// Send queues b for the peer; it waits only while the queue is full. To send twice in one round is refused.
 func (s *session) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
 	l, err := s.line(to, round)
 	if err != nil {
@@ -346,7 +353,7 @@ func (s *session) Send(ctx context.Context, to mpc.PartyID, round string, b []by
 	if twice {
 		return fmt.Errorf("session %v: send to operator %s in round %q: %w", s.id, to, round, errTwice)
 	}
-	if err := l.link.send(ctx, laneSession, l.link.seal(s.id, round, b)); err != nil {
+	if err := l.link.sendSession(ctx, s.id, round, b); err != nil {
 		// It never left, so it may be tried again.
 		l.mu.Lock()
 		delete(l.sent, round)

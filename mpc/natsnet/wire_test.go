@@ -185,14 +185,15 @@ func TestFramesRoundTrip(t *testing.T) {
 			size := rapid.SampledFrom([]int{1, 100, maxFrame - 4, maxFrame - 3, 2*maxFrame - 4, 5 * maxFrame}).Draw(t, "size")
 			m := bytes.Repeat([]byte{byte(i)}, size)
 			want[lane] = append(want[lane], m)
-			if err := l.send(t.Context(), lane, m); err != nil {
+			if err := l.send(t.Context(), lane, &outMessage{b: m, entry: [32]byte{byte(len(want[laneSession]))}}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		l.ping()
 		var wire []byte
+		var written ledger
 		for {
-			b := l.batch(nil)
+			b := l.batch(nil, &written)
 			if len(b) == 0 {
 				break
 			}
@@ -220,6 +221,11 @@ func TestFramesRoundTrip(t *testing.T) {
 		for lane := range want {
 			if !slices.EqualFunc(got[lane], want[lane], bytes.Equal) {
 				t.Fatalf("lane %d: %d messages, expected %d", lane, len(got[lane]), len(want[lane]))
+			}
+		}
+		for i, entry := range written.entries {
+			if entry[0] != byte(i+1) || len(written.entries) != len(want[laneSession]) {
+				t.Fatalf("entry %d of %d is of message %d", i, len(written.entries), entry[0])
 			}
 		}
 		if l.queued != [lanes]int{} {
@@ -350,7 +356,8 @@ func TestNonces(t *testing.T) {
 		t.Error(err)
 	}
 	e := envelope{from: "a", to: "b"}
-	for _, bad := range [][]byte{nil, []byte("with space"), []byte(statementContext), e.text(), bytes.Repeat([]byte(" "), 64), bytes.Repeat([]byte("a"), 44)} {
+	l := ledger{entries: [][32]byte{e.entry()}}
+	for _, bad := range [][]byte{nil, []byte("with space"), []byte(statementContext), e.text(), l.text(), bytes.Repeat([]byte(" "), 64), bytes.Repeat([]byte("a"), 44)} {
 		if _, err := sign(bad); err == nil {
 			t.Errorf("%q was signed", bad)
 		}
@@ -396,6 +403,8 @@ func FuzzFrames(f *testing.F) {
 	f.Add(first)
 	f.Add(append(appendFrameHeader(nil, framePing, 8), 0, 0, 0, 0, 0, 0, 0, 1))
 	f.Add([]byte{frameFirst, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0})
+	f.Add([]byte{frameFirst, 0, 0, 0, 4, 0, 0, 0, 0})
+	f.Add(append([]byte{frameSigned, 0, 0, 0, 64}, make([]byte, 64)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := frameReader{r: bytes.NewReader(b), limit: [lanes]int{1 << 16, 1 << 17}}
 		total := 0
@@ -404,8 +413,8 @@ func FuzzFrames(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if kind >= frameFirst {
-				if total += len(msg); len(msg) == 0 || len(msg) > r.limit[(kind-frameFirst)/2] || total > len(b) {
+			if kind >= frameFirst && kind < frameSigned {
+				if total += len(msg); msg == nil || len(msg) > r.limit[(kind-frameFirst)/2] || total > len(b) {
 					t.Fatalf("message of %d bytes out of %d", len(msg), len(b))
 				}
 			}
@@ -415,21 +424,17 @@ func FuzzFrames(f *testing.F) {
 
 func FuzzEnvelope(f *testing.F) {
 	e := envelope{version: 1, lane: laneSession, session: mpc.SessionID{1}, round: "r", from: "a", to: "b"}
-	f.Add(byte(laneSession), sealMessage(&e, testKey("a"), []byte("payload")))
+	f.Add(byte(laneSession), encodeMessage(&e, []byte("payload")))
 	e.lane = laneControl
-	f.Add(byte(laneControl), sealMessage(&e, testKey("a"), nil))
-	f.Add(byte(laneSession), make([]byte, 64+32))
+	f.Add(byte(laneControl), encodeMessage(&e, nil))
+	f.Add(byte(laneSession), make([]byte, 32))
 	f.Fuzz(func(t *testing.T, lane byte, b []byte) {
 		e := envelope{lane: lane % lanes}
-		sig, payload, err := openMessage(&e, b)
+		payload, err := decodeMessage(&e, b)
 		if err != nil {
 			return
 		}
-		again := bytes.Clone(sig)
-		if e.lane == laneSession {
-			again = appendName(append(again, e.session[:]...), e.round)
-		}
-		if again = append(again, payload...); !bytes.Equal(again, b) {
+		if again := encodeMessage(&e, payload); !bytes.Equal(again, b) {
 			t.Errorf("%x became %x", b, again)
 		}
 	})
@@ -441,7 +446,12 @@ func FuzzEvidence(f *testing.F) {
 	var both [2]signed
 	for i := range both {
 		e.hash = [32]byte{byte(i)}
-		both[i] = signed{e.hash, [64]byte(ed25519.Sign(key, e.text()))}
+		both[i] = signed{hash: e.hash, ledger: &ledger{}, index: i}
+		for range i {
+			both[i].ledger.add([32]byte{})
+		}
+		both[i].ledger.add(e.entry())
+		both[i].ledger.sig = ed25519.Sign(key, both[i].ledger.text())
 	}
 	good := encodeEvidence(&e, both[0], both[1])
 	f.Add(good)

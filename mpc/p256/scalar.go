@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"sync"
 )
 
 // Scalar is a number modulo n, the order of P-256. The zero value is 0. A
@@ -94,6 +95,24 @@ func (x Scalar) Inverse() Scalar {
 	}
 	return z
 }
+
+// InverseOf returns 1/k for a public k that is not 0; small ones are found in a
+// table.
+func InverseOf(k uint64) Scalar {
+	if table := smallInverses(); k < uint64(len(table)) {
+		return table[k]
+	}
+	return NewScalar(k).Inverse()
+}
+
+// smallInverses has 1/k at index k, and 0 at 0.
+var smallInverses = sync.OnceValue(func() []Scalar {
+	table := make([]Scalar, 1<<6)
+	for k := range table {
+		table[k] = NewScalar(uint64(k)).Inverse()
+	}
+	return table
+})
 
 // IsHigh reports whether x > (n-1)/2, that is, whether -x is the smaller
 // number. It takes variable time: it is for public values, such as the s of a

@@ -178,6 +178,14 @@ func TestNewScalar(t *testing.T) {
 	}
 }
 
+func TestInverseOf(t *testing.T) {
+	for _, k := range []uint64{1, 2, 3, 63, 64, 65, 1<<64 - 1} {
+		if InverseOf(k).Mul(NewScalar(k)) != One() {
+			t.Errorf("1/%d is wrong", k)
+		}
+	}
+}
+
 func TestInvertBatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		xs := rapid.SliceOfN(anyScalar(), 0, 9).Draw(t, "xs")

@@ -155,7 +155,7 @@ func toShamir(g mpc.Group, self int) (line [2]p256.Scalar) {
 	x, _ := g.X(g.Parties[self])
 	for k := range line {
 		lacks, _ := g.X(g.Parties[(self+1+k)%3])
-		line[k] = p256.One().Sub(p256.NewScalar(uint64(x)).Mul(p256.NewScalar(uint64(lacks)).Inverse()))
+		line[k] = p256.One().Sub(p256.NewScalar(uint64(x)).Mul(p256.InverseOf(uint64(lacks))))
 	}
 	return line
 }

@@ -16,19 +16,15 @@ type seed struct {
 }
 
 func newSeed(a mpc.Seed, g mpc.Group, parties []mpc.PartyID, self mpc.PartyID) seed {
-	scalar := func(p mpc.PartyID) p256.Scalar {
-		x, _ := g.X(p)
-		return p256.NewScalar(uint64(x))
-	}
-	x := scalar(self)
-	num, den := p256.One(), p256.One()
+	at, _ := g.X(self)
+	x := p256.NewScalar(uint64(at))
+	s := seed{Seed: a, f: p256.One()}
 	for _, p := range parties {
 		if !slices.Contains(a.Holders, p) {
-			num = num.Mul(scalar(p).Sub(x))
-			den = den.Mul(scalar(p))
+			zero, _ := g.X(p)
+			s.f = s.f.Mul(p256.One().Sub(x.Mul(p256.InverseOf(uint64(zero)))))
 		}
 	}
-	s := seed{Seed: a, f: num.Mul(den.Inverse())}
 	power := s.f
 	for range g.T {
 		power = power.Mul(x)

@@ -12,6 +12,7 @@ package figures
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -57,6 +58,9 @@ type Row struct {
 	BatchMS              float64 `json:"batch_ms"`                      // the same for Batch signatures at once
 	Batch                int     `json:"batch"`
 	Count                int     `json:"count"` // tuples and signatures that the rates are of
+
+	AllocatedPerTuple     float64 `json:"allocated_bytes_per_tuple"` // at one operator, while many are made
+	AllocatedPerSignature float64 `json:"allocated_bytes_per_signature"`
 
 	BytesPerTuple        float64 `json:"bytes_per_tuple"`
 	BytesPerSignature    float64 `json:"bytes_per_signature"` // from a ready tuple
@@ -247,20 +251,24 @@ func (g *group) rates(ctx context.Context, r *Row, p Plan, progress func(what st
 	for {
 		g.forget()
 		g.resetCounts()
+		before := allocated()
 		took, err := g.prepare(ctx, count, func(done int) { progress(fmt.Sprintf("tuples: %d of %d", done, count)) })
 		if err != nil {
 			return err
 		}
+		r.AllocatedPerTuple = float64(allocated()-before) / float64(count*g.group.N())
 		r.TuplesPerSecond = float64(count) / took.Seconds()
 		bytes, messages := g.counts()
 		r.BytesPerTuple, r.MessagesPerTuple = float64(bytes)/float64(count), float64(messages)/float64(count)
 		if r.Count = count; final || took >= want || count == mostCount {
 			progress(fmt.Sprintf("signatures: %d", count))
 			g.resetCounts()
+			before := allocated()
 			signing, err := g.sign(ctx, count)
 			if err != nil {
 				return err
 			}
+			r.AllocatedPerSignature = float64(allocated()-before) / float64(count*len(g.set))
 			r.CheckedPerSecond = float64(count) / (took + signing).Seconds()
 			bytes, messages = g.counts()
 			r.BytesPerSignature, r.MessagesPerSignature = float64(bytes)/float64(count), float64(messages)/float64(count)
@@ -269,6 +277,13 @@ func (g *group) rates(ctx context.Context, r *Row, p Plan, progress func(what st
 		// What the time allows for at this rate, at most eight times as many.
 		count = min(mostCount, max(count+1, min(8*count, int(1.2*want.Seconds()*r.TuplesPerSecond))))
 	}
+}
+
+// allocated is what was ever allocated on the heap, in bytes.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }
 
 // fromReady measures signatures whose tuples are there.

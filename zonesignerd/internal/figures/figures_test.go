@@ -55,10 +55,10 @@ func TestMeasure(t *testing.T) {
 			bytes    float64 // a tuple, to all peers, at least: what docs/protocol.md says
 			more     float64 // of a session of 40 tuples, by tuple, at most
 		}{
-			{"shamir", 2, 2*5 + 2*3 + 4 + 2, 2 * 96, 64},
-			{"mal-shamir", 3, 2*5 + 2*6 + 2*2 + 2*2, 2 * 160, 64},
-			{"rep3", 2, 2*5 + 2*3 + 4 + 2, 2 * 80, 64},
-			{"mal-rep3", 3, 2*5 + 2*6 + 2*2 + 2*2, 160 + 96, 64},
+			{"shamir", 2, 2*3 + 2*3 + 4 + 2, 2 * 96, 64},
+			{"mal-shamir", 3, 2*3 + 2*6 + 2*2 + 2*2, 2 * 160, 64},
+			{"rep3", 2, 2*3 + 2*3 + 4 + 2, 2 * 80, 64},
+			{"mal-rep3", 3, 2*3 + 2*6 + 2*2 + 2*2, 160 + 96, 64},
 			{"mascot", 2, 5 + 20 + 2 + 4, 68 << 10, 4 << 10},
 			{"mascot-minus", 2, 5 + 17 + 2 + 4, 52 << 10, 4 << 10},
 			{"frost", 3, 2*2 + 2*2 + 2*2 + 2*2, 2 * 64, 64},
@@ -69,6 +69,7 @@ func TestMeasure(t *testing.T) {
 					"round_trip_ms": row.RoundTripMS, "keygen_secret_ms": row.KeygenSecretMS,
 					"signature_ms": row.SignatureMS, "tuples_per_second": row.TuplesPerSecond, "checked": row.CheckedPerSecond,
 					"amortised_signature_ms": row.AmortisedSignatureMS, "batch_ms": row.BatchMS, "bytes_per_signature": row.BytesPerSignature,
+					"allocated_bytes_per_tuple": row.AllocatedPerTuple, "allocated_bytes_per_signature": row.AllocatedPerSignature,
 					"messages_per_tuple": row.MessagesPerTuple, "messages_per_signature": row.MessagesPerSignature,
 				}
 				if c.engine != "frost" { // the others open the key in rounds of their own, and are in the paper
@@ -145,7 +146,7 @@ func TestMeasureOverDelay(t *testing.T) {
 			if row.RoundTripMS < 17 {
 				t.Errorf("round trip %v ms", row.RoundTripMS)
 			}
-			if row.AmortisedSignatureMS < 2*17 || *row.KeygenPublicMS < 17 || row.SignatureMS < 7.5*17 {
+			if row.AmortisedSignatureMS < 2*17 || *row.KeygenPublicMS < 17 || row.SignatureMS < 6*17 {
 				t.Errorf("sooner than the delay allows: %+v", row)
 			}
 		})
@@ -370,7 +371,7 @@ func TestRowJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range strings.Fields("engine n t signers setting transport round_trip_ms keygen_secret_ms keygen_public_ms keygen_checks_ms signature_ms tuples_per_second" +
-		" checked_signatures_per_second amortised_signature_ms batch_ms batch count bytes_per_tuple bytes_per_signature messages messages_per_tuple messages_per_signature paper") {
+		" checked_signatures_per_second amortised_signature_ms batch_ms batch count allocated_bytes_per_tuple allocated_bytes_per_signature bytes_per_tuple bytes_per_signature messages messages_per_tuple messages_per_signature paper") {
 		if _, ok := fields[name]; !ok {
 			t.Errorf("no field %s", name)
 		}

@@ -119,16 +119,23 @@ func (g *group) connect(ctx context.Context, p Plan) error {
 		}
 		return nil
 	}
-	// One proxy before each server; servers dial one another through them.
+	// On a longer way, one proxy before each server; servers dial one another
+	// through them. Else each knows the addresses of those before it.
 	peers := make([]natsnet.Peer, g.group.N())
-	proxies := make([]*proxy, g.group.N())
 	for i, id := range g.group.Parties {
-		var err error
-		if proxies[i], err = newProxy(p.Setting.RoundTrip / 2); err != nil {
-			return err
+		peers[i] = natsnet.Peer{ID: id, Key: g.operators[id].identity.public[id]}
+	}
+	var proxies []*proxy
+	if p.Setting.RoundTrip > 0 {
+		for i := range peers {
+			way, err := newProxy(p.Setting.RoundTrip / 2)
+			if err != nil {
+				return err
+			}
+			g.closers = append(g.closers, way.close)
+			peers[i].Address = way.addr()
+			proxies = append(proxies, way)
 		}
-		g.closers = append(g.closers, proxies[i].close)
-		peers[i] = natsnet.Peer{ID: id, Key: g.operators[id].identity.public[id], Address: proxies[i].addr()}
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -142,7 +149,11 @@ func (g *group) connect(ctx context.Context, p Plan) error {
 			return err
 		}
 		g.closers = append(g.closers, func() { _ = t.Close() })
-		proxies[i].forwardTo(t.Addr())
+		if proxies != nil {
+			proxies[i].forwardTo(t.Addr())
+		} else {
+			peers[i].Address = t.Addr()
+		}
 		o.transport, transports[i] = t, t
 	}
 	for _, t := range transports {
