@@ -6,18 +6,15 @@ package abbtest
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"zonesigner/mpc"
-	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
 
@@ -38,7 +35,7 @@ var groups = [][2]int{{2, 1}, {3, 1}, {3, 2}, {4, 1}, {5, 2}, {7, 3}}
 func Run[S any](t *testing.T, engine mpc.Engine[S], claims Claims) {
 	supported := 0
 	for _, nt := range groups {
-		g := group(nt[0], nt[1])
+		g := mpctest.Group(nt[0], nt[1])
 		if engine.Supports(g) != nil {
 			continue
 		}
@@ -71,14 +68,6 @@ type suite[S any] struct {
 	claims Claims
 }
 
-func group(n, t int) mpc.Group {
-	g := mpc.Group{T: t, Digest: sha256.Sum256([]byte("abbtest"))}
-	for i := range n {
-		g.Parties = append(g.Parties, mpc.PartyID(rune('a'+i)))
-	}
-	return g
-}
-
 // party is what a test's function gets: its box, and a switch that makes it
 // alter all that it sends from then on.
 type party[S any] struct {
@@ -87,9 +76,7 @@ type party[S any] struct {
 	cheat func(func(payload []byte))
 }
 
-// run runs f at every party, in a bubble of testing/synctest: time stands still
-// while anyone can go on, so a party that waits for one that fell silent is
-// released at once, and a goroutine left behind fails the test.
+// run runs f at every party.
 func (s *suite[S]) run(t *testing.T, f func(ctx context.Context, p party[S]) error) map[mpc.PartyID]error {
 	t.Helper()
 	return s.runBound(t, func(mpc.PartyID) []byte { return []byte("abbtest") }, f)
@@ -97,34 +84,15 @@ func (s *suite[S]) run(t *testing.T, f func(ctx context.Context, p party[S]) err
 
 func (s *suite[S]) runBound(t *testing.T, binding func(mpc.PartyID) []byte, f func(ctx context.Context, p party[S]) error) map[mpc.PartyID]error {
 	t.Helper()
-	errs := map[mpc.PartyID]error{}
-	synctest.Test(t, func(t *testing.T) {
-		hub := memnet.New(s.group.Parties...)
-		defer hub.Close()
-		ends, err := hub.Open(mpc.SessionID{1})
+	return mpctest.Play(t, s.group.Parties, func(ctx context.Context, net mpc.Network) error {
+		c := &cheater{Network: net}
+		box, err := s.engine.Start(ctx, c, s.group, binding(net.Self()))
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		for _, end := range ends {
-			wg.Go(func() {
-				net := &cheater{Network: end}
-				box, err := s.engine.Start(ctx, net, s.group, binding(end.Self()))
-				if err == nil {
-					err = f(ctx, party[S]{end.Self(), box, func(alter func([]byte)) { net.alter.Store(&alter) }})
-					box.Close()
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				errs[end.Self()] = err
-			})
-		}
-		wg.Wait()
+		defer box.Close()
+		return f(ctx, party[S]{net.Self(), box, func(alter func([]byte)) { c.alter.Store(&alter) }})
 	})
-	return errs
 }
 
 func isAbsent(err error) bool {

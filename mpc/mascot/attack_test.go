@@ -7,11 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"zonesigner/mpc"
-	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
 
@@ -19,57 +17,26 @@ import (
 // against one with the defence that it is aimed at taken out (holes), where it
 // must succeed. The adversary is a.
 
-func groupOf(n int) mpc.Group {
-	g := mpc.Group{T: n - 1, Digest: [32]byte{byte(n)}}
-	for i := range n {
-		g.Parties = append(g.Parties, mpc.PartyID(rune('a'+i)))
-	}
-	return g
-}
-
 // play runs f at each of n parties. The adversary's engine has the hooks of
 // attack beside the holes of e, and its network is what wrap makes of it.
 func play(t *testing.T, e Engine, n int, attack func(*holes), wrap func(mpc.Network) mpc.Network, f func(ctx context.Context, b *box) error) map[mpc.PartyID]error {
 	t.Helper()
-	g := groupOf(n)
-	errs := map[mpc.PartyID]error{}
-	synctest.Test(t, func(t *testing.T) {
-		hub := memnet.New(g.Parties...)
-		defer hub.Close()
-		ends, err := hub.Open(mpc.SessionID{1})
+	g := mpctest.Group(n, n-1)
+	return mpctest.Play(t, g.Parties, func(ctx context.Context, net mpc.Network) error {
+		if net.Self() == "a" && wrap != nil {
+			net = wrap(net)
+		}
+		b, err := e.Start(ctx, net, g, nil)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		for _, end := range ends {
-			wg.Go(func() {
-				err := func() error {
-					mine, net := e, mpc.Network(end)
-					if end.Self() == "a" && wrap != nil {
-						net = wrap(net)
-					}
-					b, err := mine.Start(ctx, net, g, nil)
-					if err != nil {
-						return err
-					}
-					defer b.Close()
-					own := b.(*box)
-					if end.Self() == "a" && attack != nil {
-						attack(&own.engine.holes)
-					}
-					return f(ctx, own)
-				}()
-				mu.Lock()
-				defer mu.Unlock()
-				errs[end.Self()] = err
-			})
+		defer b.Close()
+		own := b.(*box)
+		if net.Self() == "a" && attack != nil {
+			attack(&own.engine.holes)
 		}
-		wg.Wait()
+		return f(ctx, own)
 	})
-	return errs
 }
 
 // caught wants every honest party to blame a, alone or among others, for what.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
 
@@ -20,7 +21,7 @@ func TestSupports(t *testing.T) {
 		n, t int
 		ok   bool
 	}{{2, 1, true}, {3, 2, true}, {7, 6, true}, {8, 7, false}, {3, 1, false}, {2, 2, false}} {
-		g := groupOf(c.n)
+		g := mpctest.Group(c.n, c.n-1)
 		g.T = c.t
 		err := Full().Supports(g)
 		var bad *mpc.ArgumentError
@@ -28,7 +29,7 @@ func TestSupports(t *testing.T) {
 			t.Errorf("n = %d, t = %d: %v", c.n, c.t, err)
 		}
 	}
-	g := groupOf(3)
+	g := mpctest.Group(3, 2)
 	for _, c := range []struct {
 		set mpc.SignerSet
 		ok  bool
@@ -331,7 +332,7 @@ func TestForSigning(t *testing.T) {
 		return err
 	}))
 	sum := func(c *collect[p256.Scalar]) p256.Scalar { return c.all["a"].Add(c.all["b"]).Add(c.all["c"]) }
-	g := groupOf(3)
+	g := mpctest.Group(3, 2)
 	for _, shares := range []*collect[p256.Scalar]{&signing, &byMasks} {
 		var product p256.Scalar
 		for _, p := range g.Parties {

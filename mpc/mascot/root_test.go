@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/mpctest"
 )
 
 // counting counts the messages of one round.
@@ -68,7 +69,7 @@ func TestRoot(t *testing.T) {
 	if base.Load() != 2 {
 		t.Errorf("two sessions: a sent %d base transfers, want one for each peer", base.Load())
 	}
-	group := groupOf(3).Digest
+	group := mpctest.Group(3, 2).Digest
 	e.roots.mu.Lock()
 	delete(e.roots.all, pair{group, "b", "a"}) // as if b had been started again
 	e.roots.mu.Unlock()

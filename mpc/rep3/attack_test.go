@@ -6,11 +6,9 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"zonesigner/mpc"
-	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
 
@@ -19,32 +17,9 @@ import (
 // must succeed. The adversary is a, at position 0: it lacks part 0, b lacks part 1,
 // c lacks part 2.
 
-var three = mpc.Group{Parties: []mpc.PartyID{"a", "b", "c"}, T: 1, Digest: [32]byte{3}}
+type puppet = mpctest.Puppet
 
-// puppet is the adversary's network: it alters what is sent, and keeps what is
-// received.
-type puppet struct {
-	mpc.Network
-	alter func(to mpc.PartyID, round string, b []byte) []byte
-	mu    sync.Mutex
-	got   map[string][]byte // by sender and round
-}
-
-func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
-	b = slices.Clone(b)
-	if p.alter != nil {
-		b = p.alter(to, round, b)
-	}
-	return p.Network.Send(ctx, to, round, b)
-}
-
-func (p *puppet) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
-	b, err := p.Network.Recv(ctx, from, round)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.got[string(from)+" "+round] = slices.Clone(b)
-	return b, err
-}
+var three = mpctest.Group(3, 1)
 
 // play runs f at each of three, a's network being a puppet.
 func play(t *testing.T, e Engine, alter func(to mpc.PartyID, round string, b []byte) []byte, f func(ctx context.Context, b *box, a *puppet) error) map[mpc.PartyID]error {
@@ -54,41 +29,7 @@ func play(t *testing.T, e Engine, alter func(to mpc.PartyID, round string, b []b
 
 func playIn(t *testing.T, g mpc.Group, e Engine, alter func(to mpc.PartyID, round string, b []byte) []byte, f func(ctx context.Context, b *box, a *puppet) error) map[mpc.PartyID]error {
 	t.Helper()
-	errs := map[mpc.PartyID]error{}
-	synctest.Test(t, func(t *testing.T) {
-		hub := memnet.New(g.Parties...)
-		defer hub.Close()
-		ends, err := hub.Open(mpc.SessionID{1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		for _, end := range ends {
-			wg.Go(func() {
-				err := func() error {
-					var a *puppet
-					net := mpc.Network(end)
-					if end.Self() == "a" {
-						a = &puppet{Network: end, alter: alter, got: map[string][]byte{}}
-						net = a
-					}
-					b, err := e.Start(ctx, net, g, nil)
-					if err != nil {
-						return err
-					}
-					return f(ctx, b.(*box), a)
-				}()
-				mu.Lock()
-				defer mu.Unlock()
-				errs[end.Self()] = err
-			})
-		}
-		wg.Wait()
-	})
-	return errs
+	return mpctest.Attack(t, e, g, alter, func(ctx context.Context, b mpc.Box[Share], a *puppet) error { return f(ctx, b.(*box), a) })
 }
 
 func honestFailed(errs map[mpc.PartyID]error) bool { return errs["b"] != nil && errs["c"] != nil }
@@ -237,12 +178,12 @@ func TestSplitViewBeforeCoins(t *testing.T) {
 			mu.Unlock()
 			return b.Check(ctx)
 		})
-		fromB, fromC := tap.got["b main/3"], tap.got["c main/3"]
+		fromB, fromC := tap.Got["b main/3"], tap.Got["c main/3"]
 		if len(fromB) == 0 || len(fromC) == 0 {
 			return stolen, secret, errs
 		}
 		digest := func(echo []byte) []byte { return echo[32:64] }
-		b, c := digest(tap.got["b main/2"]), digest(tap.got["c main/2"])
+		b, c := digest(tap.Got["b main/2"]), digest(tap.Got["c main/2"])
 		chiB, _ := coins(id, "main", views["b"], slices.Concat(digest(said[0]), b, c))
 		chiC, _ := coins(id, "main", views["c"], slices.Concat(digest(said[1]), b, c))
 		eB, _ := p256.ScalarFromBytes(fromB[:32])
@@ -310,8 +251,8 @@ func TestUnmaskedProduct(t *testing.T) {
 				t.Fatalf("%s: %v", p, err)
 			}
 		}
-		ub, _ := p256.ScalarFromBytes(tap.got["b main/1"][:32])
-		uc, _ := p256.ScalarFromBytes(tap.got["c main/1"][:32])
+		ub, _ := p256.ScalarFromBytes(tap.Got["b main/1"][:32])
+		uc, _ := p256.ScalarFromBytes(tap.Got["c main/1"][:32])
 		// ub = x2·(y2+y0) + x0·y2 and uc = x0·(y0+y1) + x1·y0. With
 		// y0 = p - q·x0, where p = ub/x2 - y2 and q = y2/x2, the second is
 		// -q·x0² + (p + y1 - q·x1)·x0 + x1·p - uc = 0.

@@ -6,11 +6,9 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"zonesigner/mpc"
-	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
 
@@ -18,71 +16,14 @@ import (
 // against one with the defence that it is aimed at taken out (holes), where it
 // must succeed. The adversary is a, in a group of three.
 
-var three = mpc.Group{Parties: []mpc.PartyID{"a", "b", "c"}, T: 1, Digest: [32]byte{3}}
+type puppet = mpctest.Puppet
 
-// puppet is the adversary's network: it alters what is sent, and keeps what is
-// received.
-type puppet struct {
-	mpc.Network
-	alter func(to mpc.PartyID, round string, b []byte) []byte
-	mu    sync.Mutex
-	got   map[string][]byte // by sender and round
-}
+var three = mpctest.Group(3, 1)
 
-func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
-	b = slices.Clone(b)
-	if p.alter != nil {
-		b = p.alter(to, round, b)
-	}
-	return p.Network.Send(ctx, to, round, b)
-}
-
-func (p *puppet) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
-	b, err := p.Network.Recv(ctx, from, round)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.got[string(from)+" "+round] = slices.Clone(b)
-	return b, err
-}
-
-// play runs f at each party of the group, a's network being a puppet.
+// play runs f at each of three, a's network being a puppet.
 func play(t *testing.T, e Engine, alter func(to mpc.PartyID, round string, b []byte) []byte, f func(ctx context.Context, b *box, a *puppet) error) map[mpc.PartyID]error {
 	t.Helper()
-	errs := map[mpc.PartyID]error{}
-	synctest.Test(t, func(t *testing.T) {
-		hub := memnet.New(three.Parties...)
-		defer hub.Close()
-		ends, err := hub.Open(mpc.SessionID{1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		for _, end := range ends {
-			wg.Go(func() {
-				err := func() error {
-					var a *puppet
-					net := mpc.Network(end)
-					if end.Self() == "a" {
-						a = &puppet{Network: end, alter: alter, got: map[string][]byte{}}
-						net = a
-					}
-					b, err := e.Start(ctx, net, three, nil)
-					if err != nil {
-						return err
-					}
-					return f(ctx, b.(*box), a)
-				}()
-				mu.Lock()
-				defer mu.Unlock()
-				errs[end.Self()] = err
-			})
-		}
-		wg.Wait()
-	})
-	return errs
+	return mpctest.Attack(t, e, three, alter, func(ctx context.Context, b mpc.Box[Share], a *puppet) error { return f(ctx, b.(*box), a) })
 }
 
 func honestFailed(errs map[mpc.PartyID]error) bool { return errs["b"] != nil && errs["c"] != nil }
@@ -124,8 +65,8 @@ func TestSplitViewBeforeCoins(t *testing.T) {
 		// Under the coin of b: the line through a's own share at 1 and b's at 2.
 		chiB, _ := coins(id, "main", views["b"])
 		chiC, _ := coins(id, "main", views["c"])
-		eB, okB := tap.got["b main/3"]
-		eC, okC := tap.got["c main/3"]
+		eB, okB := tap.Got["b main/3"]
+		eC, okC := tap.Got["c main/3"]
 		if !okB || !okC {
 			return stolen, secret, errs
 		}
@@ -236,8 +177,8 @@ func TestUnmaskedProduct(t *testing.T) {
 			}
 		}
 		x := openFrom(t, xs[0], 1, xs[1], 2)
-		vb, _ := p256.ScalarFromBytes(tap.got["b main/1"][:32])
-		vc, _ := p256.ScalarFromBytes(tap.got["c main/1"][:32])
+		vb, _ := p256.ScalarFromBytes(tap.Got["b main/1"][:32])
+		vc, _ := p256.ScalarFromBytes(tap.Got["c main/1"][:32])
 		// With p = xy and l = x·ya + y·xa: the share of b is (2xa-x)(2ya-y) =
 		// 4·xa·ya - 2l + p; p itself is opened. So ya·x² - l·x + xa·p = 0.
 		two, four := p256.NewScalar(2), p256.NewScalar(4)
