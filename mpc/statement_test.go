@@ -3,16 +3,11 @@ package mpc
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the fixtures in testdata anew")
+	"zonesigner/mpc/fixture"
+)
 
 func fixtureStatement() *Statement {
 	part := func(i byte) Part {
@@ -47,32 +42,8 @@ func (s stub) Verify(from PartyID, msg, sig []byte) bool {
 	return bytes.Equal(stub{from}.Sign(msg), sig)
 }
 
-// fixture compares b with the file of that name, which later versions must
-// read too.
-func fixture(t *testing.T, name string, b []byte) []byte {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(hex.EncodeToString(b)+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(kept, b) {
-		t.Errorf("%s: the encoding has changed; a new one needs a new version", path)
-	}
-	return kept
-}
-
 func TestStatementFixture(t *testing.T) {
-	kept := fixture(t, "statement.v1.hex", fixtureStatement().Sign(stub{"b"}))
+	kept := fixture.Check(t, "statement.v1.hex", fixtureStatement().Sign(stub{"b"}))
 	st, from, err := VerifyStatement(stub{"a"}, kept)
 	if err != nil || from != "b" || fmt.Sprint(st) != fmt.Sprint(fixtureStatement()) {
 		t.Errorf("the fixture reads as %+v of %s, %v", st, from, err)

@@ -3,19 +3,14 @@ package ecdsa
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/fixture"
 	"zonesigner/mpc/p256"
 )
-
-var update = flag.Bool("update", false, "write the fixtures in testdata anew")
 
 // fixtureShare is a key share with fixed contents.
 func fixtureShare() *KeyShare {
@@ -34,43 +29,13 @@ func fixtureShare() *KeyShare {
 	return k
 }
 
-// fixture compares b with the file of that name, which later versions must
-// read too.
-func fixture(t *testing.T, name string, b []byte) []byte {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(hex.EncodeToString(b)+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	kept := readFixture(t, name)
-	if !bytes.Equal(kept, b) {
-		t.Errorf("%s: the encoding has changed; a new one needs a new version", path)
-	}
-	return kept
-}
-
-func readFixture(t *testing.T, name string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kept
-}
-
 func TestKeyShareFixture(t *testing.T) {
 	b, err := fixtureShare().MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var k KeyShare
-	if err := k.UnmarshalBinary(fixture(t, "keyshare.v1.hex", b)); err != nil {
+	if err := k.UnmarshalBinary(fixture.Check(t, "keyshare.v1.hex", b)); err != nil {
 		t.Fatal(err)
 	}
 	if k.Share[0] != p256.NewScalar(19) || k.Epoch != 3 || k.Self != "a" || k.Group.Parties[0] != "c" {
@@ -84,9 +49,9 @@ func TestChunkFixtures(t *testing.T) {
 	for name, first := range map[string]int{"chunk.v1.hex": 0, "chunk.v2.hex": 7} {
 		b := encodeChunk(two, two, c)
 		if first == 0 { // as it was written once
-			b = readFixture(t, name)
+			b = fixture.Read(t, name)
 		}
-		r, err := decodeRun(fixture(t, name, b), 2, 1, 1)
+		r, err := decodeRun(fixture.Check(t, name, b), 2, 1, 1)
 		if err != nil || r.kInv[0] != two[1] || r.view != ([32]byte{9}) || r.first != first+1 {
 			t.Errorf("%s reads as tuple %d: %v", name, r.first, err)
 		}
@@ -96,20 +61,20 @@ func TestChunkFixtures(t *testing.T) {
 		if members == 0 {
 			c.rShares = nil
 		}
-		words, got, err := decodeUnbound(fixture(t, name, encodeUnbound(two, 2, c)), members, 1, 1)
+		words, got, err := decodeUnbound(fixture.Check(t, name, encodeUnbound(two, 2, c)), members, 1, 1)
 		if err != nil || len(words) != 1 || words[0] != two[1] || got.view != c.view || got.first != 1 || len(got.commitments) != members {
 			t.Errorf("%s reads as %v, %v", name, got, err)
 		}
-		if _, _, err := decodeUnbound(readFixture(t, name), 2-members, 0, 1); err == nil {
+		if _, _, err := decodeUnbound(fixture.Read(t, name), 2-members, 0, 1); err == nil {
 			t.Errorf("%s is read with the part that another kind of operator keeps", name)
 		}
 	}
 	c.macs, c.macKey = two, p256.NewScalar(13)
-	r, err := decodeRun(fixture(t, "chunk-mac.v1.hex", encodeChunk(two, two, c)), 2, 1, 1)
+	r, err := decodeRun(fixture.Check(t, "chunk-mac.v1.hex", encodeChunk(two, two, c)), 2, 1, 1)
 	if err != nil || r.kInvSK[0] != two[1] || r.first != 8 || len(r.macs) != 1 || r.macs[0] != two[1] || r.macKey != c.macKey {
 		t.Errorf("the chunk with MACs reads as tuple %d: %v", r.first, err)
 	}
-	words, got, err := decodeUnbound(fixture(t, "unbound-mac.v1.hex", encodeUnbound(two, 2, c)), 2, 1, 1)
+	words, got, err := decodeUnbound(fixture.Check(t, "unbound-mac.v1.hex", encodeUnbound(two, 2, c)), 2, 1, 1)
 	if err != nil || words[0] != two[1] || got.macs[0] != two[1] || got.macKey != c.macKey {
 		t.Errorf("the unbound chunk with MACs reads as %v, %v", got, err)
 	}

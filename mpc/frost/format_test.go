@@ -3,20 +3,15 @@ package frost
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"filippo.io/edwards25519"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/fixture"
 )
-
-var update = flag.Bool("update", false, "write the fixtures in testdata anew")
 
 func times(n uint32) *edwards25519.Point {
 	return new(edwards25519.Point).ScalarBaseMult(smallScalar(n))
@@ -46,37 +41,13 @@ func fixtureTuples() *tuples {
 	return t
 }
 
-// fixture compares b with the file of that name, which later versions must
-// read too.
-func fixture(t *testing.T, name string, b []byte) []byte {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(hex.EncodeToString(b)+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(kept, b) {
-		t.Errorf("%s: the encoding has changed; a new one needs a new version", path)
-	}
-	return kept
-}
-
 func TestKeyShareFixture(t *testing.T) {
 	b, err := fixtureShare().MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var k KeyShare
-	if err := k.UnmarshalBinary(fixture(t, "keyshare.v1.hex", b)); err != nil {
+	if err := k.UnmarshalBinary(fixture.Check(t, "keyshare.v1.hex", b)); err != nil {
 		t.Fatal(err)
 	}
 	if k.Share.Equal(smallScalar(19)) != 1 || k.Epoch != 3 || k.Self != "a" || k.Group.Parties[0] != "c" || k.PublicKey() != [32]byte(times(5).Bytes()) {
@@ -129,7 +100,7 @@ func TestKeyShareRefuses(t *testing.T) {
 
 func TestChunkFixture(t *testing.T) {
 	want := fixtureTuples()
-	got, err := decodeTuples(fixture(t, "chunk.v1.hex", want.encode()), 2, 1, 2)
+	got, err := decodeTuples(fixture.Check(t, "chunk.v1.hex", want.encode()), 2, 1, 2)
 	if err != nil {
 		t.Fatal(err)
 	}

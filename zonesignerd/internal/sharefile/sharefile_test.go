@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
-	"encoding/hex"
-	"flag"
-	"os"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the fixtures in testdata anew")
+	"zonesigner/mpc/fixture"
+)
 
 func example() *Dealing {
 	return &Dealing{Group: "example", Epoch: 2, GroupDigest: [32]byte{1, 2}, Zone: "example.org.", Role: "KSK", Engine: "mal-shamir",
@@ -30,21 +27,7 @@ func TestFixture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const path = "testdata/share.v1.hex"
-	if *update {
-		if err := os.WriteFile(path, []byte(hex.EncodeToString(b)+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kept, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || !bytes.Equal(kept, b) {
-		t.Fatalf("the encoding has changed, a new one needs a new version: %v", err)
-	}
-	f, err := Parse(kept)
+	f, err := Parse(fixture.Check(t, "share.v1.hex", b))
 	if err != nil {
 		t.Fatal(err)
 	}
