@@ -14,6 +14,7 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
 
@@ -72,7 +73,7 @@ func TestSign(t *testing.T) {
 			}
 		}
 		last := session.Requests[0].Tuples[1].Chunk
-		if next := w.stores[c.set[0]].next[last]; next != 1 {
+		if next := w.stores[c.set[0]].Next[last]; next != 1 {
 			t.Errorf("%d tuples of the second range are spent, want 1", next)
 		}
 	}
@@ -143,7 +144,7 @@ func TestOneTupleTwice(t *testing.T) {
 		w := dealtWorld(t, 2, 1)
 		set := mpc.NewSignerSet("a", "b")
 		tuples := w.deal(set, 1)
-		w.stores["a"].forgets, w.stores["b"].forgets = forgets, true // b cheats
+		w.stores["a"].Forgets, w.stores["b"].Forgets = forgets, true // b cheats
 		var mu sync.Mutex
 		var shares []p256.Scalar // of a
 		w.watched(new(watch), func(from, _ mpc.PartyID, round string, b []byte) []byte {
@@ -160,7 +161,7 @@ func TestOneTupleTwice(t *testing.T) {
 			got, errs := w.sign(w.request(set, tuples, m), nil)
 			if errs["a"] == nil {
 				sigs = append(sigs, got["b"][0][0])
-			} else if !errors.Is(errs["a"], errSpent) {
+			} else if !errors.Is(errs["a"], mpctest.ErrSpent) {
 				t.Fatal(errs["a"])
 			}
 		}
@@ -184,7 +185,7 @@ func TestOneTupleTwice(t *testing.T) {
 func (w *world) stolen(sigs []mpc.Signature, shares []p256.Scalar, tuples mpc.TupleRange) bool {
 	// b knows its own shares of k and χ: with k = kₐ + k_b and a's two shares
 	// of s, which are (kₐ·mᵢ + χₐ·rᵢ)/δᵢ, it has two equations for kₐ and χₐ.
-	own, err := decodeChunk(w.stores["b"].chunks[tuples.Chunk].Blob, 2, 0, 1)
+	own, err := decodeChunk(w.stores["b"].Chunks[tuples.Chunk].Blob, 2, 0, 1)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func TestKnownRForgesWithoutRandomising(t *testing.T) {
 		w := dealtWorld(t, 2, 1)
 		set := mpc.NewSignerSet("a", "b")
 		tuples := w.deal(set, 1)
-		own, err := decodeChunk(w.stores["b"].chunks[tuples.Chunk].Blob, 2, 0, 1)
+		own, err := decodeChunk(w.stores["b"].Chunks[tuples.Chunk].Blob, 2, 0, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +235,7 @@ func TestKnownRForgesWithoutRandomising(t *testing.T) {
 		var mu sync.Mutex
 		var got mpc.Signature
 		for p, err := range w.among(set, func(ctx context.Context, net mpc.Network) error {
-			blob := w.stores[net.Self()].chunks[tuples.Chunk].Blob
+			blob := w.stores[net.Self()].Chunks[tuples.Chunk].Blob
 			mine, err := decodeChunk(blob, 2, 0, 1)
 			if err != nil {
 				return err
@@ -279,12 +280,12 @@ func TestUnequalRequestsSpendNothing(t *testing.T) {
 	_, errs := w.sign(w.request(set, tuples, "a message"), other)
 	blames(t, errs["a"], "b")
 	blames(t, errs["b"], "a")
-	if w.stores["a"].mark != 0 {
+	if w.stores["a"].Mark != 0 {
 		t.Error("a tuple was spent")
 	}
 	w.open(holes{noRequest: true})
 	w.sign(w.request(set, tuples, "a message"), other)
-	if w.stores["a"].mark == 0 {
+	if w.stores["a"].Mark == 0 {
 		t.Error("without the comparison nothing is spent either: the attack is wrong")
 	}
 }
@@ -361,14 +362,14 @@ func TestOrderOfSpending(t *testing.T) {
 	w := dealtWorld(t, 2, 1)
 	set := mpc.NewSignerSet("a", "b")
 	tuples := w.deal(set, 1)
-	w.stores["a"].next[tuples.Chunk] = 1 // spent before
+	w.stores["a"].Next[tuples.Chunk] = 1 // spent before
 	var v watch
 	w.watched(&v, nil)
 	_, errs := w.sign(w.request(set, tuples, "a message"), nil)
-	if !errors.Is(errs["a"], errSpent) || v.has("a", "run0/statement") {
+	if !errors.Is(errs["a"], mpctest.ErrSpent) || v.has("a", "run0/statement") {
 		t.Errorf("error %v; a signed a statement for a tuple it could not spend", errs["a"])
 	}
-	if w.stores["b"].mark != 1 || !v.has("b", "run0/statement") {
+	if w.stores["b"].Mark != 1 || !v.has("b", "run0/statement") {
 		t.Error("b did not spend and speak")
 	}
 }

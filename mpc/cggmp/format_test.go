@@ -98,7 +98,7 @@ func TestTupleCheck(t *testing.T) {
 		"the identity":       func(tu *tuple) { tu.S[1] = p256.Point{} },
 		"values of two keys": func(tu *tuple) { tu.S[0], tu.S[1] = tu.S[1], tu.S[0] },
 	} {
-		ts, err := decodeChunk(w.stores["a"].chunks[id].Blob, 2, 0, 1)
+		ts, err := decodeChunk(w.stores["a"].Chunks[id].Blob, 2, 0, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestTupleCheck(t *testing.T) {
 func TestChunkFormat(t *testing.T) {
 	w := dealtWorld(t, 3, 1)
 	set := mpc.NewSignerSet("a", "b", "c")
-	b := w.stores["c"].chunks[w.deal(set, 3).Chunk].Blob
+	b := w.stores["c"].Chunks[w.deal(set, 3).Chunk].Blob
 	ts, err := decodeChunk(b, 3, 0, 3)
 	if err != nil {
 		t.Fatal(err)

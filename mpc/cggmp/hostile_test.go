@@ -322,11 +322,11 @@ func TestUnequalLastBroadcast(t *testing.T) {
 	})
 	w, errs := presignAgainst(t, holes{}, set, change)
 	blames(t, errs["a"], "b")
-	if len(w.stores["a"].order) != 0 {
+	if len(w.stores["a"].Order) != 0 {
 		t.Error("a stored the presignature")
 	}
 	w, errs = presignAgainst(t, holes{noEcho: true}, set, change)
-	if errs["a"] != nil || errs["b"] != nil || w.stores["a"].order[0] == w.stores["b"].order[0] {
+	if errs["a"] != nil || errs["b"] != nil || w.stores["a"].Order[0] == w.stores["b"].Order[0] {
 		t.Errorf("without the echo a and b hold the same, or nothing: %v: the attack is wrong", errs)
 	}
 }

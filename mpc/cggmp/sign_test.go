@@ -25,7 +25,7 @@ func (w *world) prepareAndSign(set mpc.SignerSet, n int) {
 			w.t.Fatalf("prepare at %s: %v", p, err)
 		}
 	}
-	first := w.stores[set[0]].order[0]
+	first := w.stores[set[0]].Order[0]
 	sigs, errs := w.sign(w.request(set, mpc.TupleRange{Chunk: first, Count: 1}, "a DNSKEY RRset"), nil)
 	for _, p := range set {
 		if errs[p] != nil {
@@ -49,10 +49,10 @@ func TestPrepareAndSign(t *testing.T) {
 	stages := presignStages([]party.ID{libraryID(w.group, "c")})
 	sent.refusesVariants(t, "chunk0/0", stages)
 	sent.refusesHostileFrames(t, stages)
-	if len(w.stores["b"].order) != 0 {
+	if len(w.stores["b"].Order) != 0 {
 		t.Error("an operator outside the set holds tuples")
 	}
-	if a, c := w.stores["a"].order, w.stores["c"].order; len(a) != 1 || a[0] != c[0] {
+	if a, c := w.stores["a"].Order, w.stores["c"].Order; len(a) != 1 || a[0] != c[0] {
 		t.Error("the members call a chunk by different names")
 	}
 }

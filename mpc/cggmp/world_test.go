@@ -2,10 +2,8 @@ package cggmp
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,77 +15,19 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// identity is mpc.Identity with keys in memory.
-type identity struct {
-	self mpc.PartyID
-	key  ed25519.PrivateKey
-	all  map[mpc.PartyID]ed25519.PublicKey
-}
-
-func (i *identity) Self() mpc.PartyID      { return i.self }
-func (i *identity) Sign(msg []byte) []byte { return ed25519.Sign(i.key, msg) }
-func (i *identity) Verify(from mpc.PartyID, msg, sig []byte) bool {
-	pk := i.all[from]
-	return pk != nil && len(sig) == ed25519.SignatureSize && ed25519.Verify(pk, msg, sig)
-}
-
-// store is mpc.TupleStore in memory.
-type store struct {
-	mu     sync.Mutex
-	chunks map[mpc.ChunkID]mpc.Chunk
-	next   map[mpc.ChunkID]int
-	order  []mpc.ChunkID
-	mark   uint64
-	// forgets makes it a disk that loses what was spent.
-	forgets bool
-}
-
-var errSpent = errors.New("spent")
-
-func (s *store) Add(chunks []mpc.PoolChunk) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, pc := range chunks {
-		c := pc.Chunk
-		c.Blob = clone(c.Blob)
-		s.chunks[c.ID] = c
-		s.order = append(s.order, c.ID)
-	}
-	return nil
-}
-
-func (s *store) Spend(ranges []mpc.PoolRange, _ [32]byte) ([][]byte, mpc.Mark, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var blobs [][]byte
-	for _, r := range ranges {
-		c, ok := s.chunks[r.Chunk]
-		if !ok || r.From < s.next[r.Chunk] || r.From+r.Count > c.Count {
-			return nil, mpc.Mark{}, errSpent
-		}
-		blobs = append(blobs, clone(c.Blob))
-	}
-	for _, r := range ranges {
-		if !s.forgets {
-			s.next[r.Chunk] = r.From + r.Count
-		}
-	}
-	s.mark++
-	return blobs, mpc.Mark{Generation: s.mark}, nil
-}
 
 // world is a group with everyone's signer over a memory network.
 type world struct {
 	t        testing.TB
 	hub      *memnet.Hub
 	group    mpc.Group
-	ids      map[mpc.PartyID]*identity
-	stores   map[mpc.PartyID]*store
+	ids      map[mpc.PartyID]*mpctest.Identity
+	stores   map[mpc.PartyID]*mpctest.Store
 	signers  map[mpc.PartyID]*Signer
 	sessions byte
 	// wrap, which may be nil, stands between a party and its network.
@@ -100,24 +40,13 @@ type world struct {
 
 func newWorld(t testing.TB, n, threshold int) *world {
 	t.Helper()
-	w := &world{t: t, ids: map[mpc.PartyID]*identity{}, stores: map[mpc.PartyID]*store{},
+	w := &world{t: t, group: mpctest.Group(n, threshold), stores: map[mpc.PartyID]*mpctest.Store{},
 		keys: map[mpc.PartyID]*KeyShare{}, signers: map[mpc.PartyID]*Signer{}}
-	w.group = mpc.Group{T: threshold, Digest: sha256.Sum256([]byte("a test's group"))}
-	public := map[mpc.PartyID]ed25519.PublicKey{}
-	for i := range n {
-		p := mpc.PartyID(rune('a' + i))
-		w.group.Parties = append(w.group.Parties, p)
-		pk, sk, err := ed25519.GenerateKey(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		public[p] = pk
-		w.ids[p] = &identity{p, sk, public}
-		w.stores[p] = &store{chunks: map[mpc.ChunkID]mpc.Chunk{}, next: map[mpc.ChunkID]int{}}
-	}
+	w.ids = mpctest.Identities(t, w.group.Parties)
 	w.hub = memnet.New(w.group.Parties...)
 	t.Cleanup(w.hub.Close)
 	for _, p := range w.group.Parties {
+		w.stores[p] = mpctest.NewStore()
 		s, err := NewSigner(Config{
 			Identity: w.ids[p],
 			Store:    w.stores[p],
@@ -213,12 +142,13 @@ func (w *world) deal(set mpc.SignerSet, n int) mpc.TupleRange {
 	}
 	var id mpc.ChunkID
 	_, _ = rand.Read(id[:])
+	pool := mpc.PoolID{Key: w.key().ID, Set: set.String(), Stripe: "a"}
 	for j, p := range set {
 		blob, err := encodeChunk(own[j], len(set))
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if err := w.stores[p].Add([]mpc.PoolChunk{{Chunk: mpc.Chunk{ID: id, Count: n, Blob: blob}}}); err != nil {
+		if err := w.stores[p].Add([]mpc.PoolChunk{{Pool: pool, Chunk: mpc.Chunk{ID: id, Count: n, Blob: blob}}}); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -229,71 +159,41 @@ func (w *world) deal(set mpc.SignerSet, n int) mpc.TupleRange {
 func (w *world) among(parties []mpc.PartyID, f func(ctx context.Context, net mpc.Network) error) map[mpc.PartyID]error {
 	w.t.Helper()
 	w.sessions++
-	ends, err := w.hub.Open(mpc.SessionID{w.sessions}, parties...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	// Who detects a cheat falls silent. The others have some time to detect
 	// it, too, and the last one need not wait long.
+	var mu sync.Mutex
+	ended, failed := 0, false
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	errs, failed := map[mpc.PartyID]error{}, false
-	for _, end := range ends {
-		wg.Go(func() {
-			net := mpc.Network(end)
-			if w.wrap != nil {
-				net = w.wrap(net)
-			}
-			err := f(ctx, net)
-			mu.Lock()
-			defer mu.Unlock()
-			errs[end.Self()] = err
-			failed = failed || err != nil
-			switch {
-			case failed && len(errs) >= len(parties)-1:
-				time.AfterFunc(200*time.Millisecond, cancel)
-			case failed:
-				time.AfterFunc(3*time.Second, cancel)
-			}
-		})
-	}
-	wg.Wait()
-	for _, end := range ends {
-		end.Close()
-	}
-	return errs
+	return mpctest.Session(ctx, w.t, w.hub, mpc.SessionID{w.sessions}, parties, func(ctx context.Context, net mpc.Network) error {
+		if w.wrap != nil {
+			net = w.wrap(net)
+		}
+		err := f(ctx, net)
+		mu.Lock()
+		defer mu.Unlock()
+		ended, failed = ended+1, failed || err != nil
+		switch {
+		case failed && ended >= len(parties)-1:
+			time.AfterFunc(200*time.Millisecond, cancel)
+		case failed:
+			time.AfterFunc(3*time.Second, cancel)
+		}
+		return err
+	})
 }
 
 func (w *world) key() *KeyShare { return w.keys[w.group.Parties[0]] }
 
 func (w *world) request(set mpc.SignerSet, tuples mpc.TupleRange, messages ...string) mpc.SignSession {
-	r := mpc.SignRequest{Key: w.key().ID, Manifest: sha256.Sum256([]byte("a manifest")), Tuples: []mpc.TupleRange{tuples}}
-	for _, m := range messages {
-		r.Messages = append(r.Messages, []byte(m))
-	}
+	r := mpctest.Request(w.key().ID, []mpc.TupleRange{tuples}, messages...)
 	return mpc.SignSession{ID: mpc.SessionID{w.sessions + 1}, Set: set, Stripe: "a", Requests: []mpc.SignRequest{r}}
 }
 
 // sign lets every member sign what change makes of the session.
 func (w *world) sign(session mpc.SignSession, change func(p mpc.PartyID, s *mpc.SignSession)) (map[mpc.PartyID][][]mpc.Signature, map[mpc.PartyID]error) {
 	w.t.Helper()
-	var mu sync.Mutex
-	sigs := map[mpc.PartyID][][]mpc.Signature{}
-	errs := w.among(session.Set, func(ctx context.Context, net mpc.Network) error {
-		mine := session
-		mine.Requests = append([]mpc.SignRequest(nil), session.Requests...)
-		if change != nil {
-			change(net.Self(), &mine)
-		}
-		s, err := w.signers[net.Self()].Sign(ctx, net, mine, nil)
-		mu.Lock()
-		defer mu.Unlock()
-		sigs[net.Self()] = s
-		return err
-	})
-	return sigs, errs
+	return mpctest.Sign(session, change, w.signers, w.among)
 }
 
 func (w *world) mustVerify(message string, sig mpc.Signature) {

@@ -12,6 +12,7 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
 
@@ -20,66 +21,11 @@ import (
 // must succeed. The adversary is operator a; it may do what its code and its
 // puppet of a network can do, and it rushes.
 
-// puppet is the adversary's network: alter may look at what others already
-// sent in any round (look) before it decides what to send.
-type puppet struct {
-	mpc.Network
-	alter func(p *puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte
-	mu    sync.Mutex
-	got   map[string][]byte
-	waits map[string]chan struct{} // closed when got is known
-}
-
-func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
-	if p.alter != nil {
-		b = p.alter(p, ctx, to, round, slices.Clone(b))
-	}
-	return p.Network.Send(ctx, to, round, b)
-}
-
-func (p *puppet) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
-	if b := p.look(ctx, from, round); b != nil {
-		return slices.Clone(b), nil
-	}
-	return nil, &mpc.AbsentError{Parties: []mpc.PartyID{from}, Round: round}
-}
-
-// look waits for a message and keeps it; nil when it never comes.
-func (p *puppet) look(ctx context.Context, from mpc.PartyID, round string) []byte {
-	key := string(from) + " " + round
-	p.mu.Lock()
-	arrived, waits := p.waits[key]
-	if !waits {
-		arrived = make(chan struct{})
-		p.waits[key] = arrived
-	}
-	p.mu.Unlock()
-	if waits {
-		<-arrived
-	} else {
-		b, err := p.Network.Recv(ctx, from, round)
-		p.mu.Lock()
-		if err == nil {
-			p.got[key] = b
-		}
-		p.mu.Unlock()
-		close(arrived)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.got[key]
-}
+type puppet = mpctest.Puppet
 
 // corrupt gives operator a a puppet in the next sessions.
-func (w *world) corrupt(alter func(p *puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte) *puppet {
-	p := &puppet{alter: alter}
-	w.wrap = func(net mpc.Network) mpc.Network {
-		if net.Self() != "a" {
-			return net
-		}
-		p.Network, p.got, p.waits = net, map[string][]byte{}, map[string]chan struct{}{}
-		return p
-	}
+func (w *world) corrupt(alter mpctest.Alter) (p *puppet) {
+	p, w.wrap = mpctest.Corrupt(alter)
 	return p
 }
 
@@ -110,7 +56,7 @@ var (
 func (w *world) ownRun(t *testing.T, set mpc.SignerSet) *run {
 	t.Helper()
 	s := w.stores["a"]
-	r, err := decodeRun(s.chunks[s.order[0]].Blob, len(set), 0, 1)
+	r, err := decodeRun(s.Chunks[s.Order[0]].Blob, len(set), 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +125,7 @@ func TestRushingShareOfR(t *testing.T) {
 			if round != "run0/statement" {
 				return b
 			}
-			theirs := shareOfR(t, p.look(ctx, "b", round))
+			theirs := shareOfR(t, p.Look(ctx, "b", round))
 			mine, _ := p256.PointFromBytes(own.rShares)
 			// Points 1 and 2: R is twice the share of a less that of b.
 			R := mine.Double().Sub(theirs)
@@ -195,7 +141,7 @@ func TestRushingShareOfR(t *testing.T) {
 			}
 		})
 		_, errs = w.sign(w.request(pairAB, message), nil)
-		shares := puppet.got["b run0/s"]
+		shares := puppet.Got["b run0/s"]
 		if shares == nil {
 			return false, errs
 		}
@@ -253,17 +199,17 @@ func TestDifferentMessagesForOneTuple(t *testing.T) {
 			}
 		})
 		for _, p := range []mpc.PartyID{"b", "c"} {
-			if puppet.got[string(p)+" run0/statement"] == nil || w.stores[p].mark != 1 {
+			if puppet.Got[string(p)+" run0/statement"] == nil || w.stores[p].Mark != 1 {
 				t.Fatalf("%s did not spend and speak: %v", p, errs[p])
 			}
 		}
-		sb, sc := puppet.got["b run0/s"], puppet.got["c run0/s"]
+		sb, sc := puppet.Got["b run0/s"], puppet.Got["c run0/s"]
 		if sb == nil || sc == nil {
 			return false, errs
 		}
 		var R [3]p256.Point
 		R[0], _ = p256.PointFromBytes(own.rShares)
-		R[1], R[2] = shareOfR(t, puppet.got["b run0/statement"]), shareOfR(t, puppet.got["c run0/statement"])
+		R[1], R[2] = shareOfR(t, puppet.Got["b run0/statement"]), shareOfR(t, puppet.Got["c run0/statement"])
 		r, _ := R[0].MultSmall(3).Sub(R[1].MultSmall(3)).Add(R[2]).X()
 		m1, m2 := digestScalar(message), digestScalar(other)
 		s1 := atAB(own.sShare(m1, r), firstScalar(t, sb))
@@ -332,20 +278,20 @@ func TestOneTupleTwice(t *testing.T) {
 			}
 			return b
 		}
-		w.stores["a"].forgets = true
+		w.stores["a"].Forgets = true
 		puppet := w.corrupt(spoil)
 		w.sign(first, nil)
-		sb := firstScalar(t, puppet.got["b run0/s"])
+		sb := firstScalar(t, puppet.Got["b run0/s"])
 		ra, _ := p256.PointFromBytes(own.rShares)
-		rb, rc := shareOfR(t, puppet.got["b run0/statement"]), shareOfR(t, puppet.got["c run0/statement"])
+		rb, rc := shareOfR(t, puppet.Got["b run0/statement"]), shareOfR(t, puppet.Got["c run0/statement"])
 		r, _ := ra.MultSmall(3).Sub(rb.MultSmall(3)).Add(rc).X()
 
 		second := first
 		second.Requests[0].Messages = [][]byte{[]byte(other)}
 		puppet = w.corrupt(spoil)
 		_, errs = w.sign(second, nil)
-		spoke = puppet.got["b run0/statement"] != nil
-		shares := puppet.got["b run0/s"]
+		spoke = puppet.Got["b run0/statement"] != nil
+		shares := puppet.Got["b run0/s"]
 		if shares == nil {
 			return false, errs, spoke
 		}
@@ -356,12 +302,12 @@ func TestOneTupleTwice(t *testing.T) {
 	}
 	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
 		ok, errs, spoke := attack(t, w)
-		if ok || spoke || !errors.Is(errs["b"], errSpent) {
+		if ok || spoke || !errors.Is(errs["b"], mpctest.ErrSpent) {
 			t.Errorf("key taken: %v, second statement signed: %v, errors %v", ok, spoke, errs)
 		}
 	})
 	inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
-		w.stores["b"].forgets, w.stores["c"].forgets = true, true
+		w.stores["b"].Forgets, w.stores["c"].Forgets = true, true
 		if ok, errs, _ := attack(t, w); !ok {
 			t.Errorf("with disks that forget the attack fails: %v", errs)
 		}
@@ -379,7 +325,7 @@ func TestDigestChosenByR(t *testing.T) {
 	attack := func(t *testing.T, w *world) (success bool, errs map[mpc.PartyID]error) {
 		w.mustPrepare(pairAB, 1)
 		own := w.ownRun(t, pairAB)
-		w.stores["a"].forgets = true
+		w.stores["a"].Forgets = true
 		session := w.request(pairAB, message)
 		puppet := w.corrupt(nil)
 		// a is told b's share of R, and stays away.
@@ -391,8 +337,8 @@ func TestDigestChosenByR(t *testing.T) {
 		})
 		w.sign(session, nil)
 		w.hub.SetFault(nil)
-		said := puppet.got["b run0/statement"]
-		if said == nil || puppet.got["b run0/s"] != nil {
+		said := puppet.Got["b run0/statement"]
+		if said == nil || puppet.Got["b run0/s"] != nil {
 			t.Fatal("b said nothing, or too much")
 		}
 		mine, _ := p256.PointFromBytes(own.rShares)
@@ -421,12 +367,12 @@ func TestDigestChosenByR(t *testing.T) {
 	for _, c := range []struct{ forgets, noHash bool }{{false, true}, {true, false}, {true, true}} {
 		inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
 			w.setHoles(holes{noHash: c.noHash})
-			w.stores["b"].forgets = c.forgets
+			w.stores["b"].Forgets = c.forgets
 			ok, errs := attack(t, w)
 			if ok != (c.forgets && c.noHash) {
 				t.Errorf("b's disk forgets: %v, messages are digests: %v; a has its signature: %v, errors %v", c.forgets, c.noHash, ok, errs)
 			}
-			if !c.forgets && !errors.Is(errs["b"], errSpent) {
+			if !c.forgets && !errors.Is(errs["b"], mpctest.ErrSpent) {
 				t.Errorf("b says %v", errs["b"])
 			}
 		})
@@ -463,13 +409,13 @@ func TestSplitCommitments(t *testing.T) {
 			return b
 		})
 		_, errs = w.sign(w.request(allABC, message), nil)
-		sb, sc := puppet.got["b run0/s"], puppet.got["c run0/s"]
+		sb, sc := puppet.Got["b run0/s"], puppet.Got["c run0/s"]
 		if sb == nil || sc == nil {
 			return false, errs
 		}
 		ra, _ := p256.PointFromBytes(own.rShares)
 		rw, _ := p256.PointFromBytes(wrong[:])
-		rb := shareOfR(t, puppet.got["b run0/statement"])
+		rb := shareOfR(t, puppet.Got["b run0/statement"])
 		open := func(a p256.Point) p256.Scalar {
 			// Unchecked openings take the first two shares, scaled: 2a - b.
 			x, _ := a.MultSmall(2).Sub(rb).X()
@@ -500,7 +446,7 @@ func TestSplitCommitments(t *testing.T) {
 // Wrong shares in signing: each is refused, and what catches it is named.
 func TestWrongShares(t *testing.T) {
 	wrong, _ := p256.BaseMult(p256.NewScalar(7)).Bytes()
-	replace := func(in string, with []byte) func(*puppet, context.Context, mpc.PartyID, string, []byte) []byte {
+	replace := func(in string, with []byte) mpctest.Alter {
 		return func(_ *puppet, _ context.Context, _ mpc.PartyID, round string, b []byte) []byte {
 			if round == in {
 				copy(b, with)
@@ -521,7 +467,7 @@ func TestWrongShares(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		set   mpc.SignerSet
-		alter func(*puppet, context.Context, mpc.PartyID, string, []byte) []byte
+		alter mpctest.Alter
 		named bool
 		holes holes // with which it goes through
 	}{
@@ -571,7 +517,7 @@ func TestKeyCancellation(t *testing.T) {
 				if round != "key/open" {
 					return b
 				}
-				theirs, _ := p256.PointFromBytes(p.look(ctx, "b", round))
+				theirs, _ := p256.PointFromBytes(p.Look(ctx, "b", round))
 				// Opened from a and b: twice the share of a less that of b.
 				share, _ := p256.BaseMult(mine).Add(theirs).Mult(p256.NewScalar(2).Inverse()).Bytes()
 				return share[:]

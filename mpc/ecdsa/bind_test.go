@@ -14,6 +14,7 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 	"zonesigner/mpc/rep3"
 )
@@ -115,7 +116,7 @@ func TestBindForManyKeys(t *testing.T) {
 				}
 				for _, p := range w.group.Parties {
 					bound := 0
-					for _, c := range w.stores[p].chunks {
+					for _, c := range w.stores[p].Chunks {
 						if !strings.HasPrefix(string(c.Pool.Key), "unbound/") {
 							bound += c.Count
 						}
@@ -171,12 +172,12 @@ func TestNonceBoundTwice(t *testing.T) {
 		inWorld(t, 3, 1, active(), func(t *testing.T, w *world) {
 			w.unbound(pairAB, 1)
 			for _, p := range forgetful {
-				w.stores[p].forgets = true
+				w.stores[p].Forgets = true
 			}
 			req := w.bindRequest(pairAB, 1, w.key().ID)
 			w.mustBind(req)
 			for p, e := range w.bind(req, nil) {
-				if e != nil && !errors.Is(e, errSpent) {
+				if e != nil && !errors.Is(e, mpctest.ErrSpent) {
 					continue // it waits for the one that refuses
 				}
 				if e != nil {
@@ -214,10 +215,10 @@ func TestNonceBoundTwice(t *testing.T) {
 		})
 		return stolen, err
 	}
-	if stolen, err := attack(t); stolen || !errors.Is(err, errSpent) {
+	if stolen, err := attack(t); stolen || !errors.Is(err, mpctest.ErrSpent) {
 		t.Errorf("bound twice: key stolen %v, %v", stolen, err)
 	}
-	if stolen, err := attack(t, "a", "b"); stolen || !errors.Is(err, errSpent) {
+	if stolen, err := attack(t, "a", "b"); stolen || !errors.Is(err, mpctest.ErrSpent) {
 		t.Errorf("a cheats and b's disk was put back: key stolen %v, %v", stolen, err)
 	}
 	if stolen, err := attack(t, "a", "b", "c"); !stolen {
@@ -256,13 +257,13 @@ func TestFailedBindingIsDestroyed(t *testing.T) {
 					if cheat, ok := mpc.AsCheat(errs[p]); !ok || !slices.Contains(cheat.Parties, "a") {
 						t.Errorf("%s says %v", p, errs[p])
 					}
-					if bound := w.stores[p].order[1:]; len(bound) > 0 {
+					if bound := w.stores[p].Order[1:]; len(bound) > 0 {
 						t.Errorf("%s keeps a tuple of a failed binding", p)
 					}
 				}
 				w.wrap = nil
 				for p, err := range w.bind(req, nil) {
-					if !errors.Is(err, errSpent) {
+					if !errors.Is(err, mpctest.ErrSpent) {
 						t.Errorf("bound again at %s: %v", p, err)
 					}
 				}
@@ -296,7 +297,7 @@ func TestDifferentBindings(t *testing.T) {
 			}
 		}
 		for p, s := range w.stores {
-			if len(s.next) > 0 {
+			if len(s.Next) > 0 {
 				t.Errorf("%s has consumed tuples", p)
 			}
 		}

@@ -271,7 +271,7 @@ func TestShareThatIsNotThere(t *testing.T) {
 	}
 	for name, alter := range map[string]func(p *puppet, ctx context.Context, b []byte) []byte{
 		"its own":   func(_ *puppet, _ context.Context, b []byte) []byte { return b },
-		"another's": func(p *puppet, ctx context.Context, _ []byte) []byte { return p.look(ctx, "b", "key/prove") },
+		"another's": func(p *puppet, ctx context.Context, _ []byte) []byte { return p.Look(ctx, "b", "key/prove") },
 		"cut":       func(_ *puppet, _ context.Context, b []byte) []byte { return b[:len(b)-1] },
 		"none":      func(*puppet, context.Context, []byte) []byte { return nil },
 	} {

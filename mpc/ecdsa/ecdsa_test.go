@@ -49,7 +49,7 @@ func TestSignWithEverySet(t *testing.T) {
 				}
 			}
 			for _, p := range w.group.Parties {
-				if !c.set.Contains(p) && len(w.stores[p].order) > 0 {
+				if !c.set.Contains(p) && len(w.stores[p].Order) > 0 {
 					t.Errorf("%s holds tuples of a set that it is not a member of", p)
 				}
 			}

@@ -64,10 +64,10 @@ func TestShiftedRWithoutMajority(t *testing.T) {
 // to that.
 func shiftR(t *testing.T, w *world) {
 	t.Helper()
-	id := w.stores["a"].order[0]
+	id := w.stores["a"].Order[0]
 	var shifted []byte
 	for _, p := range []mpc.PartyID{"a", "b"} {
-		c := w.stores[p].chunks[id]
+		c := w.stores[p].Chunks[id]
 		r, err := decodeRun(c.Blob, 2, 0, 1)
 		if err != nil {
 			t.Fatal(err)
@@ -85,6 +85,6 @@ func shiftR(t *testing.T, w *world) {
 		h := newCommitter(r.view, "a").commitment(0, shifted)
 		r.commitments[0] = h[:]
 		c.Blob = encodeChunk(r.kInv, r.kInvSK, r.committed)
-		w.stores[p].chunks[id] = c
+		w.stores[p].Chunks[id] = c
 	}
 }

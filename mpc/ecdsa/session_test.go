@@ -10,6 +10,7 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 	"zonesigner/mpc/shamir"
 )
@@ -218,7 +219,7 @@ func TestOneRunFails(t *testing.T) {
 		req := w.request(pairAB, messages...)
 		_, errs := w.sign(req, nil)
 		blames(t, "b", errs["b"], true)
-		if _, _, err := w.stores["b"].Spend([]mpc.PoolRange{{Pool: mpc.PoolID{Key: w.key().ID, Set: pairAB.String(), Stripe: "a"}, TupleRange: req.Requests[0].Tuples[2]}}, [32]byte{}); !errors.Is(err, errSpent) {
+		if _, _, err := w.stores["b"].Spend([]mpc.PoolRange{{Pool: mpc.PoolID{Key: w.key().ID, Set: pairAB.String(), Stripe: "a"}, TupleRange: req.Requests[0].Tuples[2]}}, [32]byte{}); !errors.Is(err, mpctest.ErrSpent) {
 			t.Errorf("the failed run is not spent: %v", err)
 		}
 	})
@@ -249,7 +250,7 @@ func TestArguments(t *testing.T) {
 				}
 			}
 		}
-		if w.stores["a"].mark != 0 {
+		if w.stores["a"].Mark != 0 {
 			t.Error("bad arguments spent tuples")
 		}
 		_, errs := w.sign(w.request(pairAB, message), func(_ mpc.PartyID, r *mpc.SignSession) { r.Requests[0].Key = "another" })
@@ -357,13 +358,13 @@ func TestUnequalRequestsSpendNothing(t *testing.T) {
 					t.Errorf("c says %v, expected a dispute", errs["c"])
 				}
 				for _, p := range allABC {
-					if w.stores[p].mark != 0 {
+					if w.stores[p].Mark != 0 {
 						t.Errorf("%s has spent tuples", p)
 					}
 				}
 				w.setHoles(holes{noRequest: true})
 				w.sign(w.request(allABC, message), odd)
-				if w.stores["a"].mark == 0 {
+				if w.stores["a"].Mark == 0 {
 					t.Error("without the comparison nothing is spent either: the test shows nothing")
 				}
 			})

@@ -2,12 +2,8 @@ package ecdsa
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,68 +13,12 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 	"zonesigner/mpc/shamir"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// identity is mpc.Identity with keys in memory.
-type identity struct {
-	self mpc.PartyID
-	key  ed25519.PrivateKey
-	all  map[mpc.PartyID]ed25519.PublicKey
-}
-
-func (i *identity) Self() mpc.PartyID      { return i.self }
-func (i *identity) Sign(msg []byte) []byte { return ed25519.Sign(i.key, msg) }
-func (i *identity) Verify(from mpc.PartyID, msg, sig []byte) bool {
-	pk := i.all[from]
-	return pk != nil && len(sig) == ed25519.SignatureSize && ed25519.Verify(pk, msg, sig)
-}
-
-// store is mpc.TupleStore in memory.
-type store struct {
-	mu     sync.Mutex
-	chunks map[mpc.ChunkID]mpc.PoolChunk
-	next   map[mpc.ChunkID]int
-	order  []mpc.ChunkID
-	mark   uint64
-	// forgets makes it a disk that loses what was spent.
-	forgets bool
-}
-
-var errSpent = errors.New("spent")
-
-func (s *store) Add(chunks []mpc.PoolChunk) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range chunks {
-		c.Blob = slices.Clone(c.Blob)
-		s.chunks[c.ID] = c
-		s.order = append(s.order, c.ID)
-	}
-	return nil
-}
-
-func (s *store) Spend(ranges []mpc.PoolRange, _ [32]byte) (blobs [][]byte, mark mpc.Mark, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := maps.Clone(s.next)
-	for _, r := range ranges {
-		c, ok := s.chunks[r.Chunk]
-		if !ok || c.Pool != r.Pool || r.From < next[r.Chunk] || r.From+r.Count > c.Count {
-			return nil, mpc.Mark{}, errSpent
-		}
-		next[r.Chunk] = r.From + r.Count
-		blobs = append(blobs, slices.Clone(c.Blob))
-	}
-	if !s.forgets {
-		s.next = next
-	}
-	s.mark++
-	return blobs, mpc.Mark{Generation: s.mark}, nil
-}
 
 // world is a group with a key, and everyone's signer over a memory network.
 type world struct {
@@ -86,8 +26,8 @@ type world struct {
 	hub      *memnet.Hub
 	group    mpc.Group
 	protocol Protocol
-	ids      map[mpc.PartyID]*identity
-	stores   map[mpc.PartyID]*store
+	ids      map[mpc.PartyID]*mpctest.Identity
+	stores   map[mpc.PartyID]*mpctest.Store
 	keys     map[mpc.PartyID]*KeyShare
 	more     map[mpc.PartyID][]*KeyShare // other keys
 	signers  map[mpc.PartyID]*Signer
@@ -98,24 +38,13 @@ type world struct {
 
 func newWorld(t testing.TB, n, threshold int, engine Protocol, chunk int) *world {
 	t.Helper()
-	w := &world{t: t, protocol: engine, ids: map[mpc.PartyID]*identity{}, stores: map[mpc.PartyID]*store{},
+	w := &world{t: t, protocol: engine, group: mpctest.Group(n, threshold), stores: map[mpc.PartyID]*mpctest.Store{},
 		keys: map[mpc.PartyID]*KeyShare{}, more: map[mpc.PartyID][]*KeyShare{}, signers: map[mpc.PartyID]*Signer{}}
-	w.group = mpc.Group{T: threshold, Digest: sha256.Sum256([]byte("a test's group"))}
-	public := map[mpc.PartyID]ed25519.PublicKey{}
-	for i := range n {
-		p := mpc.PartyID(rune('a' + i))
-		w.group.Parties = append(w.group.Parties, p)
-		pk, sk, err := ed25519.GenerateKey(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		public[p] = pk
-		w.ids[p] = &identity{p, sk, public}
-		w.stores[p] = &store{chunks: map[mpc.ChunkID]mpc.PoolChunk{}, next: map[mpc.ChunkID]int{}}
-	}
+	w.ids = mpctest.Identities(t, w.group.Parties)
 	w.hub = memnet.New(w.group.Parties...)
 	t.Cleanup(w.hub.Close)
 	for _, p := range w.group.Parties {
+		w.stores[p] = mpctest.NewStore()
 		s, err := NewSigner(Config{
 			Identity:  w.ids[p],
 			Store:     w.stores[p],
@@ -172,32 +101,14 @@ func (w *world) all(f func(ctx context.Context, net mpc.Network) error) map[mpc.
 func (w *world) among(parties []mpc.PartyID, f func(ctx context.Context, net mpc.Network) error) map[mpc.PartyID]error {
 	w.t.Helper()
 	w.sessions++
-	ends, err := w.hub.Open(mpc.SessionID{w.sessions}, parties...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	errs := map[mpc.PartyID]error{}
-	for _, end := range ends {
-		wg.Go(func() {
-			net := mpc.Network(end)
-			if w.wrap != nil {
-				net = w.wrap(net)
-			}
-			err := f(ctx, net)
-			mu.Lock()
-			defer mu.Unlock()
-			errs[end.Self()] = err
-		})
-	}
-	wg.Wait()
-	for _, end := range ends {
-		end.Close()
-	}
-	return errs
+	return mpctest.Session(ctx, w.t, w.hub, mpc.SessionID{w.sessions}, parties, func(ctx context.Context, net mpc.Network) error {
+		if w.wrap != nil {
+			net = w.wrap(net)
+		}
+		return f(ctx, net)
+	})
 }
 
 // inWorld runs f in a bubble, with a group of three that has a key.
@@ -230,22 +141,12 @@ func (w *world) mustPrepare(set mpc.SignerSet, n int) {
 
 // ranges names what a member has in the pool.
 func (w *world) ranges(key mpc.KeyID, set mpc.SignerSet) []mpc.TupleRange {
-	var out []mpc.TupleRange
-	s := w.stores[set[0]]
-	for _, id := range s.order {
-		if c := s.chunks[id]; c.Pool == (mpc.PoolID{Key: key, Set: set.String(), Stripe: "a"}) && s.next[id] < c.Count {
-			out = append(out, mpc.TupleRange{Chunk: id, From: s.next[id], Count: c.Count - s.next[id]})
-		}
-	}
-	return out
+	return w.stores[set[0]].Left(mpc.PoolID{Key: key, Set: set.String(), Stripe: "a"})
 }
 
 // request is for one key, the world's.
 func (w *world) request(set mpc.SignerSet, messages ...string) mpc.SignSession {
-	req := mpc.SignRequest{Key: w.key().ID, Manifest: sha256.Sum256([]byte("a manifest")), Tuples: w.ranges(w.key().ID, set)}
-	for _, m := range messages {
-		req.Messages = append(req.Messages, []byte(m))
-	}
+	req := mpctest.Request(w.key().ID, w.ranges(w.key().ID, set), messages...)
 	return mpc.SignSession{ID: mpc.SessionID{w.sessions + 1}, Set: set, Stripe: "a", Requests: []mpc.SignRequest{req}}
 }
 
@@ -265,21 +166,7 @@ func (w *world) sign(session mpc.SignSession, change func(p mpc.PartyID, s *mpc.
 // signAll lets every member sign what change makes of the session.
 func (w *world) signAll(session mpc.SignSession, change func(p mpc.PartyID, s *mpc.SignSession)) (map[mpc.PartyID][][]mpc.Signature, map[mpc.PartyID]error) {
 	w.t.Helper()
-	var mu sync.Mutex
-	sigs := map[mpc.PartyID][][]mpc.Signature{}
-	errs := w.among(session.Set, func(ctx context.Context, net mpc.Network) error {
-		mine := session
-		mine.Requests = slices.Clone(session.Requests)
-		if change != nil {
-			change(net.Self(), &mine)
-		}
-		s, err := w.signers[net.Self()].Sign(ctx, net, mine, nil)
-		mu.Lock()
-		defer mu.Unlock()
-		sigs[net.Self()] = s
-		return err
-	})
-	return sigs, errs
+	return mpctest.Sign(session, change, w.signers, w.among)
 }
 
 // generateMore makes n keys in one session and returns their ids.

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 
 	"filippo.io/edwards25519"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/mpctest"
 )
 
 // Each attack here is run against the signer as it is, where it must fail, and
@@ -22,66 +22,11 @@ import (
 // must succeed. The adversary is operator a; it may do what its code and its
 // puppet of a network can do, and it rushes.
 
-// puppet is the adversary's network: alter may look at what others already
-// sent in any round (look) before it decides what to send.
-type puppet struct {
-	mpc.Network
-	alter func(p *puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte
-	mu    sync.Mutex
-	got   map[string][]byte
-	waits map[string]chan struct{} // closed when got is known
-}
-
-func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
-	if p.alter != nil {
-		b = p.alter(p, ctx, to, round, slices.Clone(b))
-	}
-	return p.Network.Send(ctx, to, round, b)
-}
-
-func (p *puppet) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
-	if b := p.look(ctx, from, round); b != nil {
-		return slices.Clone(b), nil
-	}
-	return nil, &mpc.AbsentError{Parties: []mpc.PartyID{from}, Round: round}
-}
-
-// look waits for a message and keeps it; nil when it never comes.
-func (p *puppet) look(ctx context.Context, from mpc.PartyID, round string) []byte {
-	key := string(from) + " " + round
-	p.mu.Lock()
-	arrived, waits := p.waits[key]
-	if !waits {
-		arrived = make(chan struct{})
-		p.waits[key] = arrived
-	}
-	p.mu.Unlock()
-	if waits {
-		<-arrived
-	} else {
-		b, err := p.Network.Recv(ctx, from, round)
-		p.mu.Lock()
-		if err == nil {
-			p.got[key] = b
-		}
-		p.mu.Unlock()
-		close(arrived)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.got[key]
-}
+type puppet = mpctest.Puppet
 
 // corrupt gives operator a a puppet in the next sessions.
-func (w *world) corrupt(alter func(p *puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte) *puppet {
-	p := &puppet{alter: alter}
-	w.wrap = func(net mpc.Network) mpc.Network {
-		if net.Self() != "a" {
-			return net
-		}
-		p.Network, p.got, p.waits = net, map[string][]byte{}, map[string]chan struct{}{}
-		return p
-	}
+func (w *world) corrupt(alter mpctest.Alter) (p *puppet) {
+	p, w.wrap = mpctest.Corrupt(alter)
 	return p
 }
 
@@ -101,7 +46,7 @@ func blames(t *testing.T, p mpc.PartyID, err error, alone bool) {
 }
 
 // replace alters one round of a's, to everybody.
-func replace(in string, change func(b []byte) []byte) func(*puppet, context.Context, mpc.PartyID, string, []byte) []byte {
+func replace(in string, change func(b []byte) []byte) mpctest.Alter {
 	return func(_ *puppet, _ context.Context, _ mpc.PartyID, round string, b []byte) []byte {
 		if round == in {
 			return change(b)
@@ -166,7 +111,7 @@ func (w *world) isShareOfB(sk *edwards25519.Scalar) bool {
 func (w *world) ownCommitments(t *testing.T, set mpc.SignerSet) []byte {
 	t.Helper()
 	s := w.stores["a"]
-	own, err := decodeTuples(s.chunks[s.order[0]].Blob, len(set), 0, 1)
+	own, err := decodeTuples(s.Chunks[s.Order[0]].Blob, len(set), 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +123,7 @@ func (w *world) ownCommitments(t *testing.T, set mpc.SignerSet) []byte {
 func TestOneTupleThreeTimes(t *testing.T) {
 	attack := func(t *testing.T, w *world) (success bool, errs map[mpc.PartyID]error, spoke bool) {
 		w.mustPrepare(pairAB, 1)
-		w.stores["a"].forgets = true
+		w.stores["a"].Forgets = true
 		commitments, tuples := w.ownCommitments(t, pairAB), w.ranges(w.key().ID, pairAB)
 		var seen [3]shareOfB
 		for i := range seen {
@@ -188,9 +133,9 @@ func TestOneTupleThreeTimes(t *testing.T) {
 			req := w.request(w.key().ID, pairAB, m)
 			req.Tuples = tuples
 			_, errs = w.sign(w.session(pairAB, req), nil)
-			z := puppet.got["b run0/z"]
+			z := puppet.Got["b run0/z"]
 			if z == nil {
-				return false, errs, puppet.got["b run0/statement"] != nil
+				return false, errs, puppet.Got["b run0/statement"] != nil
 			}
 			seen[i] = w.theirShare(t, pairAB, commitments, m, z)
 		}
@@ -198,12 +143,12 @@ func TestOneTupleThreeTimes(t *testing.T) {
 	}
 	inWorld(t, 3, 1, func(t *testing.T, w *world) {
 		ok, errs, spoke := attack(t, w)
-		if ok || spoke || !errors.Is(errs["b"], errSpent) {
+		if ok || spoke || !errors.Is(errs["b"], mpctest.ErrSpent) {
 			t.Errorf("key taken: %v, second statement signed: %v, errors %v", ok, spoke, errs)
 		}
 	})
 	inWorld(t, 3, 1, func(t *testing.T, w *world) {
-		w.stores["b"].forgets = true
+		w.stores["b"].Forgets = true
 		if ok, errs, _ := attack(t, w); !ok {
 			t.Errorf("with a disk that forgets the attack fails: %v", errs)
 		}
@@ -239,7 +184,7 @@ func TestStatementsDiffer(t *testing.T) {
 			inWorld(t, 3, 1, func(t *testing.T, w *world) {
 				_, err := sign(w, holes{})
 				blames(t, "b", err, true)
-				if w.stores["b"].mark != 0 {
+				if w.stores["b"].Mark != 0 {
 					t.Error("tuples were spent for different requests")
 				}
 			})
@@ -252,13 +197,13 @@ func TestStatementsDiffer(t *testing.T) {
 						t.Errorf("evidence does not verify: %v", err)
 					}
 				}
-				if puppet.got["b run0/z"] != nil {
+				if puppet.Got["b run0/z"] != nil {
 					t.Error("b released a share")
 				}
 			})
 			// With both, b releases a share, and a has signed something else.
 			inWorld(t, 3, 1, func(t *testing.T, w *world) {
-				if puppet, err := sign(w, holes{noRequest: true, noStatements: true}); puppet.got["b run0/z"] == nil {
+				if puppet, err := sign(w, holes{noRequest: true, noStatements: true}); puppet.Got["b run0/z"] == nil {
 					t.Errorf("without equal statements b still releases nothing: %v", err)
 				}
 			})
@@ -287,7 +232,7 @@ func TestSplitCommitments(t *testing.T) {
 		}
 		puppet := w.corrupt(nil)
 		_, errs = w.signMessages(allABC, message)
-		return puppet.got["b run0/z"] != nil && puppet.got["c run0/z"] != nil, errs
+		return puppet.Got["b run0/z"] != nil && puppet.Got["c run0/z"] != nil, errs
 	}
 	inWorld(t, 3, 1, func(t *testing.T, w *world) {
 		released, errs := attack(w)
@@ -364,7 +309,7 @@ func TestWrongCommitments(t *testing.T) {
 					w.corrupt(replace("chunk0/commit", func(b []byte) []byte { copy(b[at:], with); return b }))
 					errs := w.prepare(w.key().ID, allABC, 2)
 					blames(t, "b", errs["b"], true)
-					if len(w.stores["b"].order) != 0 {
+					if len(w.stores["b"].Order) != 0 {
 						t.Error("b keeps the chunk")
 					}
 				})
@@ -377,7 +322,7 @@ func TestWrongCommitments(t *testing.T) {
 func TestWrongKeyGeneration(t *testing.T) {
 	identity := edwards25519.NewIdentityPoint().Bytes()
 	for name, c := range map[string]struct {
-		alter func(*puppet, context.Context, mpc.PartyID, string, []byte) []byte
+		alter mpctest.Alter
 		named bool
 	}{
 		"hello too short":           {replace("hello", func(b []byte) []byte { return b[1:] }), true},
@@ -452,7 +397,7 @@ func TestRogueKey(t *testing.T) {
 			w.corrupt(func(p *puppet, ctx context.Context, _ mpc.PartyID, round string, b []byte) []byte {
 				switch round {
 				case "key/open":
-					theirs, err := new(edwards25519.Point).SetBytes(p.look(ctx, "b", round)[:32])
+					theirs, err := new(edwards25519.Point).SetBytes(p.Look(ctx, "b", round)[:32])
 					if err != nil {
 						t.Error(err)
 						return b
@@ -581,7 +526,7 @@ func TestDrijvers(t *testing.T) {
 		}
 		w.mustPrepare(pairAB, tuples)
 		s := w.stores["a"]
-		own, err := decodeTuples(s.chunks[s.order[0]].Blob, 2, 0, tuples)
+		own, err := decodeTuples(s.Chunks[s.Order[0]].Blob, 2, 0, tuples)
 		if err != nil {
 			t.Fatal(err)
 		}

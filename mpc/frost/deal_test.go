@@ -145,7 +145,7 @@ func TestShareThatIsNotThere(t *testing.T) {
 	}
 	for name, alter := range map[string]func(p *puppet, ctx context.Context, b []byte) []byte{
 		"wrong":     func(_ *puppet, _ context.Context, b []byte) []byte { b[40] ^= 1; return b },
-		"another's": func(p *puppet, ctx context.Context, _ []byte) []byte { return p.look(ctx, "b", "key/prove") },
+		"another's": func(p *puppet, ctx context.Context, _ []byte) []byte { return p.Look(ctx, "b", "key/prove") },
 		"cut":       func(_ *puppet, _ context.Context, b []byte) []byte { return b[1:] },
 	} {
 		errs := attack(t, holes{}, alter)

@@ -2,32 +2,21 @@ package frost
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 )
 
-// phase is one protocol from start to end, in a world that is ready for it.
-type phase struct {
-	name  string
-	ready func(w *world)
-	// play runs it; good says which parties ended with a result.
-	play func(w *world) (errs map[mpc.PartyID]error, good func(p mpc.PartyID) bool)
-}
-
-func phases(set mpc.SignerSet) []phase {
-	return []phase{
+func phases(set mpc.SignerSet) []mpctest.Phase[*world] {
+	return []mpctest.Phase[*world]{
 		{
-			name:  "generate",
-			ready: func(*world) {},
-			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
+			Name:  "generate",
+			Ready: func(*world) {},
+			Play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
 				had := map[mpc.PartyID]int{}
 				for p, k := range w.keys {
 					had[p] = len(k)
@@ -37,25 +26,25 @@ func phases(set mpc.SignerSet) []phase {
 			},
 		},
 		{
-			name:  "prepare",
-			ready: func(w *world) { w.mustGenerate("example. zsk") },
-			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
-				had := len(w.stores["b"].order)
+			Name:  "prepare",
+			Ready: func(w *world) { w.mustGenerate("example. zsk") },
+			Play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
+				had := len(w.stores["b"].Order)
 				errs := w.prepare(w.key().ID, set, 2)
-				return errs, func(p mpc.PartyID) bool { return !set.Contains(p) || len(w.stores[p].order) > had }
+				return errs, func(p mpc.PartyID) bool { return !set.Contains(p) || len(w.stores[p].Order) > had }
 			},
 		},
 		{
-			name: "sign",
-			ready: func(w *world) {
+			Name: "sign",
+			Ready: func(w *world) {
 				w.mustGenerate("example. zsk")
 				w.mustPrepare(set, 8)
 			},
-			play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
+			Play: func(w *world) (map[mpc.PartyID]error, func(mpc.PartyID) bool) {
 				req := w.request(w.key().ID, set, message)
 				from := 0 // what one of them has spent is not proposed again
 				for _, p := range set {
-					from = max(from, w.stores[p].next[req.Tuples[0].Chunk])
+					from = max(from, w.stores[p].Next[req.Tuples[0].Chunk])
 				}
 				req.Tuples = []mpc.TupleRange{{Chunk: req.Tuples[0].Chunk, From: from, Count: 1}}
 				sigs, errs := w.sign(w.session(set, req), nil)
@@ -63,59 +52,6 @@ func phases(set mpc.SignerSet) []phase {
 			},
 		},
 	}
-}
-
-// faults are what the network or operator a does to one message from a to b.
-// A benign one must not be noticed; of any other b must not get a result, and
-// nobody may be blamed that it cannot have been.
-var faults = []struct {
-	name   string
-	benign bool
-	make   func(hub *memnet.Hub, old []byte) memnet.Fault
-}{
-	{"altered", false, func(*memnet.Hub, []byte) memnet.Fault {
-		return func(m memnet.Message) []memnet.Message {
-			m.Payload = slices.Clone(m.Payload)
-			m.Payload[len(m.Payload)-1] ^= 1
-			return []memnet.Message{m}
-		}
-	}},
-	{"cut short", false, func(*memnet.Hub, []byte) memnet.Fault {
-		return func(m memnet.Message) []memnet.Message {
-			m.Payload = m.Payload[:len(m.Payload)-1]
-			return []memnet.Message{m}
-		}
-	}},
-	{"made longer", false, func(*memnet.Hub, []byte) memnet.Fault {
-		return func(m memnet.Message) []memnet.Message {
-			m.Payload = append(slices.Clone(m.Payload), 0)
-			return []memnet.Message{m}
-		}
-	}},
-	{"empty", false, func(*memnet.Hub, []byte) memnet.Fault {
-		return func(m memnet.Message) []memnet.Message {
-			m.Payload = nil
-			return []memnet.Message{m}
-		}
-	}},
-	{"replayed from an earlier session", false, func(_ *memnet.Hub, old []byte) memnet.Fault {
-		return func(m memnet.Message) []memnet.Message {
-			m.Payload = old
-			return []memnet.Message{m}
-		}
-	}},
-	{"dropped", false, func(*memnet.Hub, []byte) memnet.Fault {
-		return func(memnet.Message) []memnet.Message { return nil }
-	}},
-	{"duplicated", true, func(*memnet.Hub, []byte) memnet.Fault {
-		return func(m memnet.Message) []memnet.Message { return []memnet.Message{m, m} }
-	}},
-	{"delayed past later ones", true, func(hub *memnet.Hub, _ []byte) memnet.Fault {
-		return func(m memnet.Message) []memnet.Message {
-			time.AfterFunc(time.Second, func() { hub.Deliver(m) })
-			return nil
-		}
-	}},
 }
 
 // TestEveryMessageEveryFault does each fault to each message of each phase, on
@@ -128,85 +64,15 @@ func TestEveryMessageEveryFault(t *testing.T) {
 	}{{2, pairAB, []bool{false}}, {3, pairAB, []bool{false}}, {3, allABC, []bool{false, true}}} {
 		for _, ph := range phases(g.set) {
 			for _, wide := range g.wide {
-				t.Run(fmt.Sprintf("%d %s %s wide=%v", g.n, g.set, ph.name, wide), func(t *testing.T) {
-					everyMessageEveryFault(t, g.n, ph, wide)
-				})
-			}
-		}
-	}
-}
-
-func everyMessageEveryFault(t *testing.T, n int, ph phase, wide bool) {
-	old := record(t, n, ph)
-	for _, round := range slices.Sorted(maps.Keys(old)) {
-		for _, f := range faults {
-			t.Run(round+" "+f.name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t, n, 1, chunkSize)
-					ph.ready(w)
-					fault := f.make(w.hub, old[round])
-					w.hub.SetFault(func(m memnet.Message) []memnet.Message {
-						if m.From != "a" || m.To != "b" && !wide || m.Round != round {
-							return []memnet.Message{m}
-						}
-						return fault(m)
+				t.Run(fmt.Sprintf("%d %s %s wide=%v", g.n, g.set, ph.Name, wide), func(t *testing.T) {
+					mpctest.EveryMessageEveryFault(t, ph, wide, func(t *testing.T) (*world, *memnet.Hub) {
+						w := newWorld(t, g.n, 1, chunkSize)
+						return w, w.hub
 					})
-					errs, good := ph.play(w)
-					if f.benign {
-						for p, err := range errs {
-							if err != nil || !good(p) {
-								t.Errorf("%s fails: %v", p, err)
-							}
-						}
-						return
-					}
-					if errs["b"] == nil || good("b") {
-						t.Errorf("b has a result")
-					}
-					for p, err := range errs {
-						cheat, ok := mpc.AsCheat(err)
-						if !ok {
-							continue
-						}
-						// c can be shown what a did to b, so that it disputes both.
-						if slices.Contains(cheat.Parties, p) || p == "b" && !slices.Contains(cheat.Parties, "a") {
-							t.Errorf("%s blames %v, it was a", p, cheat.Parties)
-						}
-						if !cheat.Disputed && !slices.Equal(cheat.Parties, []mpc.PartyID{"a"}) && p != "a" {
-							t.Errorf("%s names %v, who did nothing", p, cheat.Parties)
-						}
-					}
-					// What failed can be done again, with other tuples.
-					w.hub.SetFault(nil)
-					if errs, good := ph.play(w); errs["b"] != nil || !good("b") {
-						t.Errorf("afterwards b fails: %v", errs["b"])
-					}
 				})
-			})
+			}
 		}
 	}
-}
-
-// record plays a phase without faults and returns the messages from a to b.
-func record(t *testing.T, n int, ph phase) map[string][]byte {
-	t.Helper()
-	old := map[string][]byte{}
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, n, 1, chunkSize)
-		ph.ready(w)
-		var mu sync.Mutex
-		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
-			mu.Lock()
-			defer mu.Unlock()
-			if m.From == "a" && m.To == "b" {
-				old[m.Round] = slices.Clone(m.Payload)
-			}
-			return []memnet.Message{m}
-		})
-		errs, _ := ph.play(w)
-		w.must(errs)
-	})
-	return old
 }
 
 // A party that two different messages reach in one round has proof of cheating.

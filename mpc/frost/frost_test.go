@@ -186,7 +186,7 @@ func TestSignsWhileOneIsDown(t *testing.T) {
 		if !w.key().verify(message, sigs["b"][0][0]) {
 			t.Error("the signature does not verify")
 		}
-		if len(w.stores["c"].order) != 0 {
+		if len(w.stores["c"].Order) != 0 {
 			t.Error("c, who is no member, has tuples")
 		}
 	})
@@ -204,7 +204,7 @@ func TestOrderOfSpending(t *testing.T) {
 			defer mu.Unlock()
 			events = append(events, what)
 		}
-		w.stores["b"].spent = func() { note("spent") }
+		w.stores["b"].Spent = func() { note("spent") }
 		w.signers["b"].cfg.Signed = func(mpc.SessionID, [][]byte) error { note("complete"); return nil }
 		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
 			if m.From == "b" && m.To == "a" {

@@ -3,10 +3,7 @@ package frost
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -17,78 +14,18 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// identity is mpc.Identity with keys in memory.
-type identity struct {
-	self mpc.PartyID
-	key  ed25519.PrivateKey
-	all  map[mpc.PartyID]ed25519.PublicKey
-}
-
-func (i *identity) Self() mpc.PartyID      { return i.self }
-func (i *identity) Sign(msg []byte) []byte { return ed25519.Sign(i.key, msg) }
-func (i *identity) Verify(from mpc.PartyID, msg, sig []byte) bool {
-	pk := i.all[from]
-	return pk != nil && len(sig) == ed25519.SignatureSize && ed25519.Verify(pk, msg, sig)
-}
-
-// store is mpc.TupleStore in memory.
-type store struct {
-	mu     sync.Mutex
-	chunks map[mpc.ChunkID]mpc.PoolChunk
-	next   map[mpc.ChunkID]int
-	order  []mpc.ChunkID
-	mark   uint64
-	// forgets makes it a disk that loses what was spent.
-	forgets bool
-	spent   func() // called at each spending, where it is set
-}
-
-var errSpent = errors.New("spent")
-
-func (s *store) Add(chunks []mpc.PoolChunk) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range chunks {
-		c.Blob = slices.Clone(c.Blob)
-		s.chunks[c.ID] = c
-		s.order = append(s.order, c.ID)
-	}
-	return nil
-}
-
-func (s *store) Spend(ranges []mpc.PoolRange, _ [32]byte) (blobs [][]byte, mark mpc.Mark, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := maps.Clone(s.next)
-	for _, r := range ranges {
-		c, ok := s.chunks[r.Chunk]
-		if !ok || c.Pool != r.Pool || r.From < next[r.Chunk] || r.From+r.Count > c.Count {
-			return nil, mpc.Mark{}, errSpent
-		}
-		next[r.Chunk] = r.From + r.Count
-		blobs = append(blobs, slices.Clone(c.Blob))
-	}
-	if !s.forgets {
-		s.next = next
-	}
-	s.mark++
-	if s.spent != nil {
-		s.spent()
-	}
-	return blobs, mpc.Mark{Generation: s.mark}, nil
-}
 
 // world is a group with keys, and everyone's signer over a memory network.
 type world struct {
 	t        testing.TB
 	hub      *memnet.Hub
 	group    mpc.Group
-	ids      map[mpc.PartyID]*identity
-	stores   map[mpc.PartyID]*store
+	ids      map[mpc.PartyID]*mpctest.Identity
+	stores   map[mpc.PartyID]*mpctest.Store
 	signers  map[mpc.PartyID]*Signer
 	sessions byte
 	// wrap, which may be nil, stands between a party and its network.
@@ -103,25 +40,14 @@ const chunkSize = 8
 // newWorld has parties whose order in the group is not that of their names.
 func newWorld(t testing.TB, n, threshold, chunk int) *world {
 	t.Helper()
-	w := &world{t: t, ids: map[mpc.PartyID]*identity{}, stores: map[mpc.PartyID]*store{},
+	w := &world{t: t, group: mpctest.Group(n, threshold), stores: map[mpc.PartyID]*mpctest.Store{},
 		keys: map[mpc.PartyID][]*KeyShare{}, signers: map[mpc.PartyID]*Signer{}}
-	w.group = mpc.Group{T: threshold, Digest: sha256.Sum256([]byte("a test's group"))}
-	public := map[mpc.PartyID]ed25519.PublicKey{}
-	for i := range n {
-		p := mpc.PartyID(rune('a' + i))
-		w.group.Parties = append(w.group.Parties, p)
-		pk, sk, err := ed25519.GenerateKey(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		public[p] = pk
-		w.ids[p] = &identity{p, sk, public}
-		w.stores[p] = &store{chunks: map[mpc.ChunkID]mpc.PoolChunk{}, next: map[mpc.ChunkID]int{}}
-	}
+	w.ids = mpctest.Identities(t, w.group.Parties)
 	slices.Reverse(w.group.Parties)
 	w.hub = memnet.New(w.group.Parties...)
 	t.Cleanup(w.hub.Close)
 	for _, p := range w.group.Parties {
+		w.stores[p] = mpctest.NewStore()
 		s, err := NewSigner(Config{
 			Identity: w.ids[p],
 			Store:    w.stores[p],
@@ -181,32 +107,14 @@ func (w *world) must(errs map[mpc.PartyID]error) {
 func (w *world) among(parties []mpc.PartyID, f func(ctx context.Context, net mpc.Network) error) map[mpc.PartyID]error {
 	w.t.Helper()
 	w.sessions++
-	ends, err := w.hub.Open(mpc.SessionID{w.sessions}, parties...)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	errs := map[mpc.PartyID]error{}
-	for _, end := range ends {
-		wg.Go(func() {
-			net := mpc.Network(end)
-			if w.wrap != nil {
-				net = w.wrap(net)
-			}
-			err := f(ctx, net)
-			mu.Lock()
-			defer mu.Unlock()
-			errs[end.Self()] = err
-		})
-	}
-	wg.Wait()
-	for _, end := range ends {
-		end.Close()
-	}
-	return errs
+	return mpctest.Session(ctx, w.t, w.hub, mpc.SessionID{w.sessions}, parties, func(ctx context.Context, net mpc.Network) error {
+		if w.wrap != nil {
+			net = w.wrap(net)
+		}
+		return f(ctx, net)
+	})
 }
 
 // inWorld runs f in a bubble, with a group that has a key.
@@ -235,23 +143,12 @@ func (w *world) mustPrepare(set mpc.SignerSet, n int) {
 
 // ranges names what a member has in the pool.
 func (w *world) ranges(key mpc.KeyID, set mpc.SignerSet) []mpc.TupleRange {
-	var out []mpc.TupleRange
-	s := w.stores[set[0]]
-	for _, id := range s.order {
-		if c := s.chunks[id]; c.Pool == (mpc.PoolID{Key: key, Set: set.String(), Stripe: "a"}) && s.next[id] < c.Count {
-			out = append(out, mpc.TupleRange{Chunk: id, From: s.next[id], Count: c.Count - s.next[id]})
-		}
-	}
-	return out
+	return w.stores[set[0]].Left(mpc.PoolID{Key: key, Set: set.String(), Stripe: "a"})
 }
 
 // request is for one key.
 func (w *world) request(key mpc.KeyID, set mpc.SignerSet, messages ...string) mpc.SignRequest {
-	req := mpc.SignRequest{Key: key, Manifest: sha256.Sum256([]byte("a manifest")), Tuples: w.ranges(key, set)}
-	for _, m := range messages {
-		req.Messages = append(req.Messages, []byte(m))
-	}
-	return req
+	return mpctest.Request(key, w.ranges(key, set), messages...)
 }
 
 func (w *world) session(set mpc.SignerSet, requests ...mpc.SignRequest) mpc.SignSession {
@@ -261,21 +158,7 @@ func (w *world) session(set mpc.SignerSet, requests ...mpc.SignRequest) mpc.Sign
 // sign lets every member sign what change makes of the session.
 func (w *world) sign(session mpc.SignSession, change func(p mpc.PartyID, s *mpc.SignSession)) (map[mpc.PartyID][][]mpc.Signature, map[mpc.PartyID]error) {
 	w.t.Helper()
-	var mu sync.Mutex
-	sigs := map[mpc.PartyID][][]mpc.Signature{}
-	errs := w.among(session.Set, func(ctx context.Context, net mpc.Network) error {
-		mine := session
-		mine.Requests = slices.Clone(session.Requests)
-		if change != nil {
-			change(net.Self(), &mine)
-		}
-		s, err := w.signers[net.Self()].Sign(ctx, net, mine, nil)
-		mu.Lock()
-		defer mu.Unlock()
-		sigs[net.Self()] = s
-		return err
-	})
-	return sigs, errs
+	return mpctest.Sign(session, change, w.signers, w.among)
 }
 
 // signMessages is sign with the world's key.

@@ -35,21 +35,21 @@ func Play(t *testing.T, parties []mpc.PartyID, f func(ctx context.Context, net m
 	synctest.Test(t, func(t *testing.T) {
 		hub := memnet.New(parties...)
 		defer hub.Close()
-		errs = Session(t, hub, mpc.SessionID{1}, parties, time.Minute, f)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		errs = Session(ctx, t, hub, mpc.SessionID{1}, parties, f)
 	})
 	return errs
 }
 
-// Session runs f at each of parties in a session of hub, which ends after limit,
-// and returns what each came to.
-func Session(t testing.TB, hub *memnet.Hub, id mpc.SessionID, parties []mpc.PartyID, limit time.Duration, f func(ctx context.Context, net mpc.Network) error) map[mpc.PartyID]error {
+// Session runs f at each of parties in a session of hub and returns what each
+// came to.
+func Session(ctx context.Context, t testing.TB, hub *memnet.Hub, id mpc.SessionID, parties []mpc.PartyID, f func(ctx context.Context, net mpc.Network) error) map[mpc.PartyID]error {
 	t.Helper()
 	ends, err := hub.Open(id, parties...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	errs := map[mpc.PartyID]error{}
