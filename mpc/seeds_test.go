@@ -6,23 +6,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"zonesigner/mpc"
-	"zonesigner/mpc/memnet"
+	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
-
-// puppet is the adversary's network: it alters what is sent.
-type puppet struct {
-	mpc.Network
-	alter func(to mpc.PartyID, round string, b []byte) []byte
-}
-
-func (p *puppet) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
-	return p.Network.Send(ctx, to, round, p.alter(to, round, slices.Clone(b)))
-}
 
 // outcome is what one party came out of NewSeeds with.
 type outcome struct {
@@ -43,35 +31,22 @@ func makeSeedsWith(t *testing.T, cheat mpc.PartyID, change func(p mpc.PartyID, s
 	t.Helper()
 	g := mpc.Group{Parties: []mpc.PartyID{"a", "b", "c", "d"}, T: 1}
 	got := map[mpc.PartyID]outcome{}
-	synctest.Test(t, func(t *testing.T) {
-		hub := memnet.New(g.Parties...)
-		defer hub.Close()
-		ends, err := hub.Open(mpc.SessionID{1})
-		if err != nil {
-			t.Fatal(err)
+	var mu sync.Mutex
+	mpctest.Play(t, g.Parties, func(ctx context.Context, net mpc.Network) error {
+		self := net.Self()
+		if self == cheat {
+			net = mpctest.NewPuppet(net, mpctest.Blind(alter))
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		for _, end := range ends {
-			wg.Go(func() {
-				net := mpc.Network(end)
-				if end.Self() == cheat && alter != nil {
-					net = &puppet{end, alter}
-				}
-				setup := mpc.SeedSetup{Engine: "test", Group: g, Binding: []byte("test"), Size: 3}
-				if change != nil {
-					setup = change(end.Self(), setup)
-				}
-				var o outcome
-				o.id, o.seeds, o.err = mpc.NewSeeds(ctx, net, setup)
-				mu.Lock()
-				defer mu.Unlock()
-				got[end.Self()] = o
-			})
+		setup := mpc.SeedSetup{Engine: "test", Group: g, Binding: []byte("test"), Size: 3}
+		if change != nil {
+			setup = change(self, setup)
 		}
-		wg.Wait()
+		var o outcome
+		o.id, o.seeds, o.err = mpc.NewSeeds(ctx, net, setup)
+		mu.Lock()
+		defer mu.Unlock()
+		got[self] = o
+		return nil
 	})
 	return got
 }

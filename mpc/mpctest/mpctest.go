@@ -75,12 +75,7 @@ func Attack[S any](t *testing.T, engine mpc.Engine[S], g mpc.Group, alter func(t
 	return Play(t, g.Parties, func(ctx context.Context, net mpc.Network) error {
 		var a *Puppet
 		if net.Self() == "a" {
-			a = NewPuppet(net, nil)
-			if alter != nil {
-				a.alter = func(_ *Puppet, _ context.Context, to mpc.PartyID, round string, b []byte) []byte {
-					return alter(to, round, b)
-				}
-			}
+			a = NewPuppet(net, Blind(alter))
 			net = a
 		}
 		box, err := engine.Start(ctx, net, g, nil)

@@ -13,6 +13,16 @@ import (
 // decides: the adversary rushes.
 type Alter = func(p *Puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte
 
+// Blind is an Alter that looks at nothing but its message. nil stays nil.
+func Blind(alter func(to mpc.PartyID, round string, b []byte) []byte) Alter {
+	if alter == nil {
+		return nil
+	}
+	return func(_ *Puppet, _ context.Context, to mpc.PartyID, round string, b []byte) []byte {
+		return alter(to, round, b)
+	}
+}
+
 // Puppet is the adversary's network: it alters what is sent, and keeps what is
 // received.
 type Puppet struct {
