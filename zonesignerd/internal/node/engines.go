@@ -106,6 +106,22 @@ type newKey struct {
 	secret []byte // the share, encoded
 }
 
+// encodeKeys encodes the shares that a protocol made, unless it failed with
+// err; key is the id and the public key of one.
+func encodeKeys[S encoding.BinaryMarshaler](shares []S, err error, key func(S) (mpc.KeyID, []byte)) ([]newKey, error) {
+	if err != nil {
+		return nil, err
+	}
+	out := make([]newKey, len(shares))
+	for i, s := range shares {
+		out[i].id, out[i].public = key(s)
+		if out[i].secret, err = s.MarshalBinary(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // ecdsaEngine is ECDSA, algorithm 13, over an engine of package mpc.
 type ecdsaEngine struct{ ecdsa.Protocol }
 
@@ -114,21 +130,13 @@ func (ecdsaEngine) pace() pace                   { return pace{} }
 func (ecdsaEngine) signer(s *signers) mpc.Signer { return s.Signer }
 
 func (e ecdsaEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
-	return encodeKeys(ecdsa.GenerateKeys(ctx, net, id, group, e.Protocol, labels))
+	shares, err := ecdsa.GenerateKeys(ctx, net, id, group, e.Protocol, labels)
+	return encodeKeys(shares, err, ecdsaKey)
 }
 
-func encodeKeys(shares []*ecdsa.KeyShare, err error) ([]newKey, error) {
-	if err != nil {
-		return nil, err
-	}
-	out := make([]newKey, len(shares))
-	for i, s := range shares {
-		public := s.PublicKey()
-		if out[i], err = encodeKey(s.ID, public[:], s); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+func ecdsaKey(s *ecdsa.KeyShare) (mpc.KeyID, []byte) {
+	public := s.PublicKey()
+	return s.ID, public[:]
 }
 
 func (e ecdsaEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
@@ -182,7 +190,8 @@ func (e ecdsaEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity,
 		}
 		defer clear(keys[i].Share)
 	}
-	return encodeKeys(ecdsa.ImportKeys(ctx, net, id, group, e.Protocol, labels, keys))
+	shares, err := ecdsa.ImportKeys(ctx, net, id, group, e.Protocol, labels, keys)
+	return encodeKeys(shares, err, ecdsaKey)
 }
 
 // frostEngine is FROST with Ed25519, algorithm 15.
@@ -193,21 +202,13 @@ func (frostEngine) pace() pace                   { return pace{} }
 func (frostEngine) signer(s *signers) mpc.Signer { return s.frost }
 
 func (frostEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
-	return encodeFrost(frost.GenerateKeys(ctx, net, id, group, labels))
+	shares, err := frost.GenerateKeys(ctx, net, id, group, labels)
+	return encodeKeys(shares, err, frostKey)
 }
 
-func encodeFrost(shares []*frost.KeyShare, err error) ([]newKey, error) {
-	if err != nil {
-		return nil, err
-	}
-	out := make([]newKey, len(shares))
-	for i, s := range shares {
-		public := s.PublicKey()
-		if out[i], err = encodeKey(s.ID, public[:], s); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+func frostKey(s *frost.KeyShare) (mpc.KeyID, []byte) {
+	public := s.PublicKey()
+	return s.ID, public[:]
 }
 
 func (frostEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
@@ -257,7 +258,8 @@ func (e frostEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity,
 		}
 		defer keys[i].Share.Set(new(edwards25519.Scalar))
 	}
-	return encodeFrost(frost.ImportKeys(ctx, net, id, group, labels, keys))
+	shares, err := frost.ImportKeys(ctx, net, id, group, labels, keys)
+	return encodeKeys(shares, err, frostKey)
 }
 
 // cggmpEngine is ECDSA by package cggmp.
@@ -276,20 +278,10 @@ func (cggmpEngine) pace() pace {
 
 func (cggmpEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
 	shares, err := cggmp.GenerateKeys(ctx, net, id, group, labels)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]newKey, len(shares))
-	for i, s := range shares {
-		public, err := s.Public.Bytes()
-		if err != nil {
-			return nil, err
-		}
-		if out[i], err = encodeKey(s.ID, public[:], s); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	return encodeKeys(shares, err, func(s *cggmp.KeyShare) (mpc.KeyID, []byte) {
+		public := s.PublicKey()
+		return s.ID, public[:]
+	})
 }
 
 var errCGGMPDealt = errors.New("keys of engine cggmp cannot be brought in: each operator makes parameters of its own with the key")
@@ -304,11 +296,6 @@ func (cggmpEngine) checkDealt(mpc.Group, mpc.PartyID, *sharefile.Dealing, []byte
 
 func (cggmpEngine) take(context.Context, mpc.Network, mpc.Identity, mpc.Group, [][]byte, []dealtShare) ([]newKey, error) {
 	return nil, errCGGMPDealt
-}
-
-func encodeKey(id mpc.KeyID, public []byte, share encoding.BinaryMarshaler) (newKey, error) {
-	secret, err := share.MarshalBinary()
-	return newKey{id, public, secret}, err
 }
 
 // signers is mpc.Signer for keys of all engines. Binding is ECDSA's alone.
