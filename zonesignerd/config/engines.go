@@ -7,10 +7,7 @@ import (
 	"strings"
 
 	"zonesigner/mpc"
-	"zonesigner/mpc/cggmp"
-	"zonesigner/mpc/mascot"
-	"zonesigner/mpc/rep3"
-	"zonesigner/mpc/shamir"
+	"zonesigner/zonesignerd/internal/engines"
 )
 
 // The engines that a group may use. Those of ECDSA but for the last three need
@@ -26,10 +23,10 @@ const (
 	CGGMP       = "cggmp"        // active security with abort, any threshold; slow
 )
 
-var engines = []string{MalShamir, Shamir, MalRep3, Rep3, Frost, Mascot, MascotMinus, CGGMP}
+var engineNames = []string{MalShamir, Shamir, MalRep3, Rep3, Frost, Mascot, MascotMinus, CGGMP}
 
 // Engines lists the engines, the default first, parted by commas.
-func Engines() string { return strings.Join(engines, ", ") }
+func Engines() string { return strings.Join(engineNames, ", ") }
 
 // maxOperators bounds a group.
 const maxOperators = 35
@@ -45,14 +42,14 @@ func Algorithm(engine string) uint8 {
 	return 13
 }
 
-// CheckEngine reports that the engine cannot serve a group of so many operators
-// with that threshold, and which can.
+// CheckEngine reports that the engine is none, or cannot serve a group of so many
+// operators with that threshold, and which can.
 func (g *Group) CheckEngine(engine string) error {
 	err := g.supports(engine)
 	if err == nil {
 		return nil
 	}
-	fit := slices.DeleteFunc(slices.Clone(engines), func(e string) bool { return g.supports(e) != nil })
+	fit := slices.DeleteFunc(slices.Clone(engineNames), func(e string) bool { return g.supports(e) != nil })
 	if len(fit) == 0 {
 		return err
 	}
@@ -61,25 +58,13 @@ func (g *Group) CheckEngine(engine string) error {
 
 // supports asks the engine. It takes no names, which may not be right yet.
 func (g *Group) supports(engine string) error {
+	e, ok := engines.Find(engine)
+	if !ok {
+		return fmt.Errorf("engine %q is unknown", engine)
+	}
 	group := mpc.Group{T: g.Threshold}
 	for i := range g.Operators {
 		group.Parties = append(group.Parties, mpc.PartyID(strconv.Itoa(i)))
 	}
-	switch engine {
-	case MalShamir:
-		return shamir.Active().Supports(group)
-	case Shamir:
-		return shamir.Passive().Supports(group)
-	case MalRep3:
-		return rep3.Active().Supports(group)
-	case Rep3:
-		return rep3.Passive().Supports(group)
-	case Mascot:
-		return mascot.Full().Supports(group)
-	case MascotMinus:
-		return mascot.Minus().Supports(group)
-	case CGGMP:
-		return cggmp.Supports(group)
-	}
-	return group.Validate()
+	return e.Supports(group)
 }

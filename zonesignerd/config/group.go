@@ -161,7 +161,7 @@ func (g *Group) Validate() error {
 	if g.Epoch < 1 {
 		fs.add("epoch", "%d: want 1 for the first form of the group, and one more for each later one", g.Epoch)
 	}
-	fs.oneOf("engine", g.Engine, engines...)
+	fs.oneOf("engine", g.Engine, engineNames...)
 	n, t := len(g.Operators), g.Threshold
 	switch {
 	case n < 2:
@@ -170,7 +170,7 @@ func (g *Group) Validate() error {
 		fs.add("operators", "%d operators: want %d at most", n, maxOperators)
 	case t < 1 || t >= n:
 		fs.add("threshold", "%d does not fit %d operators: want 1 to %d", t, n, n-1)
-	default:
+	case slices.Contains(engineNames, g.Engine):
 		if err := g.CheckEngine(g.Engine); err != nil {
 			fs.add("engine", "%v", err)
 		}

@@ -63,7 +63,7 @@ func (p *Policy) Validate() error {
 		fs.add("zone", "%q: want lower case and a final dot", p.Zone)
 	}
 	if p.Engine != "" {
-		fs.oneOf("engine", p.Engine, engines...)
+		fs.oneOf("engine", p.Engine, engineNames...)
 	}
 	fs.oneOf("serial-policy", p.SerialPolicy, "keep", "increment", "unixtime", "dateserial")
 	fs.oneOf("zonemd-generate", p.ZONEMD, "none", "zonemd-sha384", "zonemd-sha512")

@@ -101,7 +101,7 @@ func otherText(nkey string) string {
 }
 
 func TestSetsSurviveAnyOperator(t *testing.T) {
-	for _, engine := range engines {
+	for _, engine := range engineNames {
 		for n := 3; n <= 7; n++ {
 			g := testGroup(t, n) // with an honest majority
 			g.Engine = engine
@@ -122,7 +122,7 @@ func TestSetsSurviveAnyOperator(t *testing.T) {
 	}
 	g := testGroup(t, 3)
 	var got []string
-	for _, engine := range engines {
+	for _, engine := range engineNames {
 		for _, s := range g.Sets(engine) {
 			got = append(got, s.String())
 		}
@@ -400,4 +400,12 @@ func TestDuration(t *testing.T) {
 			t.Fatalf("%s becomes %s, %v", d, again, err)
 		}
 	})
+}
+
+// An engine that there is none of serves no group, whatever its size.
+func TestCheckUnknownEngine(t *testing.T) {
+	err := testGroup(t, 3).CheckEngine("rot13")
+	if err == nil || !strings.Contains(err.Error(), `engine "rot13" is unknown; for 3 operators with threshold 1 there are mal-shamir`) {
+		t.Errorf("got %v", err)
+	}
 }
