@@ -2,7 +2,7 @@
 # Installs, on Debian, the programs that `make test` and `make demo` use and
 # that are not there. It changes nothing where all are.
 #   deps.sh demo   Knot and the tools to ask it with
-#   deps.sh test   those, and other people's signers and validators
+#   deps.sh test   those, other people's signers and validators, and man
 #   deps.sh race   those, and the C compiler that Go's race detector needs
 set -eu
 
@@ -10,7 +10,7 @@ set -eu
 programs="knotd:knot knotc:knot kdig:knot-dnsutils knsupdate:knot-dnsutils kzonesign:knot-dnssecutils delv:bind9-dnsutils"
 case ${1:-} in
 demo) ;;
-test | race) programs="$programs dnssec-signzone:bind9-utils dnssec-verify:bind9-utils ldns-signzone:ldnsutils ldns-verify-zone:ldnsutils unbound:unbound" ;;
+test | race) programs="$programs dnssec-signzone:bind9-utils dnssec-verify:bind9-utils ldns-signzone:ldnsutils ldns-verify-zone:ldnsutils unbound:unbound man:man-db" ;;
 *)
 	echo "usage: $0 demo|test|race" >&2
 	exit 2
