@@ -16,6 +16,7 @@ import (
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/shell"
 )
 
 const typeAsk agree.Type = "ask"
@@ -83,21 +84,12 @@ func (a *ask) command(who []string) string {
 	if a.imports() {
 		return a.importCommand(who)
 	}
-	var flags strings.Builder
+	var flags []string
 	for _, role := range a.Roles {
-		flags.WriteString(" --" + strings.ToLower(role))
+		flags = append(flags, "--"+strings.ToLower(role))
 	}
-	return fmt.Sprintf("zonesignerd keys generate %s%s --engine %s", shellWord(cmp.Or(strings.TrimSuffix(a.Zone, "."), ".")), flags.String(), shellWord(a.Engine))
-}
-
-// shellWord quotes what a shell would not take as it is: a command that is
-// shown for people to type may hold a peer's words.
-func shellWord(s string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./"
-	if s != "" && strings.Trim(s, plain) == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	flags = append(flags, "--engine "+shell.Word(a.Engine))
+	return shell.Command("zonesignerd keys generate", []string{cmp.Or(strings.TrimSuffix(a.Zone, "."), ".")}, flags...)
 }
 
 // check refuses a peer's request that is not worth keeping, or whose digest

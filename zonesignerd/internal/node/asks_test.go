@@ -3,7 +3,6 @@ package node
 import (
 	"encoding/json"
 	"math"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -34,12 +33,6 @@ func TestHostileRequests(t *testing.T) {
 	}
 	good.Digest = good.digest()
 	must(t, good.check())
-	for _, word := range []string{"example", "0/25.2.0.192.in-addr.arpa", `a\032b`, "x$(echo owned)", "it's", "", "--ksk `id`"} {
-		out, err := exec.Command("sh", "-c", "printf %s "+shellWord(word)).Output()
-		if err != nil || string(out) != word {
-			t.Errorf("a shell reads %q as %q, %v", word, out, err)
-		}
-	}
 }
 
 // A peer's clock is its own: what it says since when it asks is not taken.

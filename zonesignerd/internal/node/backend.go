@@ -21,6 +21,7 @@ import (
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
 	"zonesigner/zonesignerd/internal/pipeline"
+	"zonesigner/zonesignerd/internal/shell"
 )
 
 var _ api.Backend = (*Node)(nil)
@@ -448,7 +449,7 @@ func (n *Node) SignNow(_ context.Context, s api.SignNow) (*api.Request, error) {
 		return nil, notFound(s.Zone)
 	}
 	if len(n.keys.zone(z.Name())) == 0 {
-		return nil, &api.Error{Code: api.CodeFailure, Message: "zone " + z.Name() + " has no keys", Hint: "ask for them at every operator with `zonesignerd keys generate " + z.Name() + "`"}
+		return nil, &api.Error{Code: api.CodeFailure, Message: "zone " + z.Name() + " has no keys", Hint: "ask for them at every operator with `" + shell.Command("zonesignerd keys generate", []string{z.Name()}) + "`"}
 	}
 	before := z.Status()
 	at := n.opt.Now().UTC()

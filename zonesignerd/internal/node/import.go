@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
-	"strings"
 
 	"zonesigner/dnssec"
 	"zonesigner/keystore"
@@ -18,6 +17,7 @@ import (
 	"zonesigner/zonesignerd/internal/api"
 	"zonesigner/zonesignerd/internal/keyfile"
 	"zonesigner/zonesignerd/internal/sharefile"
+	"zonesigner/zonesignerd/internal/shell"
 )
 
 // A key that its owner brings in is dealt, on the owner's machine, to a file
@@ -270,5 +270,5 @@ func (a *ask) importCommand(who []string) string {
 		key := dnssecKey(keystore.KeyRecord{Role: a.Roles[i], Engine: a.Engine, Public: d.Public})
 		files = append(files, sharefile.Name(a.Zone, key.Algorithm, key.KeyTag(), operator))
 	}
-	return "zonesignerd keys import " + strings.Join(files, " ")
+	return shell.Command("zonesignerd keys import", files)
 }

@@ -10,6 +10,7 @@ import (
 	"zonesigner/dnssec"
 	"zonesigner/keystore"
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/shell"
 )
 
 // metaDS is when this operator said that the parent has the key's DS.
@@ -61,6 +62,6 @@ func (n *Node) parentOf(zone string) (api.Next, bool) {
 		return api.Next{}, false
 	}
 	return api.Next{Kind: api.ActorParent, Name: apex.Parent().String(), WaitsFor: fmt.Sprintf(
-		"the DS of key %d: give it `zonesignerd keys ds %s`, and say `keys ds %s --published` when it is there",
-		dnssecKey(waiting[0]).KeyTag(), zone, zone)}, true
+		"the DS of key %d: give it `%s`, and say `%s` when it is there",
+		dnssecKey(waiting[0]).KeyTag(), shell.Command("zonesignerd keys ds", []string{zone}), shell.Command("keys ds", []string{zone}, "--published"))}, true
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/shell"
 )
 
 // Stages is how long each stage of the last version took.
@@ -258,7 +260,7 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 	case blocked:
 		return StateWaiting, unequal, peer
 	case len(z.d.Keys(z.name)) == 0:
-		return StateNoKey, "keys: run `zonesignerd keys generate " + strings.TrimSuffix(z.name, ".") + "` at every operator", self
+		return StateNoKey, "keys: run `" + shell.Command("zonesignerd keys generate", []string{cmp.Or(strings.TrimSuffix(z.name, "."), ".")}) + "` at every operator", self
 	case v == nil && z.head == nil:
 		return StateWaiting, "the first content from its source", self
 	case !z.busy.IsZero():
