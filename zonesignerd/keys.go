@@ -167,11 +167,7 @@ of the private key is ever shown, and no operator has it whole.`,
 		Example: "  zonesignerd keys show 34812",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			keys, err := a.findKeys(cmd, nil)
-			if err != nil {
-				return err
-			}
-			k, err := pickKey(keys, args[0])
+			k, err := a.findKey(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -184,8 +180,13 @@ of the private key is ever shown, and no operator has it whole.`,
 	}
 }
 
-// pickKey finds the one key that name means.
-func pickKey(keys []api.Key, name string) (*api.Key, error) {
+// findKey is the one of the daemon's keys that name means: an id, the beginning
+// of one, or a tag.
+func (a *app) findKey(cmd *cobra.Command, name string) (*api.Key, error) {
+	keys, err := a.findKeys(cmd, nil)
+	if err != nil {
+		return nil, err
+	}
 	var found []*api.Key
 	for i, k := range keys {
 		if k.ID == name || tag(k.Tag) == name {
@@ -290,11 +291,7 @@ suspended the key does so for itself.`,
 		Example: "  zonesignerd keys resume 34812",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			keys, err := a.findKeys(cmd, nil)
-			if err != nil {
-				return err
-			}
-			k, err := pickKey(keys, args[0])
+			k, err := a.findKey(cmd, args[0])
 			if err != nil {
 				return err
 			}
