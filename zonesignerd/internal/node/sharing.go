@@ -292,15 +292,30 @@ func (s *sharing) leave(batch []*joined, err error) ([]*joined, error) {
 	if !ok || len(r.Records) == 0 {
 		return batch, err
 	}
-	why := s.blame(batch[0].agreed.Proposal.Members, r.Peer, errors.New(r.Reason))
-	return slices.DeleteFunc(batch, func(j *joined) bool {
-		id, _ := j.agreed.ID.MarshalText()
-		gone := slices.Contains(r.Records, string(id))
-		if gone {
-			j.finish(nil, why)
+	gone, rest := unwanted(batch, r.Records)
+	s.fail(gone, batch[0].agreed.Proposal.Members, r.Peer, r.Reason)
+	return rest, nil
+}
+
+// unwanted parts those of batch with which, by the records of its refusal,
+// another operator does not wait from the rest.
+func unwanted(batch []*joined, records []string) (gone, rest []*joined) {
+	for _, j := range batch {
+		if id, _ := j.agreed.ID.MarshalText(); slices.Contains(records, string(id)) {
+			gone = append(gone, j)
+		} else {
+			rest = append(rest, j)
 		}
-		return gone
-	}), nil
+	}
+	return gone, rest
+}
+
+// fail ends zones of the set with which peer does not wait.
+func (s *sharing) fail(zones []*joined, set mpc.SignerSet, peer mpc.PartyID, reason string) {
+	why := s.blame(set, peer, errors.New(reason))
+	for _, j := range zones {
+		j.finish(nil, why)
+	}
 }
 
 // finish tells what came of it; what is said later does not count.
@@ -455,20 +470,15 @@ func (s *sharing) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer)
 	if a.Code != "missing" || from == s.n.self || !p.Members.Contains(from) || json.Unmarshal(p.Body, &body) != nil || len(body.Proposals) > mostShared {
 		return
 	}
-	var gone []*joined
+	var batch []*joined
 	s.mu.Lock()
 	for _, d := range body.Proposals {
-		text, _ := d.MarshalText()
-		if j := s.waiting[d]; j != nil && j.agreed.Proposal.Proposer == p.Proposer && slices.Contains(a.Records, string(text)) {
-			gone = append(gone, j)
+		if j := s.waiting[d]; j != nil && j.agreed.Proposal.Proposer == p.Proposer {
+			batch = append(batch, j)
 		}
 	}
 	s.mu.Unlock()
-	if gone == nil {
-		return
-	}
-	why := s.blame(p.Members, from, errors.New(a.Reason))
-	for _, j := range gone {
-		j.finish(nil, why)
+	if gone, _ := unwanted(batch, a.Records); gone != nil {
+		s.fail(gone, p.Members, from, a.Reason)
 	}
 }
