@@ -11,31 +11,6 @@ import (
 	"zonesigner/mpc/p256"
 )
 
-// pending is what was multiplied since the last Check and waits for it.
-type pending struct {
-	// Each product c of x and y has a sacrificial product c2 of x2 and y.
-	x, y, c, x2, c2 []Share
-	batches         []batch
-}
-
-// batch is many products with one common factor, which share one sacrifice:
-// ws[i] = xs[i]·z and w2 = x2·z.
-type batch struct {
-	xs, ws    []Share
-	z, x2, w2 Share
-}
-
-func (p *pending) erase() {
-	for _, l := range [][]Share{p.x, p.y, p.c, p.x2, p.c2} {
-		clear(l)
-	}
-	for _, b := range p.batches {
-		clear(b.xs)
-		clear(b.ws)
-	}
-	*p = pending{}
-}
-
 // Mul sends one scalar a product (two in the active form) to one party.
 func (b *box) Mul(ctx context.Context, xs, ys []Share) ([]Share, error) {
 	if len(xs) != len(ys) {
@@ -52,9 +27,7 @@ func (b *box) Mul(ctx context.Context, xs, ys []Share) ([]Share, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &b.pending
-	p.x, p.y, p.c = append(p.x, xs...), append(p.y, ys...), append(p.c, both[:n]...)
-	p.x2, p.c2 = append(p.x2, x2...), append(p.c2, both[n:]...)
+	b.pending.Add(xs, ys, both[:n], x2, both[n:])
 	return both[:n:n], nil
 }
 
@@ -88,22 +61,14 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[S
 		return nil, nil, err
 	}
 	ws, sacrifices := rest[:m], rest[m:]
-	p := &b.pending
+	scaled = mpc.SplitScaled(scale, ws)
 	if b.engine.active {
-		p.x, p.y = append(p.x, xs...), append(p.y, ys...)
-		p.x2, p.c2 = append(p.x2, x2[:n]...), append(p.c2, sacrifices[:n]...)
-		p.c = slices.Grow(p.c, n)
-		for _, c := range opened {
-			p.c = append(p.c, b.constant(c))
+		cs := make([]Share, n)
+		for i, c := range opened {
+			cs[i] = b.constant(c)
 		}
-	}
-	for j, sc := range scale {
-		mine := ws[:len(sc.Xs):len(sc.Xs)]
-		ws = ws[len(sc.Xs):]
-		scaled = append(scaled, mine)
-		if b.engine.active {
-			p.batches = append(p.batches, batch{xs: slices.Clone(sc.Xs), ws: slices.Clone(mine), z: sc.By, x2: x2[n+j], w2: sacrifices[n+j]})
-		}
+		b.pending.Add(xs, ys, cs, x2[:n], sacrifices[:n])
+		b.pending.AddScaled(scale, scaled, x2[n:], sacrifices[n:])
 	}
 	return opened, scaled, nil
 }
@@ -185,39 +150,21 @@ func (b *box) addZeros(u []p256.Scalar) {
 // 5a).
 func (b *box) Check(ctx context.Context) error {
 	p := b.pending
-	b.pending = pending{}
-	if len(p.x)+len(p.batches) == 0 {
+	b.pending = mpc.Products[Share]{}
+	if p.Empty() {
 		return nil
 	}
-	defer p.erase()
+	defer p.Erase()
 	chi, psi, err := b.drawCoins(ctx)
 	if err != nil {
 		return err
 	}
 
-	// eᵢ = χ·xᵢ - x2ᵢ, and one for each batch.
-	e := make([]Share, 0, len(p.x)+len(p.batches))
-	for i := range p.x {
-		e = append(e, p.x[i].scale(chi).sub(p.x2[i]))
-	}
-	for _, w := range p.batches {
-		e = append(e, horner(w.xs, psi).scale(chi).sub(w.x2))
-	}
-	opened, err := b.open(ctx, "sacrifice", e)
+	opened, err := b.open(ctx, "sacrifice", p.Differences(b, chi, psi))
 	if err != nil {
 		return err
 	}
-
-	// T = Σ ψⁱ·(χ·cᵢ - c2ᵢ - eᵢ·yᵢ), and χ·Σψⁱ·wᵢ - w2 - e·z for each batch.
-	t := make([]Share, len(p.x))
-	for i := range p.x {
-		t[i] = p.c[i].scale(chi).sub(p.c2[i]).sub(p.y[i].scale(opened[i]))
-	}
-	zeros := []Share{horner(t, psi)}
-	for j, w := range p.batches {
-		zeros = append(zeros, horner(w.ws, psi).scale(chi).sub(w.w2).sub(w.z.scale(opened[len(p.x)+j])))
-	}
-	values, err := b.open(ctx, "check of products", zeros)
+	values, err := b.open(ctx, "check of products", p.Zeros(b, chi, psi, opened))
 	if err != nil {
 		return err
 	}
@@ -287,18 +234,5 @@ func (b *box) compare(said map[mpc.PartyID][]byte) error {
 }
 
 func coins(id mpc.SessionID, label string, view [32]byte, products []byte) (chi, psi p256.Scalar) {
-	var wide [96]byte
-	for i := range 3 {
-		d := mpc.Digest("zonesigner rep3 coins v1", id[:], []byte(label), view[:], products, []byte{byte(i)})
-		copy(wide[32*i:], d[:])
-	}
-	return p256.ScalarFromWide(wide[:48]), p256.ScalarFromWide(wide[48:])
-}
-
-// horner returns Σ ψⁱ·xsᵢ.
-func horner(xs []Share, psi p256.Scalar) (v Share) {
-	for _, x := range slices.Backward(xs) {
-		v = v.scale(psi).add(x)
-	}
-	return v
+	return mpc.Coins("zonesigner rep3 coins v1", id[:], []byte(label), view[:], products)
 }

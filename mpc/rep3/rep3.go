@@ -170,7 +170,7 @@ type box struct {
 	// What this party sent to prev and received from next of shared products,
 	// in the active form.
 	sent, received hash.Hash
-	pending        pending
+	pending        mpc.Products[Share]
 }
 
 func (s *session) box(label string) *box {
@@ -200,7 +200,7 @@ func (b *box) Close() {
 		b.seeds[k].Erase()
 	}
 	b.streams = [2]*mpc.SeedStream{}
-	b.pending.erase()
+	b.pending.Erase()
 }
 
 func (b *box) Add(x, y Share) Share               { return x.add(y) }
@@ -348,5 +348,5 @@ func (b *box) note(what string, values []byte) {
 
 // dispute blames both others: one of them cheated.
 func (s *session) dispute(what string) error {
-	return &mpc.CheatError{Parties: mpc.NewSignerSet(s.next, s.prev), Disputed: true, What: what}
+	return mpc.Dispute(mpc.NewSignerSet(s.next, s.prev), what)
 }

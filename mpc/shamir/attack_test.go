@@ -56,7 +56,7 @@ func TestSplitViewBeforeCoins(t *testing.T) {
 			x, _ := three.X(b.self)
 			factors[x-1] = r[0]
 			if a != nil {
-				own.x, own.x2, tap = b.pending.x[0], b.pending.x2[0], a
+				own.x, own.x2, tap = b.pending.X[0], b.pending.X2[0], a
 			}
 			mu.Unlock()
 			return b.Check(ctx)

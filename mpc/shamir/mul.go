@@ -10,30 +10,6 @@ import (
 	"zonesigner/mpc/p256"
 )
 
-// pending is what was multiplied since the last Check and waits for it.
-type pending struct {
-	// Each product c of x and y has a sacrificial product c2 of x2 and y.
-	x, y, c, x2, c2 []Share
-	batches         []batch
-}
-
-// batch is many products with one common factor, which share one sacrifice:
-// ws[i] = xs[i]·z and w2 = x2·z.
-type batch struct {
-	xs, ws    []Share
-	z, x2, w2 Share
-}
-
-func (p *pending) erase() {
-	for _, l := range [][]Share{p.x, p.y, p.c, p.x2, p.c2} {
-		clear(l)
-	}
-	for _, b := range p.batches {
-		clear(b.xs)
-		clear(b.ws)
-	}
-}
-
 // Mul opens xᵢ·yᵢ + ρᵢ and takes off the sharing of ρᵢ: one round.
 func (b *box) Mul(ctx context.Context, xs, ys []Share) ([]Share, error) {
 	if len(xs) != len(ys) {
@@ -48,9 +24,7 @@ func (b *box) Mul(ctx context.Context, xs, ys []Share) ([]Share, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &b.pending
-	p.x, p.y, p.c = append(p.x, xs...), append(p.y, ys...), append(p.c, both[:n]...)
-	p.x2, p.c2 = append(p.x2, x2...), append(p.c2, both[n:]...)
+	b.pending.Add(xs, ys, both[:n], x2, both[n:])
 	return slices.Clone(both[:n]), nil
 }
 
@@ -121,19 +95,11 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[S
 	}
 	clear(rho)
 	ws, sacrifices := rest[:m], rest[m:]
-	p := &b.pending
+	scaled = mpc.SplitScaled(scale, ws)
 	if b.engine.active {
 		// An opened value is a sharing of itself by the constant polynomial.
-		p.x, p.y, p.c = append(p.x, xs...), append(p.y, ys...), append(p.c, opened...)
-		p.x2, p.c2 = append(p.x2, x2[:n]...), append(p.c2, sacrifices[:n]...)
-	}
-	for j, sc := range scale {
-		mine := ws[:len(sc.Xs):len(sc.Xs)]
-		ws = ws[len(sc.Xs):]
-		scaled = append(scaled, slices.Clone(mine))
-		if b.engine.active {
-			p.batches = append(p.batches, batch{xs: slices.Clone(sc.Xs), ws: mine, z: sc.By, x2: x2[n+j], w2: sacrifices[n+j]})
-		}
+		b.pending.Add(xs, ys, opened, x2[:n], sacrifices[:n])
+		b.pending.AddScaled(scale, scaled, x2[n:], sacrifices[n:])
 	}
 	return opened, scaled, nil
 }
@@ -141,11 +107,11 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[S
 // Check verifies all products since the last one by sacrifice (section 5).
 func (b *box) Check(ctx context.Context) error {
 	p := b.pending
-	b.pending = pending{}
-	if !b.engine.active || len(p.x)+len(p.batches) == 0 {
+	b.pending = mpc.Products[Share]{}
+	if !b.engine.active || p.Empty() {
 		return nil
 	}
-	defer p.erase()
+	defer p.Erase()
 	// Echo: nobody learns a value under the coins before all have confirmed
 	// that the coins are the same for all.
 	view := b.View()
@@ -154,29 +120,11 @@ func (b *box) Check(ctx context.Context) error {
 	}
 	chi, psi := coins(b.session.id, b.label, view)
 
-	// eᵢ = χ·xᵢ - x2ᵢ, and one for each batch.
-	e := make([]Share, 0, len(p.x)+len(p.batches))
-	for i := range p.x {
-		e = append(e, chi.Mul(p.x[i]).Sub(p.x2[i]))
-	}
-	for _, w := range p.batches {
-		e = append(e, chi.Mul(horner(w.xs, psi)).Sub(w.x2))
-	}
-	opened, err := b.open(ctx, "sacrifice", b.openT, e)
+	opened, err := b.open(ctx, "sacrifice", b.openT, p.Differences(b, chi, psi))
 	if err != nil {
 		return err
 	}
-
-	// T = Σ ψⁱ·(χ·cᵢ - c2ᵢ - eᵢ·yᵢ), and χ·Σψⁱ·wᵢ - w2 - e·z for each batch.
-	t := make([]Share, len(p.x), len(p.x)+len(p.batches)+1)
-	for i := range p.x {
-		t[i] = chi.Mul(p.c[i]).Sub(p.c2[i]).Sub(opened[i].Mul(p.y[i]))
-	}
-	zeros := []Share{horner(t, psi)}
-	for j, w := range p.batches {
-		zeros = append(zeros, chi.Mul(horner(w.ws, psi)).Sub(w.w2).Sub(opened[len(p.x)+j].Mul(w.z)))
-	}
-	values, err := b.open(ctx, "check of products", b.openT, zeros)
+	values, err := b.open(ctx, "check of products", b.openT, p.Zeros(b, chi, psi, opened))
 	if err != nil {
 		return err
 	}
@@ -204,17 +152,11 @@ func (b *box) confirm(ctx context.Context, digest [32]byte) error {
 
 // dispute blames everybody but this party: at least one of them cheated.
 func (s *session) dispute(what string) error {
-	others := slices.DeleteFunc(slices.Clone(s.parties), func(p mpc.PartyID) bool { return p == s.self })
-	return &mpc.CheatError{Parties: others, Disputed: true, What: what}
+	return mpc.Dispute(mpc.Without(s.parties, s.self), what)
 }
 
 func coins(id mpc.SessionID, label string, view [32]byte) (chi, psi p256.Scalar) {
-	var wide [96]byte
-	for i := range 3 {
-		d := mpc.Digest("zonesigner shamir coins v1", id[:], []byte(label), view[:], []byte{byte(i)})
-		copy(wide[32*i:], d[:])
-	}
-	return p256.ScalarFromWide(wide[:48]), p256.ScalarFromWide(wide[48:])
+	return mpc.Coins("zonesigner shamir coins v1", id[:], []byte(label), view[:])
 }
 
 func products(xs, ys []Share) []Share {
@@ -223,13 +165,4 @@ func products(xs, ys []Share) []Share {
 		p[i] = xs[i].Mul(ys[i])
 	}
 	return p
-}
-
-// horner returns Σ ψⁱ·xsᵢ.
-func horner(xs []Share, psi p256.Scalar) p256.Scalar {
-	var v p256.Scalar
-	for _, x := range slices.Backward(xs) {
-		v = v.Mul(psi).Add(x)
-	}
-	return v
 }

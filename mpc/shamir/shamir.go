@@ -150,7 +150,7 @@ type box struct {
 	streams []stream // one for each seed
 	round   int
 	view    hash.Hash
-	pending pending
+	pending mpc.Products[Share]
 }
 
 func (s *session) box(label string) *box {
@@ -174,7 +174,8 @@ func (b *box) Close() {
 	for i := range b.seeds {
 		b.seeds[i].Erase()
 	}
-	b.streams, b.pending = nil, pending{}
+	b.streams = nil
+	b.pending.Erase()
 }
 
 func (b *box) Add(x, y Share) Share               { return x.Add(y) }
