@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/taurusgroup/multi-party-sig/protocols/cmp"
@@ -15,12 +14,9 @@ import (
 	"zonesigner/mpc/p256"
 )
 
-// Bounds of one generation. Each key takes every party ten seconds of
+// maxKeys bounds one generation. Each key takes every party ten seconds of
 // computing and more, most of which go to finding safe primes.
-const (
-	maxLabel = 64 << 10 // bytes
-	maxKeys  = 64
-)
+const maxKeys = 64
 
 // GenerateKey is GenerateKeys for one key.
 func GenerateKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, label []byte) (*KeyShare, error) {
@@ -37,15 +33,11 @@ func GenerateKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mp
 // the session and the key's transcript. Either all checks pass, and every
 // operator's signature on the transcripts is here, or there is no key.
 func GenerateKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]*KeyShare, error) {
-	all := mpc.NewSignerSet(group.Parties...)
 	if err := Supports(group); err != nil {
 		return nil, err
 	}
-	if !all.Equal(mpc.NewSignerSet(net.Parties()...)) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("cggmp: key generation takes all of %s, the session is among %v", all, net.Parties())}
-	}
-	if len(labels) < 1 || len(labels) > maxKeys || slices.ContainsFunc(labels, func(l []byte) bool { return len(l) > maxLabel }) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("cggmp: generate %d keys, at most %d are made at once, with labels of at most %d bytes", len(labels), maxKeys, maxLabel)}
+	if err := mpc.CheckLabels("cggmp: key generation", net, group, labels, maxKeys); err != nil {
+		return nil, err
 	}
 	s, err := newSession(ctx, net, group, mpc.Digest("zonesigner cggmp key generation v1", labels...), holes{})
 	if err != nil {

@@ -1,7 +1,6 @@
 package cggmp
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -128,13 +127,7 @@ func (k *KeyShare) MarshalBinary() ([]byte, error) {
 	}
 	b := []byte(keyShareMagic)
 	b = mpc.AppendText(b, string(k.ID))
-	b = append(b, k.Group.Digest[:]...)
-	b = append(b, byte(k.Group.T), byte(k.Group.N()))
-	for _, p := range k.Group.Parties {
-		b = mpc.AppendText(b, string(p))
-	}
-	b = mpc.AppendText(b, string(k.Self))
-	b = binary.BigEndian.AppendUint64(b, k.Epoch)
+	b = mpc.AppendHolder(b, k.Group, k.Self, k.Epoch)
 	c := k.config
 	b = scalarOf(c.ECDSA).AppendBytes(b)
 	b = scalarOf(c.ElGamal).AppendBytes(b)
@@ -172,27 +165,18 @@ func (k *KeyShare) UnmarshalBinary(b []byte) error {
 	}
 	d := KeyShare{Engine: Engine}
 	d.ID = mpc.KeyID(r.Text())
-	copy(d.Group.Digest[:], r.Take(32))
-	d.Group.T = int(r.Byte())
-	n := int(r.Byte())
-	if n > mpc.MaxMembers {
-		return fmt.Errorf("key share: %d parties, at most %d are supported", n, mpc.MaxMembers)
+	var err error
+	if d.Group, d.Self, d.Epoch, err = r.Holder(); err != nil {
+		return fmt.Errorf("key share: %w", err)
 	}
-	for range n {
-		d.Group.Parties = append(d.Group.Parties, mpc.PartyID(r.Text()))
-	}
-	d.Self = mpc.PartyID(r.Text())
-	d.Epoch = r.Uint64()
+	n := d.Group.N()
 	secret := r.Take(2*sizeScalar + 2*sizePrime + 2*sizeSeed)
 	public := r.Take(n * sizePublic)
 	if !r.Done() {
 		return fmt.Errorf("key share: %d bytes do not fit its fields", len(b))
 	}
-	if err := d.Group.Validate(); err != nil {
+	if err := mpc.CheckHolder(d.Group, d.Self); err != nil {
 		return fmt.Errorf("key share: %w", err)
-	}
-	if _, ok := d.Group.X(d.Self); !ok {
-		return fmt.Errorf("key share: operator %q is not of its group", d.Self)
 	}
 	if err := d.decodeConfig(secret, public); err != nil {
 		return fmt.Errorf("key share: %w", err)
@@ -268,13 +252,8 @@ func (k *KeyShare) validate() error {
 	if err := Supports(k.Group); err != nil {
 		return fmt.Errorf("key share: %w", err)
 	}
-	if _, ok := k.Group.X(k.Self); !ok {
-		return fmt.Errorf("key share: operator %q is not of its group", k.Self)
-	}
-	for _, p := range k.Group.Parties {
-		if len(p) > mpc.MaxName {
-			return fmt.Errorf("key share: name of %d bytes, at most %d are supported", len(p), mpc.MaxName)
-		}
+	if err := mpc.CheckHolder(k.Group, k.Self); err != nil {
+		return fmt.Errorf("key share: %w", err)
 	}
 	c := k.config
 	switch {

@@ -1,9 +1,7 @@
 package cggmp
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
@@ -42,31 +40,17 @@ func newSession(ctx context.Context, net mpc.Network, g mpc.Group, binding [32]b
 	for _, p := range g.Parties {
 		fields = append(fields, []byte(p))
 	}
-	bound := mpc.Digest("zonesigner cggmp binding v1", fields...)
-	hello := make([]byte, 64)
-	_, _ = rand.Read(hello[:32]) // never fails
-	copy(hello[32:], bound[:])
-	hellos, err := mpc.Exchange(ctx, net, "hello", hello)
-	if err != nil {
+	var err error
+	if s.id, err = mpc.Greet(ctx, net, mpc.Digest("zonesigner cggmp binding v1", fields...)); err != nil {
 		return nil, err
 	}
-	nonces := map[mpc.PartyID][]byte{}
 	for _, p := range s.parties {
 		if _, ok := g.X(p); !ok {
 			return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("operator %q does not belong to the group", p)}
 		}
 		s.ids[p] = libraryID(g, p)
-		h := hellos[p]
-		if len(h) != 64 {
-			return nil, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("hello of %d bytes, want 64", len(h))}
-		}
-		if !bytes.Equal(h[32:], bound[:]) {
-			return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
-		}
-		nonces[p] = h[:32]
 	}
-	s.id = mpc.NewSessionID(string(bound[:]), nonces)
-	return s, mpc.ConfirmView(ctx, net, "session", s.id, "operators were greeted differently")
+	return s, nil
 }
 
 // libraryIDs are the library's names of all parties but without, sorted.

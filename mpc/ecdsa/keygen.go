@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
@@ -21,11 +20,8 @@ const (
 	RoundOpen   = "key/open"
 )
 
-// Bounds of one generation.
-const (
-	maxLabel = 64 << 10 // bytes
-	maxKeys  = 1024
-)
+// maxKeys bounds one generation.
+const maxKeys = 1024
 
 // GenerateKey is GenerateKeys for one key.
 func GenerateKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, engine Protocol, label []byte) (*KeyShare, error) {
@@ -72,15 +68,11 @@ type generation struct {
 // finds the shares and what is public of them, and the keys are then tested and
 // endorsed.
 func (g *generation) run(ctx context.Context, id mpc.Identity, engine Protocol, what string, make func(context.Context, workshop) error) ([]*KeyShare, error) {
-	all := mpc.NewSignerSet(g.group.Parties...)
 	if err := engine.Supports(g.group); err != nil {
 		return nil, err
 	}
-	if !all.Equal(mpc.NewSignerSet(g.net.Parties()...)) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key %s takes all of %s, the session is among %v", what, all, g.net.Parties())}
-	}
-	if len(g.labels) < 1 || len(g.labels) > maxKeys || slices.ContainsFunc(g.labels, func(l []byte) bool { return len(l) > maxLabel }) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("ecdsa: key %s of %d keys, at most %d go at once, with labels of at most %d bytes", what, len(g.labels), maxKeys, maxLabel)}
+	if err := mpc.CheckLabels("ecdsa: key "+what, g.net, g.group, g.labels, maxKeys); err != nil {
+		return nil, err
 	}
 	shop, err := engine.start(ctx, g.net, g.group, mpc.Digest("zonesigner key "+what+" v1", g.labels...))
 	if err != nil {

@@ -1,7 +1,6 @@
 package ecdsa
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"zonesigner/mpc"
@@ -47,13 +46,7 @@ func (k *KeyShare) MarshalBinary() ([]byte, error) {
 	b := []byte(keyShareMagic)
 	b = mpc.AppendText(b, string(k.ID))
 	b = mpc.AppendText(b, k.Engine)
-	b = append(b, k.Group.Digest[:]...)
-	b = append(b, byte(k.Group.T), byte(k.Group.N()))
-	for _, p := range k.Group.Parties {
-		b = mpc.AppendText(b, string(p))
-	}
-	b = mpc.AppendText(b, string(k.Self))
-	b = binary.BigEndian.AppendUint64(b, k.Epoch)
+	b = mpc.AppendHolder(b, k.Group, k.Self, k.Epoch)
 	b = append(b, byte(len(k.Share)))
 	b = p256.AppendScalars(b, k.Share)
 	return p256.AppendPoints(b, append([]p256.Point{k.Public}, k.PublicShares...))
@@ -69,19 +62,12 @@ func (k *KeyShare) UnmarshalBinary(b []byte) error {
 	var d KeyShare
 	d.ID = mpc.KeyID(r.Text())
 	d.Engine = r.Text()
-	copy(d.Group.Digest[:], r.Take(32))
-	d.Group.T = int(r.Byte())
-	n := int(r.Byte())
-	if n > mpc.MaxMembers {
-		return fmt.Errorf("key share: %d parties, at most %d are supported", n, mpc.MaxMembers)
-	}
-	for range n {
-		d.Group.Parties = append(d.Group.Parties, mpc.PartyID(r.Text()))
-	}
-	d.Self = mpc.PartyID(r.Text())
-	d.Epoch = r.Uint64()
-	words := int(r.Byte())
 	var err error
+	if d.Group, d.Self, d.Epoch, err = r.Holder(); err != nil {
+		return fmt.Errorf("key share: %w", err)
+	}
+	n := d.Group.N()
+	words := int(r.Byte())
 	if d.Share, err = p256.DecodeScalars(r.Take(32*words), words); err != nil {
 		return fmt.Errorf("key share: %w", err)
 	}
@@ -101,20 +87,10 @@ func (k *KeyShare) UnmarshalBinary(b []byte) error {
 }
 
 func (k *KeyShare) validate() error {
-	if err := k.Group.Validate(); err != nil {
+	if err := mpc.CheckHolder(k.Group, k.Self); err != nil {
 		return fmt.Errorf("key share: %w", err)
 	}
-	if _, ok := k.Group.X(k.Self); !ok {
-		return fmt.Errorf("key share: operator %q is not of its group", k.Self)
-	}
-	for _, p := range k.Group.Parties {
-		if len(p) > mpc.MaxName {
-			return fmt.Errorf("key share: name of %d bytes, at most %d are supported", len(p), mpc.MaxName)
-		}
-	}
 	switch {
-	case k.Group.N() > mpc.MaxMembers:
-		return fmt.Errorf("key share: %d parties, at most %d are supported", k.Group.N(), mpc.MaxMembers)
 	case k.ID == "" || len(k.ID) > mpc.MaxName || k.Engine == "" || len(k.Engine) > mpc.MaxName:
 		return fmt.Errorf("key share: id or engine is empty or too long")
 	case len(k.Share) == 0 || len(k.Share) > 255:

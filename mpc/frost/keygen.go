@@ -14,11 +14,8 @@ import (
 	"zonesigner/mpc"
 )
 
-// Bounds of one generation.
-const (
-	maxLabel = 64 << 10 // bytes
-	maxKeys  = 1024
-)
+// maxKeys bounds one generation.
+const maxKeys = 1024
 
 // GenerateKey is GenerateKeys for one key.
 func GenerateKey(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, label []byte) (*KeyShare, error) {
@@ -86,18 +83,14 @@ func (g *generation) erase() {
 // finds the shares and what is public of them, and the keys are then tested and
 // endorsed.
 func (g *generation) run(ctx context.Context, id mpc.Identity, what string, make func(context.Context) error) ([]*KeyShare, error) {
-	all := mpc.NewSignerSet(g.group.Parties...)
 	if err := Supports(g.group); err != nil {
 		return nil, err
 	}
-	if !all.Equal(mpc.NewSignerSet(g.net.Parties()...)) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: key %s takes all of %s, the session is among %v", what, all, g.net.Parties())}
-	}
-	if len(g.labels) < 1 || len(g.labels) > maxKeys || slices.ContainsFunc(g.labels, func(l []byte) bool { return len(l) > maxLabel }) {
-		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("frost: key %s of %d keys, at most %d go at once, with labels of at most %d bytes", what, len(g.labels), maxKeys, maxLabel)}
+	if err := mpc.CheckLabels("frost: key "+what, g.net, g.group, g.labels, maxKeys); err != nil {
+		return nil, err
 	}
 	var err error
-	if g.session, err = agreeSession(ctx, g.net, g.binding(g.labels...)); err == nil {
+	if g.session, err = mpc.Greet(ctx, g.net, g.binding(g.labels...)); err == nil {
 		if err = make(ctx); err == nil {
 			err = g.test(ctx, id)
 		}
@@ -139,31 +132,6 @@ func (g *generation) binding(labels ...[]byte) [32]byte {
 		fields = append(fields, []byte(p))
 	}
 	return mpc.Digest("zonesigner frost key generation v1", fields...)
-}
-
-// agreeSession returns the hash of a fresh nonce of each party, when all of
-// them came for what binding says.
-func agreeSession(ctx context.Context, net mpc.Network, binding [32]byte) (mpc.SessionID, error) {
-	hello := make([]byte, 64)
-	_, _ = rand.Read(hello[:32]) // never fails
-	copy(hello[32:], binding[:])
-	hellos, err := mpc.Exchange(ctx, net, "hello", hello)
-	if err != nil {
-		return mpc.SessionID{}, err
-	}
-	fresh := map[mpc.PartyID][]byte{}
-	for _, p := range net.Parties() {
-		h := hellos[p]
-		if len(h) != 64 {
-			return mpc.SessionID{}, cheated(p, fmt.Sprintf("hello of %d bytes, want 64", len(h)))
-		}
-		if !bytes.Equal(h[32:], binding[:]) {
-			return mpc.SessionID{}, &mpc.ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
-		}
-		fresh[p] = h[:32]
-	}
-	id := mpc.NewSessionID(string(binding[:]), fresh)
-	return id, mpc.ConfirmView(ctx, net, "session", id, "operators were greeted differently")
 }
 
 // openCommitments is round 1 of figure 1, committed to first, so that nobody

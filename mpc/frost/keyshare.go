@@ -1,7 +1,6 @@
 package frost
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"filippo.io/edwards25519"
@@ -46,13 +45,7 @@ func (k *KeyShare) MarshalBinary() ([]byte, error) {
 	}
 	b := []byte(keyShareMagic)
 	b = mpc.AppendText(b, string(k.ID))
-	b = append(b, k.Group.Digest[:]...)
-	b = append(b, byte(k.Group.T), byte(k.Group.N()))
-	for _, p := range k.Group.Parties {
-		b = mpc.AppendText(b, string(p))
-	}
-	b = mpc.AppendText(b, string(k.Self))
-	b = binary.BigEndian.AppendUint64(b, k.Epoch)
+	b = mpc.AppendHolder(b, k.Group, k.Self, k.Epoch)
 	b = append(b, k.Share.Bytes()...)
 	b = append(b, k.Public.Bytes()...)
 	for _, p := range k.PublicShares {
@@ -70,22 +63,15 @@ func (k *KeyShare) UnmarshalBinary(b []byte) error {
 	}
 	var d KeyShare
 	d.ID = mpc.KeyID(r.Text())
-	copy(d.Group.Digest[:], r.Take(32))
-	d.Group.T = int(r.Byte())
-	n := int(r.Byte())
-	if n > mpc.MaxMembers {
-		return fmt.Errorf("key share: %d parties, at most %d are supported", n, mpc.MaxMembers)
+	var err error
+	if d.Group, d.Self, d.Epoch, err = r.Holder(); err != nil {
+		return fmt.Errorf("key share: %w", err)
 	}
-	for range n {
-		d.Group.Parties = append(d.Group.Parties, mpc.PartyID(r.Text()))
-	}
-	d.Self = mpc.PartyID(r.Text())
-	d.Epoch = r.Uint64()
+	n := d.Group.N()
 	share, points := r.Take(32), r.Take(32*(n+1))
 	if !r.Done() {
 		return fmt.Errorf("key share: %d bytes do not fit its fields", len(b))
 	}
-	var err error
 	if d.Share, err = decodeScalar(share); err != nil {
 		return fmt.Errorf("key share: share: %w", err)
 	}
@@ -105,21 +91,11 @@ func (k *KeyShare) UnmarshalBinary(b []byte) error {
 }
 
 func (k *KeyShare) validate() error {
-	if err := k.Group.Validate(); err != nil {
+	if err := mpc.CheckHolder(k.Group, k.Self); err != nil {
 		return fmt.Errorf("key share: %w", err)
 	}
-	x, ok := k.Group.X(k.Self)
-	if !ok {
-		return fmt.Errorf("key share: operator %q is not of its group", k.Self)
-	}
-	for _, p := range k.Group.Parties {
-		if len(p) > mpc.MaxName {
-			return fmt.Errorf("key share: name of %d bytes, at most %d are supported", len(p), mpc.MaxName)
-		}
-	}
+	x, _ := k.Group.X(k.Self)
 	switch {
-	case k.Group.N() > mpc.MaxMembers:
-		return fmt.Errorf("key share: %d parties, at most %d are supported", k.Group.N(), mpc.MaxMembers)
 	case k.ID == "" || len(k.ID) > mpc.MaxName:
 		return fmt.Errorf("key share: id is empty or too long")
 	case k.Share == nil || k.Public == nil || len(k.PublicShares) != k.Group.N():

@@ -48,7 +48,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 		return err
 	}
 	binding := m.digest("zonesigner frost prepare v1", uint64(n), uint64(s.cfg.ChunkSize))
-	if m.session, err = agreeSession(ctx, m.net, binding); err != nil {
+	if m.session, err = mpc.Greet(ctx, m.net, binding); err != nil {
 		return fmt.Errorf("frost: prepare: %w", err)
 	}
 	done := mpc.NewProgress(progress)
