@@ -6,7 +6,10 @@ import (
 	"zonesigner/mpc"
 )
 
-// Config is what a Signer is made of.
+// Config is what a Signer is made of. Window does not follow the round trip, as
+// it does in package ecdsa: a chunk of mpc.DefaultChunkSize keeps a processor
+// busy for a tenth of a second, so that a few in flight fill what it waits for,
+// two round trips.
 type Config struct {
 	Identity  mpc.Identity
 	Store     mpc.TupleStore
