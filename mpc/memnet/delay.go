@@ -1,6 +1,7 @@
 package memnet
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -17,37 +18,16 @@ func (h *Hub) SetDelay(d time.Duration) {
 	h.delay = d
 }
 
-// line is the way from one party to another.
-type line struct {
-	mu    sync.Mutex
-	queue []delayed
-	more  chan struct{} // capacity 1: there is something in queue
-}
-
-type delayed struct {
-	due time.Time
-	m   Message
-}
-
 // forward hands m to its receiver after the delay.
 func (h *Hub) forward(m Message, d time.Duration) {
 	m.Payload = slices.Clone(m.Payload)
-	l := h.line(m.From, m.To)
-	if l == nil {
-		return
-	}
-	due := time.Now().Add(d)
-	l.mu.Lock()
-	l.queue = append(l.queue, delayed{due, m})
-	l.mu.Unlock()
-	select {
-	case l.more <- struct{}{}:
-	default:
+	if l := h.line(m.From, m.To); l != nil {
+		l.Put(m, time.Now().Add(d))
 	}
 }
 
 // line finds or makes the way between two parties; nil after Close.
-func (h *Hub) line(from, to mpc.PartyID) *line {
+func (h *Hub) line(from, to mpc.PartyID) *Line[Message] {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.ctx.Err() != nil {
@@ -56,15 +36,47 @@ func (h *Hub) line(from, to mpc.PartyID) *line {
 	key := [2]mpc.PartyID{from, to}
 	l := h.lines[key]
 	if l == nil {
-		l = &line{more: make(chan struct{}, 1)}
+		l = NewLine[Message]()
 		h.lines[key] = l
-		h.workers.Go(func() { h.carry(l) })
+		h.workers.Go(func() {
+			l.Carry(h.ctx, func(m Message) bool {
+				h.Deliver(m)
+				return true
+			})
+		})
 	}
 	return l
 }
 
-// carry delivers what is due on a line until the hub is closed.
-func (h *Hub) carry(l *line) {
+// Line is a way that takes its time: values come out in order, each when it is
+// due, however many are under way. Make one with NewLine.
+type Line[T any] struct {
+	mu    sync.Mutex
+	queue []delayed[T]
+	more  chan struct{} // capacity 1: there is something in queue
+}
+
+type delayed[T any] struct {
+	due time.Time
+	v   T
+}
+
+// NewLine is a line with nothing on it.
+func NewLine[T any]() *Line[T] { return &Line[T]{more: make(chan struct{}, 1)} }
+
+// Put sends v on its way.
+func (l *Line[T]) Put(v T, due time.Time) {
+	l.mu.Lock()
+	l.queue = append(l.queue, delayed[T]{due, v})
+	l.mu.Unlock()
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+// Carry gives out what is due until out returns false or ctx ends.
+func (l *Line[T]) Carry(ctx context.Context, out func(v T) bool) {
 	for {
 		l.mu.Lock()
 		queue := l.queue
@@ -73,14 +85,16 @@ func (h *Hub) carry(l *line) {
 		for _, d := range queue {
 			select {
 			case <-time.After(time.Until(d.due)):
-			case <-h.ctx.Done():
+			case <-ctx.Done():
 				return
 			}
-			h.Deliver(d.m)
+			if !out(d.v) {
+				return
+			}
 		}
 		select {
 		case <-l.more:
-		case <-h.ctx.Done():
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -54,8 +54,8 @@ type Hub struct {
 	fault   Fault
 	down    map[mpc.PartyID]bool
 	delay   time.Duration
-	lines   map[[2]mpc.PartyID]*line // where messages are delayed
-	parties []mpc.PartyID            // sorted
+	lines   map[[2]mpc.PartyID]*Line[Message] // where messages are delayed
+	parties []mpc.PartyID                     // sorted
 	nodes   map[mpc.PartyID]*Transport
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
@@ -64,7 +64,7 @@ type Hub struct {
 
 // New connects parties, who must have different names.
 func New(parties ...mpc.PartyID) *Hub {
-	h := &Hub{down: map[mpc.PartyID]bool{}, lines: map[[2]mpc.PartyID]*line{}, nodes: map[mpc.PartyID]*Transport{}}
+	h := &Hub{down: map[mpc.PartyID]bool{}, lines: map[[2]mpc.PartyID]*Line[Message]{}, nodes: map[mpc.PartyID]*Transport{}}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.parties = mpc.NewSignerSet(parties...)
 	for _, p := range h.parties {

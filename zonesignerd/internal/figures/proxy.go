@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"zonesigner/mpc/memnet"
 )
 
 // proxy stands before a TCP listener and makes the way to it longer: what
@@ -82,74 +84,33 @@ func (p *proxy) serve(conn net.Conn) {
 	defer stop()
 	var wg sync.WaitGroup
 	for _, way := range [][2]net.Conn{{conn, behind}, {behind, conn}} {
-		l := &lane{more: make(chan struct{}, 1)}
-		wg.Go(func() { l.read(way[0], p.oneWay) })
+		l := memnet.NewLine[[]byte]()
+		wg.Go(func() { read(way[0], l, p.oneWay) })
 		wg.Go(func() {
-			l.write(ctx, way[1])
+			l.Carry(ctx, func(b []byte) bool {
+				if b == nil {
+					return false
+				}
+				_, err := way[1].Write(b)
+				return err == nil
+			})
 			cancel()
 		})
 	}
 	wg.Wait()
 }
 
-// lane is one direction of a connection.
-type lane struct {
-	mu    sync.Mutex
-	queue []piece
-	more  chan struct{} // capacity 1: there is something in queue
-}
-
-// piece is what was read at once; without data, the end.
-type piece struct {
-	due  time.Time
-	data []byte
-}
-
-func (l *lane) read(from net.Conn, oneWay time.Duration) {
+// read puts what comes on a line; nil is the end.
+func read(from net.Conn, l *memnet.Line[[]byte], oneWay time.Duration) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
 		due := time.Now().Add(oneWay)
-		l.mu.Lock()
 		if n > 0 {
-			l.queue = append(l.queue, piece{due, slices.Clone(buf[:n])})
+			l.Put(slices.Clone(buf[:n]), due)
 		}
 		if err != nil {
-			l.queue = append(l.queue, piece{due: due})
-		}
-		l.mu.Unlock()
-		select {
-		case l.more <- struct{}{}:
-		default:
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (l *lane) write(ctx context.Context, to net.Conn) {
-	for {
-		l.mu.Lock()
-		queue := l.queue
-		l.queue = nil
-		l.mu.Unlock()
-		for _, p := range queue {
-			select {
-			case <-time.After(time.Until(p.due)):
-			case <-ctx.Done():
-				return
-			}
-			if p.data == nil {
-				return
-			}
-			if _, err := to.Write(p.data); err != nil {
-				return
-			}
-		}
-		select {
-		case <-l.more:
-		case <-ctx.Done():
+			l.Put(nil, due)
 			return
 		}
 	}
