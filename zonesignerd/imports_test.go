@@ -26,7 +26,7 @@ var importRules = []struct {
 	{"mpc/memnet", []string{"zonesigner/mpc"}, "a network knows no protocol"},
 	{"mpc/natsnet", []string{"zonesigner/mpc", "github.com/nats-io/nats.go/...", "github.com/nats-io/nats-server/v2/...", "github.com/nats-io/nkeys"}, "the only place that knows NATS"},
 	{"mpc/ecdsa", []string{"zonesigner/mpc", "zonesigner/mpc/p256"}, "the paper's protocol, once, over any engine"},
-	{"mpc/mpctest", []string{"zonesigner/mpc", "zonesigner/mpc/memnet"}, "what tests of protocols share, itself none"},
+	{"mpc/mpctest", []string{"zonesigner/mpc", "zonesigner/mpc/p256", "zonesigner/mpc/memnet"}, "what tests of protocols share, itself none"},
 	{"mpc/abbtest", []string{"zonesigner/mpc", "zonesigner/mpc/p256", "zonesigner/mpc/mpctest"}, "one conformance suite for every engine, itself none"},
 	{"mpc/cggmp", []string{"zonesigner/mpc", "zonesigner/mpc/p256", "github.com/taurusgroup/multi-party-sig/...", "github.com/cronokirby/saferith"}, "the vendor's API, and the numbers that it is written in, stop here"},
 	{"mpc/frost", []string{"zonesigner/mpc", "filippo.io/edwards25519"}, "a signer of its own"},

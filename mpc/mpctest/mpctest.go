@@ -68,9 +68,9 @@ func Session(ctx context.Context, t testing.TB, hub *memnet.Hub, id mpc.SessionI
 	return errs
 }
 
-// Attack runs f at each party of g over a box of engine. The network of a, the
+// Attack runs f at each party of g, self, over a box of engine. The network of a, the
 // adversary, is a puppet, which f gets there; elsewhere f gets nil.
-func Attack[S any](t *testing.T, engine mpc.Engine[S], g mpc.Group, alter func(to mpc.PartyID, round string, b []byte) []byte, f func(ctx context.Context, box mpc.Box[S], a *Puppet) error) map[mpc.PartyID]error {
+func Attack[S any](t *testing.T, engine mpc.Engine[S], g mpc.Group, alter func(to mpc.PartyID, round string, b []byte) []byte, f func(ctx context.Context, box mpc.Box[S], self mpc.PartyID, a *Puppet) error) map[mpc.PartyID]error {
 	t.Helper()
 	return Play(t, g.Parties, func(ctx context.Context, net mpc.Network) error {
 		var a *Puppet
@@ -82,7 +82,7 @@ func Attack[S any](t *testing.T, engine mpc.Engine[S], g mpc.Group, alter func(t
 		if err != nil {
 			return err
 		}
-		return f(ctx, box, a)
+		return f(ctx, box, net.Self(), a)
 	})
 }
 

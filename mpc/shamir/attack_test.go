@@ -2,7 +2,6 @@ package shamir
 
 import (
 	"context"
-	"math/big"
 	"slices"
 	"sync"
 	"testing"
@@ -23,7 +22,9 @@ var three = mpctest.Group(3, 1)
 // play runs f at each of three, a's network being a puppet.
 func play(t *testing.T, e Engine, alter func(to mpc.PartyID, round string, b []byte) []byte, f func(ctx context.Context, b *box, a *puppet) error) map[mpc.PartyID]error {
 	t.Helper()
-	return mpctest.Attack(t, e, three, alter, func(ctx context.Context, b mpc.Box[Share], a *puppet) error { return f(ctx, b.(*box), a) })
+	return mpctest.Attack(t, e, three, alter, func(ctx context.Context, b mpc.Box[Share], _ mpc.PartyID, a *puppet) error {
+		return f(ctx, b.(*box), a)
+	})
 }
 
 func honestFailed(errs map[mpc.PartyID]error) bool { return errs["b"] != nil && errs["c"] != nil }
@@ -185,7 +186,7 @@ func TestUnmaskedProduct(t *testing.T) {
 		threes := p256.NewScalar(3)
 		p := threes.Mul(xa.Mul(ya)).Sub(threes.Mul(vb)).Add(vc)
 		l := four.Mul(xa.Mul(ya)).Add(p).Sub(vb).Mul(two.Inverse())
-		root, ok := sqrt(l.Square().Sub(four.Mul(xa).Mul(ya).Mul(p)))
+		root, ok := mpctest.Sqrt(l.Square().Sub(four.Mul(xa).Mul(ya).Mul(p)))
 		if !ok {
 			return false
 		}
@@ -200,18 +201,6 @@ func TestUnmaskedProduct(t *testing.T) {
 	}
 }
 
-func sqrt(x p256.Scalar) (p256.Scalar, bool) {
-	n, _ := new(big.Int).SetString("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", 16)
-	b := x.Bytes()
-	r := new(big.Int).ModSqrt(new(big.Int).SetBytes(b[:]), n)
-	if r == nil {
-		return p256.Scalar{}, false
-	}
-	r.FillBytes(b[:])
-	s, err := p256.ScalarFromBytes(b[:])
-	return s, err == nil
-}
-
 // FuzzMessage puts any bytes in place of one message of operator a: nobody
 // panics, and b does not come to another result than c.
 func FuzzMessage(f *testing.F) {
@@ -222,33 +211,7 @@ func FuzzMessage(f *testing.F) {
 		f.Add(uint8(i), make([]byte, 32*7))
 	}
 	f.Fuzz(func(t *testing.T, round uint8, payload []byte) {
-		in := rounds[int(round)%len(rounds)]
-		var mu sync.Mutex
-		opened := map[mpc.PartyID]p256.Scalar{}
-		errs := play(t, Active(), func(_ mpc.PartyID, round string, b []byte) []byte {
-			if round == in {
-				return payload
-			}
-			return b
-		}, func(ctx context.Context, b *box, _ *puppet) error {
-			r := b.random(5)
-			if _, _, err := b.MulOpen(ctx, r[:2], r[2:4], scaling(r[:2], r[4])); err != nil {
-				return err
-			}
-			if err := b.Check(ctx); err != nil {
-				return err
-			}
-			v, err := b.Open(ctx, r[:1])
-			if err == nil {
-				mu.Lock()
-				opened[b.self] = v[0]
-				mu.Unlock()
-			}
-			return err
-		})
-		if errs["b"] == nil && errs["c"] == nil && opened["b"] != opened["c"] {
-			t.Fatal("b and c open different values")
-		}
+		mpctest.Replace(t, Active(), rounds[int(round)%len(rounds)], payload)
 	})
 }
 
