@@ -115,6 +115,7 @@ type Status struct {
 	MaxTTL       uint32 // likewise
 	Stages       Stages
 	Refusals     []Refusal
+	Offered      *Offer // nil: none
 	Problems     []string
 	Peers        []PeerZone
 	PolicyDigest string        // in hexadecimal
@@ -128,7 +129,7 @@ type Status struct {
 func (z *Zone) Status() Status {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	s := Status{Zone: z.name, Stages: z.stages, PolicyDigest: hex.EncodeToString(z.policy.Digest[:]), Staged: z.next != nil, LastError: z.lastErr, LastErrorAt: z.lastErrAt}
+	s := Status{Zone: z.name, Stages: z.stages, Offered: z.offered, PolicyDigest: hex.EncodeToString(z.policy.Digest[:]), Staged: z.next != nil, LastError: z.lastErr, LastErrorAt: z.lastErrAt}
 	if v := z.newest(); v != nil {
 		s.Source, s.SOAExpire, s.MaxTTL = v.serial, v.expire, v.maxTTL
 	}
@@ -260,6 +261,8 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 		return StateWaiting, unequal, peer
 	case len(z.d.Keys(z.name)) == 0:
 		return StateNoKey, "keys: run `zonesignerd keys generate " + strings.TrimSuffix(z.name, ".") + "` at every operator", self
+	case z.problems["content"] != "":
+		return StateWaiting, z.problems["content"], self
 	case v == nil && z.head == nil:
 		return StateWaiting, "the first content from its source", self
 	case !z.busy.IsZero():
