@@ -373,7 +373,9 @@ func (n *Node) approvalRequest(zone string, a *approval) *api.Request {
 		r.State, r.Command = api.RequestWaiting, "zonesignerd zones approve FILE --zone "+shellWord(cmp.Or(strings.TrimSuffix(zone, "."), "."))
 		return r
 	}
-	r.Progress = "waits for " + st.WaitsFor
+	if st.State != api.ZoneSigned { // else it is about to look at the content
+		r.Progress = "waits for " + st.WaitsFor
+	}
 	return r
 }
 

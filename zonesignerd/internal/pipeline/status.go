@@ -261,7 +261,7 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 		return StateWaiting, unequal, peer
 	case len(z.d.Keys(z.name)) == 0:
 		return StateNoKey, "keys: run `zonesignerd keys generate " + strings.TrimSuffix(z.name, ".") + "` at every operator", self
-	case z.problems["content"] != "":
+	case z.problems["content"] != "" && (z.head == nil || !z.head.Own):
 		return StateWaiting, z.problems["content"], self
 	case v == nil && z.head == nil:
 		return StateWaiting, "the first content from its source", self
