@@ -96,8 +96,9 @@ type Policy struct {
 	Version int    `yaml:"version"`
 	Zone    string `yaml:"zone"`
 
-	Engine            string   `yaml:"engine"`        // of new keys; empty: the group's
-	SerialPolicy      string   `yaml:"serial-policy"` // keep, increment, unixtime, dateserial
+	Engine            string   `yaml:"engine"`             // of new keys; empty: the group's
+	AlgorithmRollover bool     `yaml:"algorithm-rollover"` // keys of two algorithms may stand side by side
+	SerialPolicy      string   `yaml:"serial-policy"`      // keep, increment, unixtime, dateserial
 	RRSIGLifetime     Duration `yaml:"rrsig-lifetime"`
 	RRSIGRefresh      Duration `yaml:"rrsig-refresh"`
 	DNSKEYTTL         Duration `yaml:"dnskey-ttl"`
@@ -129,7 +130,7 @@ type Denial struct {
 // Source is where the unsigned zone comes from; the default is the hidden
 // Knot's control socket.
 type Source struct {
-	Type   string `yaml:"type"`   // knot, file, axfr
+	Type   string `yaml:"type"`   // knot, file, axfr, approved
 	File   string `yaml:"file"`   // of type file
 	Server string `yaml:"server"` // of type axfr: host:port
 	TSIG   string `yaml:"tsig"`   // file with "algorithm:name:base64", mode 0600

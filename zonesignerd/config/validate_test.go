@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/base32"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"reflect"
@@ -236,6 +237,8 @@ func TestPolicyValidate(t *testing.T) {
 		{"file of knot", func(p *Policy) { p.Source.File = "/x" }, "source.file", "does not go with type knot"},
 		{"relative file", func(p *Policy) { p.Source.Type, p.Source.File = "file", "x" }, "source.file", "absolute"},
 		{"axfr", func(p *Policy) { p.Source = Source{Type: "axfr", Server: "192.0.2.1:53", TSIG: "/t", Notify: ":53"} }, "", ""},
+		{"approved", func(p *Policy) { p.Source = Source{Type: "approved"} }, "", ""},
+		{"file of approved", func(p *Policy) { p.Source = Source{Type: "approved", File: "/x"} }, "source.file", "does not go with type approved"},
 		{"axfr without server", func(p *Policy) { p.Source.Type = "axfr" }, "source.server", "missing"},
 		{"own source", func(p *Policy) {
 			p.Source, p.Publish = Source{Type: "file", File: "/z"}, Publish{Type: "file", File: "/z"}
@@ -351,6 +354,15 @@ func eachLeaf(v reflect.Value, path string, visit func(string, reflect.Value)) {
 		}
 	default:
 		visit(path, v)
+	}
+}
+
+// An option that came later changes no digest where it is not set: operators of
+// both versions sign together.
+func TestPolicyDigestIsOfTheFirstRelease(t *testing.T) {
+	digest := DefaultPolicy("example.org").Digest()
+	if got, want := hex.EncodeToString(digest[:]), "1728986d3cda1fd4f2c4452859400d86264390c7817b9b529e07b087579736d5"; got != want {
+		t.Errorf("the digest of the default policy is %s, expected %s", got, want)
 	}
 }
 

@@ -23,6 +23,9 @@ func (n *Node) AddZone(ctx context.Context, a api.AddZone) (*api.Request, error)
 	}
 	n.changes.Lock()
 	defer n.changes.Unlock()
+	if err := n.keys.allowedBy(p); err != nil {
+		return nil, err
+	}
 	if old := n.zone(p.Zone); old != nil {
 		if err := n.changePolicy(ctx, old, p, []byte(a.Policy)); err != nil {
 			return nil, err
@@ -218,7 +221,7 @@ func (n *Node) RemoveZone(ctx context.Context, r api.RemoveZone) (*api.Request, 
 	delete(n.zones, name)
 	n.mu.Unlock()
 	z.stop()
-	if err := z.Forget(); err != nil {
+	if err := errors.Join(z.Forget(), n.disapprove(name)); err != nil {
 		return nil, err
 	}
 	z.SayGone()

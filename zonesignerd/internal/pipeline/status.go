@@ -81,6 +81,7 @@ type PeerZone struct {
 type Due struct {
 	NextRefresh time.Time // zero: the zone is not signed
 	RRSIGs      int
+	Algorithms  int // that every RRset is signed with; 1 but in an algorithm roll-over
 }
 
 // Due reports what the last certified zone will ask for.
@@ -95,7 +96,7 @@ func (z *Zone) due() Due {
 	if z.head == nil {
 		return Due{}
 	}
-	return Due{NextRefresh: z.refreshAt().UTC(), RRSIGs: z.head.Zone.Signatures()}
+	return Due{NextRefresh: z.refreshAt().UTC(), RRSIGs: z.head.Zone.Signatures(), Algorithms: z.head.Zone.Algorithms()}
 }
 
 // Status is a zone as an operator wants to see it.
@@ -116,6 +117,7 @@ type Status struct {
 	MaxTTL       uint32 // likewise
 	Stages       Stages
 	Refusals     []Refusal
+	Offered      *Offer // nil: none
 	Problems     []string
 	Peers        []PeerZone
 	PolicyDigest string        // in hexadecimal
@@ -129,7 +131,7 @@ type Status struct {
 func (z *Zone) Status() Status {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	s := Status{Zone: z.name, Stages: z.stages, PolicyDigest: hex.EncodeToString(z.policy.Digest[:]), Staged: z.next != nil, LastError: z.lastErr, LastErrorAt: z.lastErrAt}
+	s := Status{Zone: z.name, Stages: z.stages, Offered: z.offered, PolicyDigest: hex.EncodeToString(z.policy.Digest[:]), Staged: z.next != nil, LastError: z.lastErr, LastErrorAt: z.lastErrAt}
 	if v := z.newest(); v != nil {
 		s.Source, s.SOAExpire, s.MaxTTL = v.serial, v.expire, v.maxTTL
 	}
@@ -261,6 +263,8 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 		return StateWaiting, unequal, peer
 	case len(z.d.Keys(z.name)) == 0:
 		return StateNoKey, "keys: run `" + shell.Command("zonesignerd keys generate", []string{cmp.Or(strings.TrimSuffix(z.name, "."), ".")}) + "` at every operator", self
+	case z.problems["content"] != "" && (z.head == nil || !z.head.Own):
+		return StateWaiting, z.problems["content"], self
 	case v == nil && z.head == nil:
 		return StateWaiting, "the first content from its source", self
 	case !z.busy.IsZero():
