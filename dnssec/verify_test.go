@@ -1,7 +1,6 @@
 package dnssec
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -189,7 +188,7 @@ func TestVerifyFindsForgeries(t *testing.T) {
 		}, "its owner is not a hash"},
 		{"NSEC3 parameters", both[1:], func(f *forger) {
 			f.change(f.nsec3("www.example"), func(d []byte) []byte { d[3] = 9; return d })
-		}, "are not those of the NSEC3PARAM"},
+		}, "are not those of an NSEC3PARAM"},
 		{"NSEC3PARAM missing", both[1:], func(f *forger) { f.remove(f.at("example", dns.TypeNSEC3PARAM)) }, "example. NSEC3PARAM: missing"},
 		{"NSEC3PARAM flags", both[1:], func(f *forger) {
 			f.change(f.at("example", dns.TypeNSEC3PARAM), func(d []byte) []byte { d[1] = 1; return d })
@@ -260,25 +259,28 @@ func TestVerifyHooks(t *testing.T) {
 	f.sigs[i][0].Sig[3] ^= 1
 	bad := f.zone()
 	var batched, asked atomic.Int64
-	batch := func(key []byte, messages [][]byte, sigs [][64]byte) error {
-		v, err := newVerifier(key[3], key[4:])
+	batch := func(key []byte, messages, sigs [][]byte) (bad []int, ok bool) {
+		verify, err := newVerifier(key[3], key[4:])
 		if err != nil {
-			return err
+			return nil, false
 		}
 		for i := range sigs {
-			if !v.verify(messages[i], &sigs[i]) {
-				return errors.New("one of them is false")
+			if !verify(messages[i], sigs[i]) {
+				bad = append(bad, i)
 			}
 		}
 		batched.Add(int64(len(sigs)))
-		return nil
+		return bad, true
 	}
+	unwilling := func([]byte, [][]byte, [][]byte) ([]int, bool) { return nil, false }
 	wantNoFaults(t, Verify(sz, VerifyOptions{Keys: p.Keys, At: testTime, Batch: batch}))
 	if int(batched.Load()) != sz.Signatures() {
 		t.Errorf("%d of %d in batches", batched.Load(), sz.Signatures())
 	}
-	if faults := Verify(bad, VerifyOptions{Keys: p.Keys, At: testTime, Batch: batch}); len(faults) != 1 || faults[0].Owner != name(t, "mail.example.test") {
-		t.Error(faults)
+	for _, hook := range []func([]byte, [][]byte, [][]byte) ([]int, bool){batch, unwilling} {
+		if faults := Verify(bad, VerifyOptions{Keys: p.Keys, At: testTime, Batch: hook}); len(faults) != 1 || faults[0].Owner != name(t, "mail.example.test") {
+			t.Error(faults)
+		}
 	}
 	proven := func(c Check) bool { asked.Add(1); return c.Owner == name(t, "mail.example.test") }
 	wantNoFaults(t, Verify(bad, VerifyOptions{Keys: p.Keys, At: testTime, Proven: proven, Threads: 1}))
