@@ -159,6 +159,9 @@ func TestVerifyFindsForgeries(t *testing.T) {
 				return append([]byte(name(t, "*.w.example")), bitmapOf(dns.TypeNS, dns.TypeRRSIG, dns.TypeNSEC)...)
 			})
 		}, "expected NS DS RRSIG NSEC"},
+		{"NSEC bit map malformed", both[:1], func(f *forger) {
+			f.change(f.at("www.example", dns.TypeNSEC), func(d []byte) []byte { return append([]byte(name(t, "x.y.z.example")), 0, 0) })
+		}, "malformed type bit map"},
 		{"NSEC at glue", both[:1], func(f *forger) {
 			f.set(name(t, "ns.sec.example"), dns.TypeNSEC, 300, append([]byte(name(t, "*.w.example")), bitmapOf(dns.TypeA)...))
 		}, "ns.sec.example. NSEC: the chain does not know this name"},
