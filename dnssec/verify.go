@@ -46,7 +46,7 @@ type VerifyOptions struct {
 	// instead of true says that it does not serve the key, or so few
 	// signatures, and Verify checks them itself. It is called from several
 	// goroutines.
-	Batch func(dnskey []byte, messages, sigs [][]byte) (bad []int, ok bool)
+	Batch func(dnskey []byte, messages [][]byte, sigs []string) (bad []int, ok bool)
 }
 
 // Check is one signature that is to be verified.
@@ -55,7 +55,7 @@ type Check struct {
 	Type      uint16
 	Algorithm uint8
 	KeyTag    uint16
-	Signature []byte
+	Signature string
 	Message   []byte // what is signed; valid during the call
 }
 
@@ -90,7 +90,7 @@ type rrsig struct {
 	original              uint32 // TTL
 	expiration, inception uint32
 	signer                Name
-	sig                   []byte
+	sig                   string
 }
 
 // strayRRSIG is an RRSIG whose RRset is not in the zone.
@@ -107,7 +107,7 @@ func (sz *SignedZone) image() *image {
 		for j := range sigs {
 			g := &sigs[j]
 			dst = append(dst, rrsig{ttl: s.TTL, algorithm: g.Algorithm, labels: s.Owner.rrsigLabels(), keyTag: g.KeyTag,
-				original: s.TTL, expiration: g.Expiration, inception: g.Inception, signer: sz.apex, sig: g.Sig[:]})
+				original: s.TTL, expiration: g.Expiration, inception: g.Inception, signer: sz.apex, sig: string(g.Sig[:])})
 		}
 		return dst
 	}}

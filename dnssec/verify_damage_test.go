@@ -526,6 +526,13 @@ func TestFaultCodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, line := range strings.Split(string(doc), "\n") {
+		code, ok := strings.CutPrefix(line, "| `")
+		if code, _, _ = strings.Cut(code, "`"); ok && len(strings.Split(line, "|")) == 4 && code != "" && !slices.Contains(codes, code) &&
+			!slices.Contains([]string{"content", "serial", "keys", "denial", "digest", "signature"}, code) {
+			t.Errorf("docs/verifying.md explains %s, which is no code", code)
+		}
+	}
 	for _, code := range codes {
 		if !slices.ContainsFunc(damages, func(d damage) bool { return string(d.want) == code }) && !slices.Contains(ofTheDaemon, FaultCode(code)) {
 			t.Errorf("no damage gives %s", code)

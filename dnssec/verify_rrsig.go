@@ -1,7 +1,6 @@
 package dnssec
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -75,7 +74,7 @@ func (v *verification) checkSigner(s RRset, g *rrsig, want []keyRef) {
 	case k.revoked && s.Type != dns.TypeDNSKEY:
 		v.fault(SignedByRevoked, s.Owner, s.Type, "signed with key %d, which is revoked", g.keyTag)
 	}
-	if v.o.Canonical && g.algorithm == ECDSAP256SHA256 && len(g.sig) == 64 && bytes.Compare(g.sig[32:], halfOrder[:]) > 0 {
+	if v.o.Canonical && g.algorithm == ECDSAP256SHA256 && len(g.sig) == 64 && g.sig[32:] > string(halfOrder[:]) {
 		v.fault(NotCanonical, s.Owner, s.Type, "signature with key %d is not in its canonical form: s is above half the order", g.keyTag)
 	}
 }
@@ -179,7 +178,7 @@ type waiting struct {
 	data     []byte // the messages, end to end
 	ends     []int
 	messages [][]byte
-	sigs     [][]byte
+	sigs     []string
 	sets     []int
 }
 
@@ -236,8 +235,8 @@ func (b *batch) flush(key *zoneKey) {
 	*w = waiting{data: w.data[:0], ends: w.ends[:0], messages: w.messages[:0], sigs: w.sigs[:0], sets: w.sets[:0]}
 }
 
-func (b *batch) one(key *zoneKey, set int, message, sig []byte) {
-	if !key.verifier(message, sig) {
+func (b *batch) one(key *zoneKey, set int, message []byte, sig string) {
+	if !key.verifier(message, []byte(sig)) {
 		b.bogus(key, set)
 	}
 }

@@ -262,25 +262,25 @@ func TestVerifyHooks(t *testing.T) {
 	f.sigs[i][0].Sig[3] ^= 1
 	bad := f.zone()
 	var batched, asked atomic.Int64
-	batch := func(key []byte, messages, sigs [][]byte) (bad []int, ok bool) {
+	batch := func(key []byte, messages [][]byte, sigs []string) (bad []int, ok bool) {
 		verify, err := newVerifier(key[3], key[4:])
 		if err != nil {
 			return nil, false
 		}
 		for i := range sigs {
-			if !verify(messages[i], sigs[i]) {
+			if !verify(messages[i], []byte(sigs[i])) {
 				bad = append(bad, i)
 			}
 		}
 		batched.Add(int64(len(sigs)))
 		return bad, true
 	}
-	unwilling := func([]byte, [][]byte, [][]byte) ([]int, bool) { return nil, false }
+	unwilling := func([]byte, [][]byte, []string) ([]int, bool) { return nil, false }
 	wantNoFaults(t, Verify(sz, VerifyOptions{Keys: p.Keys, At: testTime, Batch: batch}))
 	if int(batched.Load()) != sz.Signatures() {
 		t.Errorf("%d of %d in batches", batched.Load(), sz.Signatures())
 	}
-	for _, hook := range []func([]byte, [][]byte, [][]byte) ([]int, bool){batch, unwilling} {
+	for _, hook := range []func([]byte, [][]byte, []string) ([]int, bool){batch, unwilling} {
 		if faults := Verify(bad, VerifyOptions{Keys: p.Keys, At: testTime, Batch: hook}); len(faults) != 1 || faults[0].Owner != name(t, "mail.example.test") {
 			t.Error(faults)
 		}

@@ -118,7 +118,6 @@ type fileBuilder struct {
 	lost    []lostRecord // what is in no zone
 	names   arena
 	data    arena
-	bytes   []byte // signatures, many in one piece of memory
 	buf     []byte
 	last    string // the owner text of the last record, and its name
 	lastOwn Name
@@ -207,18 +206,8 @@ func (b *fileBuilder) addRRSIG(owner Name, ttl uint32, d []byte) error {
 	b.rrsigs = append(b.rrsigs, strayRRSIG{owner, binary.BigEndian.Uint16(d), rrsig{
 		ttl: ttl, algorithm: d[2], labels: d[3], original: binary.BigEndian.Uint32(d[4:]),
 		expiration: binary.BigEndian.Uint32(d[8:]), inception: binary.BigEndian.Uint32(d[12:]), keyTag: binary.BigEndian.Uint16(d[16:]),
-		signer: signer, sig: b.keep(d[head+n:])}})
+		signer: signer, sig: b.data.add(d[head+n:])}})
 	return nil
-}
-
-// keep copies sig.
-func (b *fileBuilder) keep(sig []byte) []byte {
-	if len(sig) > cap(b.bytes)-len(b.bytes) {
-		b.bytes = make([]byte, 0, max(arenaChunk, len(sig)))
-	}
-	at := len(b.bytes)
-	b.bytes = append(b.bytes, sig...)
-	return b.bytes[at:len(b.bytes):len(b.bytes)]
 }
 
 // zone sorts the records, and sorts out those that are in no zone.
@@ -354,5 +343,5 @@ func (g *rrsig) compare(o *rrsig) int {
 	if c := slices.Compare(x, y); c != 0 {
 		return c
 	}
-	return slices.Compare(g.sig, o.sig)
+	return strings.Compare(g.sig, o.sig)
 }

@@ -306,14 +306,15 @@ type ZoneDigest struct {
 	Digest            []byte
 }
 
-// Name is the hash algorithm's name in zonemd-generate's form, or its number.
-func (d ZoneDigest) Name() string {
+// Policy is the policy that wants such a record; none: the scheme or the hash
+// algorithm is unknown.
+func (d ZoneDigest) Policy() ZONEMDPolicy {
 	for _, p := range []ZONEMDPolicy{ZONEMDSHA384, ZONEMDSHA512} {
 		if d.Scheme == schemeSimple && d.Algorithm == p.hash() {
-			return string(p)
+			return p
 		}
 	}
-	return fmt.Sprintf("scheme %d, hash algorithm %d", d.Scheme, d.Algorithm)
+	return ZONEMDNone
 }
 
 // String is the rdata in presentation format.

@@ -37,7 +37,7 @@ func (a *app) verifyCommand() *cobra.Command {
 	var origin string
 	var anchors []string
 	var warn config.Duration
-	at := a.now()
+	var at time.Time
 	var threads int
 	cmd := &cobra.Command{
 		Use:   "verify ZONEFILE",
@@ -61,6 +61,9 @@ or a file of them, such as BIND's dsset-ZONE and K*.key.`,
 			z, err := a.readZoneFile(args[0], origin)
 			if err != nil {
 				return err
+			}
+			if at.IsZero() {
+				at = a.now()
 			}
 			o := dnssec.VerifyOptions{Unanchored: len(anchors) == 0, At: uint32(at.Unix()), Warn: uint32(warn.Seconds()),
 				Threads: threads, Batch: proof.NewBatches().Verify}

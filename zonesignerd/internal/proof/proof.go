@@ -33,7 +33,7 @@ const (
 )
 
 // Verify is a dnssec.VerifyOptions.Batch.
-func (b *Batches) Verify(dnskey []byte, messages, sigs [][]byte) (bad []int, ok bool) {
+func (b *Batches) Verify(dnskey []byte, messages [][]byte, sigs []string) (bad []int, ok bool) {
 	if len(dnskey) != 4+64 || dnskey[3] != dnssec.ECDSAP256SHA256 {
 		return nil, false
 	}
@@ -56,7 +56,7 @@ func (b *Batches) Verify(dnskey []byte, messages, sigs [][]byte) (bad []int, ok 
 			bad = append(bad, i)
 			continue
 		}
-		digests, rs, at = append(digests, sha256.Sum256(messages[i])), append(rs, [64]byte(sig)), append(at, i)
+		digests, rs, at = append(digests, sha256.Sum256(messages[i])), append(rs, [64]byte([]byte(sig))), append(at, i)
 	}
 	for _, i := range k.verifier.Verify(digests, rs) {
 		bad = append(bad, at[i])
