@@ -39,6 +39,7 @@ type report struct {
 	Machine    string      `json:"machine"`
 	Names      int         `json:"names"`
 	Results    []result    `json:"results"`
+	Verifiers  []result    `json:"verifiers"` // the ratio is to zonesignerd verify
 	Stages     []api.Stage `json:"stages"`
 	KnotCPU    float64     `json:"knot_cpu_seconds"` // of one operator's two Knots
 	Signatures int         `json:"signatures"`
@@ -50,10 +51,16 @@ func main() {
 	asJSON := flag.Bool("json", false, "print JSON")
 	verify := flag.Bool("verify", false, "check the served zone with dnssec-verify")
 	keep := flag.Bool("keep", false, "keep the directory")
+	check := flag.String("check", "", "time the verifiers alone, on this signed zone `file`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	r, err := run(ctx, *bin, *names, *verify, *keep)
+	r, err := &report{Machine: machine()}, error(nil)
+	if *check != "" {
+		r.Verifiers, err = checkFile(ctx, *bin, *check)
+	} else {
+		r, err = run(ctx, *bin, *names, *verify, *keep)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -82,6 +89,9 @@ func run(ctx context.Context, bin string, names int, verify, keep bool) (*report
 	}
 	r := &report{Machine: machine(), Names: names}
 	if err := r.others(ctx, dir, names); err != nil {
+		return nil, err
+	}
+	if r.Verifiers, err = verifiers(ctx, bin, filepath.Join(dir, "others", "signed.ldns")); err != nil {
 		return nil, err
 	}
 	if err := r.group(ctx, dir, bin, names, verify); err != nil {
@@ -320,13 +330,26 @@ func machine() string {
 }
 
 func (r *report) print() {
-	fmt.Printf("%s\n%d names, %d signatures\n\n", r.Machine, r.Names, r.Signatures)
+	fmt.Println(r.Machine)
+	if len(r.Results) > 0 {
+		r.printSigners()
+	}
+	fmt.Println("\nchecking the signed zone file:")
+	printResults(r.Verifiers)
+}
+
+func printResults(results []result) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "wall s\tCPU s\tpeak MB\tratio\t  what\t")
-	for _, x := range r.Results {
+	for _, x := range results {
 		fmt.Fprintf(w, "%.1f\t%.1f\t%d\t%.2f\t  %s\t\n", x.Wall, x.CPU, x.Peak>>20, x.Ratio, x.What)
 	}
 	_ = w.Flush()
+}
+
+func (r *report) printSigners() {
+	fmt.Printf("%d names, %d signatures\n\n", r.Names, r.Signatures)
+	printResults(r.Results)
 	fmt.Printf("\nCPU and memory of the operators' rows are those of the daemon that used most; an operator's two Knots used %.1f s on top.\nstages at operator a:", r.KnotCPU)
 	total := 0.0
 	for _, s := range r.Stages {
