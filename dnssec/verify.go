@@ -107,7 +107,7 @@ func (sz *SignedZone) image() *image {
 		for j := range sigs {
 			g := &sigs[j]
 			dst = append(dst, rrsig{ttl: s.TTL, algorithm: g.Algorithm, labels: s.Owner.rrsigLabels(), keyTag: g.KeyTag,
-				original: s.TTL, expiration: g.Expiration, inception: g.Inception, signer: sz.apex, sig: string(g.Sig[:])})
+				original: s.TTL, expiration: g.Expiration, inception: g.Inception, signer: sz.apex, sig: g.Sig})
 		}
 		return dst
 	}}
