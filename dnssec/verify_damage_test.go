@@ -64,9 +64,6 @@ func newWreck(t *testing.T, d string, digest bool) *wreck {
 	return w
 }
 
-// fields of a line: owner, TTL, class, type, rdata.
-func (w *wreck) fields(i int) []string { return strings.SplitN(w.lines[i], "\t", 4) }
-
 // where are the lines of an RRset, or for "RRSIG A" of the RRSIGs over it.
 func (w *wreck) where(owner, typ string) []int {
 	w.t.Helper()

@@ -197,11 +197,10 @@ func (b *fileBuilder) addRRSIG(owner Name, ttl uint32, d []byte) error {
 	if err != nil {
 		return errRData
 	}
-	signer := Name(d[head : head+n])
-	if b.apex == Name(lowerCase(string(signer))) {
-		signer = b.apex // one string for all
-	} else {
-		signer = lowerCase(string(signer))
+	lowerName(d[head : head+n])
+	signer := b.apex // one string for all, mostly
+	if string(signer) != string(d[head:head+n]) {
+		signer = Name(d[head : head+n])
 	}
 	b.rrsigs = append(b.rrsigs, strayRRSIG{owner, binary.BigEndian.Uint16(d), rrsig{
 		ttl: ttl, algorithm: d[2], labels: d[3], original: binary.BigEndian.Uint32(d[4:]),

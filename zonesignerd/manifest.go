@@ -104,11 +104,11 @@ The exit status is 0 if they are the same and 1 if they differ.`,
 }
 
 func (a *app) readManifest(name string) (*dnssec.Manifest, error) {
-	_, r, close, err := a.open(name)
+	_, r, err := a.open(name)
 	if err != nil {
 		return nil, err
 	}
-	defer close()
+	defer r.Close()
 	m, err := dnssec.ParseManifest(r)
 	if err != nil {
 		return nil, api.Errorf(api.CodeUsage, "%s: %w", name, err)

@@ -15,11 +15,11 @@ import (
 // readZoneFile reads a zone file as it is; "-" is standard input. What is no
 // zone file is a bad argument.
 func (a *app) readZoneFile(name, origin string) (*dnssec.ZoneFile, error) {
-	file, r, close, err := a.open(name)
+	file, r, err := a.open(name)
 	if err != nil {
 		return nil, err
 	}
-	defer close()
+	defer r.Close()
 	z, err := dnssec.ReadZoneFile(r, origin, file)
 	if err == nil {
 		return z, nil
@@ -32,15 +32,15 @@ func (a *app) readZoneFile(name, origin string) (*dnssec.ZoneFile, error) {
 }
 
 // open opens a file to read, or standard input for "-", which has no name.
-func (a *app) open(name string) (file string, r io.Reader, close func() error, err error) {
+func (a *app) open(name string) (file string, r io.ReadCloser, err error) {
 	if name == "-" {
-		return "", a.in, func() error { return nil }, nil
+		return "", io.NopCloser(a.in), nil
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return "", nil, nil, api.Errorf(api.CodeUsage, "%w", err)
+		return "", nil, api.Errorf(api.CodeUsage, "%w", err)
 	}
-	return name, f, f.Close, nil
+	return name, f, nil
 }
 
 // moment is a flag that holds a time: UNIX seconds, YYYYMMDDHHMMSS or RFC
