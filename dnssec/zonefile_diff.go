@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -156,16 +157,21 @@ func signatureWords(sigs, others []rrsig) string {
 
 func clipBytes(s string) string { return s[:min(len(s), 4)] }
 
-// Content is the zone without what signing makes. It is an error where that
-// is no zone: see Builder.
+// Content is the zone without what signing makes. What no zone may hold is an
+// error, which tells all of it.
 func (z *ZoneFile) Content() (*Zone, error) {
-	var errs faultList
-	sets := slices.DeleteFunc(slices.Clone(z.sets), func(s RRset) bool { return madeBySigning(z.apex, s.Owner, s.Type) })
-	checkContent(z.apex, sets, &errs)
-	if err := errs.err(); err != nil {
+	im := z.image()
+	im.sets = slices.DeleteFunc(slices.Clone(z.sets), func(s RRset) bool { return madeBySigning(z.apex, s.Owner, s.Type) })
+	v := &verification{image: im}
+	v.checkContent()
+	var errs []error
+	for _, f := range v.faults {
+		errs = append(errs, errors.New(f.String()))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return newZone(z.apex, sets, nil), nil
+	return newZone(z.apex, im.sets, nil), nil
 }
 
 // CountDifferences counts them by kind, leaving out those that there are none of.
