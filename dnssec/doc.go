@@ -5,7 +5,8 @@
 // it (Verify).
 //
 // Start at ParseZone or Builder, go on with NewPlan, sign each Plan.Message,
-// and finish with Plan.Assemble and Verify.
+// and finish with Plan.Assemble and Verify. ReadZoneFile takes a zone as it is,
+// signed by anyone, to be verified, digested and compared.
 //
 // The package is pure: it opens no connection, reads no clock and draws no
 // randomness, so the same content, parameters and base give the same bytes
