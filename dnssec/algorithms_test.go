@@ -182,10 +182,10 @@ func TestVerifyWantsEachAlgorithm(t *testing.T) {
 			for j, g := range sz.signaturesAt(i) {
 				f := newForger(t, sz, keys[0], keys[1])
 				f.sigs[i] = slices.Delete(f.sigs[i], j, j+1)
-				where := Fault{s.Owner, s.Type, ""}.String()
+				where := Fault{Owner: s.Owner, Type: s.Type}.String()
 				for want, o := range map[string]VerifyOptions{
 					where + fmt.Sprintf("not signed with key %d", g.KeyTag):          byKeys,
-					where + fmt.Sprintf("not signed with algorithm %d", g.Algorithm): byAnchor,
+					where + fmt.Sprintf("not signed by a key of algorithm %d", g.Algorithm): byAnchor,
 				} {
 					faults := Verify(f.zone(), o)
 					if !slices.ContainsFunc(faults, func(x Fault) bool { return strings.HasPrefix(x.String(), want) }) {

@@ -71,7 +71,7 @@ func sameButSerial(x, y RRset) bool {
 // words is the TTL and the records that o lacks; all of them when that is
 // none.
 func (s RRset) words(o RRset) string {
-	if s.Owner == "" {
+	if s.Len() == 0 {
 		return "nothing"
 	}
 	var own, all []string

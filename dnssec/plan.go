@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/miekg/dns"
@@ -33,7 +34,9 @@ type Params struct {
 	ZONEMD ZONEMDPolicy // empty: none
 
 	Time      uint32 // T, the agreed time, in UNIX seconds
+	Inception uint32 // of new signatures, in UNIX seconds; 0: an hour before T
 	Lifetime  uint32 // of a signature from T to expiration, in seconds
+	NoJitter  bool   // all new signatures expire together
 	Refresh   uint32 // a signature that has no more than this left is made anew, in seconds
 	DNSKEYTTL uint32 // of DNSKEY, CDS and CDNSKEY, in seconds; 0: the SOA's TTL
 	Serial    uint32 // of the signed zone
@@ -91,6 +94,8 @@ func (p Params) validate() error {
 	switch {
 	case p.Time < inceptionOffset:
 		return fmt.Errorf("time %d is too early", p.Time)
+	case p.Inception > p.Time:
+		return fmt.Errorf("inception %d is after the time %d", p.Inception, p.Time)
 	case p.Lifetime == 0 || p.Refresh >= p.Lifetime:
 		return fmt.Errorf("refresh %d s must be below the lifetime of %d s", p.Refresh, p.Lifetime)
 	case uint64(p.Time)+uint64(p.Lifetime) > 1<<32-1:
@@ -123,10 +128,18 @@ func (p Params) blanks(t uint16) (keys []int, blank []Signature) {
 	keys = p.signers(t)
 	blank = make([]Signature, len(keys))
 	for i, k := range keys {
-		key := p.Keys[k]
-		blank[i] = Signature{Algorithm: key.Algorithm, KeyTag: key.KeyTag(), Inception: p.Time - inceptionOffset}
+		blank[i] = p.blank(p.Keys[k])
 	}
 	return keys, blank
+}
+
+// blank is a signature of key without its expiration and itself.
+func (p Params) blank(key Key) Signature {
+	g := Signature{Algorithm: key.Algorithm, KeyTag: key.KeyTag(), Inception: p.Inception}
+	if g.Inception == 0 {
+		g.Inception = p.Time - inceptionOffset
+	}
+	return g
 }
 
 // isKeyType reports whether key-signing keys sign the type; such RRsets stand
@@ -141,7 +154,7 @@ func isKeyType(t uint16) bool {
 func (p Params) expiration(owner Name, t uint16, buf []byte) (uint32, []byte) {
 	end := p.Time + p.Lifetime
 	window := (p.Lifetime - p.Refresh) / 2
-	if window == 0 || t == dns.TypeSOA || isKeyType(t) {
+	if window == 0 || p.NoJitter || t == dns.TypeSOA || isKeyType(t) {
 		return end, buf
 	}
 	buf = append(buf[:0], owner...)
@@ -156,7 +169,7 @@ type Signature struct {
 	KeyTag     uint16
 	Inception  uint32 // UNIX seconds
 	Expiration uint32 // UNIX seconds
-	Sig        [64]byte
+	Sig        string // as in the RRSIG: 64 bytes of algorithms 13 and 15, 96 of 14, the modulus's length of 8
 }
 
 func (g Signature) sameKey(o Signature) bool {
@@ -200,7 +213,9 @@ func NewPlan(z *Zone, p Params) (*Plan, error) {
 	}
 	plan := &Plan{params: p, content: z}
 	plan.signed = SignedZone{apex: z.apex, sourceSerial: z.Serial(), sets: sets}
-	plan.schedule(kinds)
+	if err := plan.schedule(kinds); err != nil {
+		return nil, err
+	}
 	plan.init()
 	return plan, nil
 }
@@ -308,10 +323,11 @@ func (p Params) announced() []int {
 
 // schedule decides which signatures are kept from the base and which are to
 // be made.
-func (p *Plan) schedule(kinds []nodeKind) {
+func (p *Plan) schedule(kinds []nodeKind) error {
 	sz := &p.signed
 	keyKeys, keyBlank := p.params.blanks(dns.TypeDNSKEY)
 	zoneKeys, zoneBlank := p.params.blanks(dns.TypeSOA)
+	keySize, zoneSize := p.params.signatureSizes(keyKeys), p.params.signatureSizes(zoneKeys)
 	base := newBaseCursor(p.params)
 
 	sz.first = make([]uint32, 0, len(sz.sets)+1)
@@ -325,9 +341,12 @@ func (p *Plan) schedule(kinds []nodeKind) {
 		if !kinds[i].isSigned(s.Type) || s.Type == dns.TypeZONEMD && s.Owner == sz.apex {
 			continue // the zone's digest is signed when all else is: PlanZONEMD
 		}
-		keys, blank := zoneKeys, zoneBlank
+		keys, blank, size := zoneKeys, zoneBlank, zoneSize
 		if isKeyType(s.Type) && s.Owner == sz.apex {
-			keys, blank = keyKeys, keyBlank
+			keys, blank, size = keyKeys, keyBlank, keySize
+		}
+		if err := s.checkSize(sz.apex, len(keys), size); err != nil {
+			return err
 		}
 		old := base.signatures(s)
 		for j, k := range keys {
@@ -342,6 +361,16 @@ func (p *Plan) schedule(kinds []nodeKind) {
 		}
 	}
 	sz.first = append(sz.first, uint32(len(sz.sigs)))
+	return nil
+}
+
+// signatureSizes is the length of a signature of each of keys together.
+func (p Params) signatureSizes(keys []int) int {
+	size := 0
+	for _, k := range keys {
+		size += p.Keys[k].SignatureSize()
+	}
+	return size
 }
 
 // baseCursor walks the base beside the plan.
@@ -374,7 +403,7 @@ func (sz *SignedZone) soaSignedWith(k Key) bool {
 			continue
 		}
 		v, err := newVerifier(k.Algorithm, k.PublicKey)
-		if err == nil && v.verify(sz.appendMessage(nil, sz.sets[sz.soa], &g), &g.Sig) {
+		if err == nil && v(sz.appendMessage(nil, sz.sets[sz.soa], &g), []byte(g.Sig)) {
 			return true
 		}
 	}
@@ -464,15 +493,33 @@ func (p *Plan) AppendMessage(dst []byte, i int) []byte {
 	return p.signed.appendMessage(dst, p.signed.sets[it.set], &p.signed.sigs[it.sig])
 }
 
-// Assemble makes the signed zone from one signature for each item, in order.
-// It does not verify them.
+// Assemble makes the signed zone from one signature for each item, in order,
+// all of algorithms whose signatures have 64 bytes. It does not verify them.
 func (p *Plan) Assemble(sigs [][64]byte) (*SignedZone, error) {
+	var flat strings.Builder
+	flat.Grow(64 * len(sigs))
+	for i := range sigs {
+		flat.Write(sigs[i][:])
+	}
+	out := make([]string, len(sigs))
+	for i := range out {
+		out[i] = flat.String()[64*i : 64*(i+1)]
+	}
+	return p.AssembleStrings(out)
+}
+
+// AssembleStrings is Assemble for signatures of any algorithm. The zone keeps
+// the strings.
+func (p *Plan) AssembleStrings(sigs []string) (*SignedZone, error) {
 	if len(sigs) != len(p.items) {
 		return nil, fmt.Errorf("zone %s: %d signatures for %d items", p.signed.apex, len(sigs), len(p.items))
 	}
 	sz := &SignedZone{apex: p.signed.apex, sourceSerial: p.signed.sourceSerial, sets: p.signed.sets, first: p.signed.first}
 	sz.sigs = slices.Clone(p.signed.sigs)
 	for i, it := range p.items {
+		if want := p.params.Keys[it.key].SignatureSize(); len(sigs[i]) != want {
+			return nil, fmt.Errorf("zone %s: signature %d has %d bytes, expected %d", p.signed.apex, i, len(sigs[i]), want)
+		}
 		sz.sigs[it.sig].Sig = sigs[i]
 	}
 	sz.init()

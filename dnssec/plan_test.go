@@ -208,7 +208,7 @@ func TestParamsRefused(t *testing.T) {
 		"share the key tag":                                       func(p *Params) { p.Keys = append(p.Keys, p.Keys[1]); p.Keys[2].ID = "twin" },
 		"not a point":                                             func(p *Params) { p.Keys[0].PublicKey = make([]byte, 64) },
 		"64":                                                      func(p *Params) { p.Keys[0].PublicKey = p.Keys[0].PublicKey[1:] },
-		"algorithm 8":                                             func(p *Params) { p.Keys[0].Algorithm = 8 },
+		"algorithm 5":                                             func(p *Params) { p.Keys[0].Algorithm = 5 },
 		"unknown state":                                           func(p *Params) { p.Keys[0].State = "lost" },
 		"below the lifetime":                                      func(p *Params) { p.Refresh = p.Lifetime },
 		"after 2106":                                              func(p *Params) { p.Time = 1<<32 - 1 },
@@ -451,7 +451,7 @@ func TestManifestCoversEverything(t *testing.T) {
 	try("no base", z, func(p *Params) { p.Base = nil })
 	forged := *base
 	forged.sigs = slices.Clone(base.sigs)
-	forged.sigs[3].Sig[5]++
+	forged.sigs[3].flip(5)
 	forged.init()
 	try("a kept signature", z, func(p *Params) { p.Base = &forged })
 }
@@ -469,11 +469,28 @@ func TestCompareManifests(t *testing.T) {
 	}
 	a := parse("www A 192.0.2.1\n", func(*Params) {})
 	b := parse("www A 192.0.2.2\nw TXT x\n", func(p *Params) { p.Keys[1].State = RetireActive })
-	got := strings.Join(CompareManifests(a, b, 0), "\n")
-	for _, want := range []string{"www.example. A: the records differ", "w.example. TXT with key", "to be signed there, not here", "keys: here ksk", "content: here"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("%q is missing in\n%s", want, got)
+	var got strings.Builder
+	for _, d := range CompareManifests(a, b, 0) {
+		got.WriteString(d.String() + " (" + d.Why + ")\n")
+	}
+	for _, want := range []string{"www.example. A with key", "(the records differ)", "w.example. TXT with key", "here not to be signed, there it is",
+		"key zsk: here ZSK, algorithm 13, tag", "active", "content: here", "compare them with diff --content"} {
+		if !strings.Contains(got.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, got.String())
 		}
+	}
+	b.Keys = append(b.Keys[1:], a.Keys[0])
+	a.Keys = append(a.Keys, newTestKey("third", 256, false).Key)
+	got.Reset()
+	for _, d := range CompareManifests(a, b, 0) {
+		got.WriteString(d.String() + "\n")
+	}
+	if !strings.Contains(got.String(), "key third: here ZSK") {
+		t.Errorf("the third key is missing in\n%s", got.String())
+	}
+	b.Keys[0], a.Keys = a.Keys[1], a.Keys[:2]
+	if d := CompareManifests(a, b, 0); !slices.ContainsFunc(d, func(d ManifestDifference) bool { return d.String() == "order of keys: here [ksk zsk], there [zsk ksk]" }) {
+		t.Errorf("the order of keys is missing in %v", d)
 	}
 	if n := len(CompareManifests(a, b, 2)); n != 2 {
 		t.Errorf("%d lines, asked for 2", n)

@@ -2,6 +2,7 @@ package dnssec
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 
 	"github.com/miekg/dns"
@@ -10,9 +11,11 @@ import (
 // checkDenial checks the whole chain of NSEC or NSEC3 records.
 func (v *verification) checkDenial() {
 	var nsec, nsec3 []RRset
-	soa, _ := v.sz.find(v.sz.apex, dns.TypeSOA)
-	ttl := min(soa.TTL, soaMinimum(soa.first()))
-	for _, s := range v.sz.sets {
+	soa, ttl := v.soa()
+	if soa != "" {
+		ttl = min(ttl, soaMinimum(soa))
+	}
+	for _, s := range v.sets {
 		switch s.Type {
 		case dns.TypeNSEC:
 			nsec = append(nsec, s)
@@ -21,30 +24,35 @@ func (v *verification) checkDenial() {
 		default:
 			continue
 		}
-		if s.TTL != ttl {
-			v.fault(s.Owner, s.Type, "TTL %d, expected %d (RFC 9077)", s.TTL, ttl)
+		if soa != "" && s.TTL != ttl {
+			v.fault(DenialTTL, s.Owner, s.Type, "TTL %d, expected %d (RFC 9077)", s.TTL, ttl)
 		}
 		if s.Len() != 1 {
-			v.fault(s.Owner, s.Type, "%d records, expected one", s.Len())
+			v.fault(DenialSeveral, s.Owner, s.Type, "%d records, expected one", s.Len())
 		}
 	}
-	param, ok := v.sz.find(v.sz.apex, dns.TypeNSEC3PARAM)
+	param, ok := v.find(v.apex, dns.TypeNSEC3PARAM)
+	if len(nsec) > 0 && (ok || len(nsec3) > 0) {
+		v.fault(DenialBoth, v.apex, dns.TypeNSEC, "both NSEC and NSEC3 in the zone")
+	}
 	switch {
-	case !ok && len(nsec3) == 0:
-		v.checkNSEC(nsec)
-	case len(nsec) > 0:
-		v.fault(v.sz.apex, dns.TypeNSEC, "both NSEC and NSEC3 in the zone")
-	case !ok:
-		v.fault(v.sz.apex, dns.TypeNSEC3PARAM, "missing, but there are NSEC3 records")
+	case ok && len(nsec3) == 0 && len(nsec) == 0:
+		v.fault(NSEC3Missing, v.apex, dns.TypeNSEC3, "the zone has no NSEC3 records")
+	case ok:
+		v.checkNSEC3Chains(param, nsec3)
+	case len(nsec3) > 0:
+		v.fault(NSEC3NoParam, v.apex, dns.TypeNSEC3PARAM, "missing, but there are NSEC3 records")
+	case len(nsec) == 0:
+		v.fault(NSECMissing, v.apex, dns.TypeNSEC, "the zone has neither NSEC nor NSEC3 records")
 	default:
-		v.checkNSEC3(param, nsec3)
+		v.checkNSEC(nsec)
 	}
 }
 
 // mustDeny yields the names that the chain has to know, empty non-terminals
 // not among them: where their RRsets are, and whether each is a delegation.
 func (v *verification) mustDeny(yield func(lo, hi int, cut bool)) {
-	sets := v.sz.sets
+	sets := v.sets
 	for lo, hi := 0, 0; lo < len(sets); lo = hi {
 		owner, known := sets[lo].Owner, false
 		for hi = lo; hi < len(sets) && sets[hi].Owner == owner; hi++ {
@@ -58,7 +66,7 @@ func (v *verification) mustDeny(yield func(lo, hi int, cut bool)) {
 
 // typesAt are the types that the zone speaks for at a name, without RRSIG.
 func (v *verification) typesAt(dst []uint16, lo, hi int, cut bool) []uint16 {
-	for _, s := range v.sz.sets[lo:hi] {
+	for _, s := range v.sets[lo:hi] {
 		if s.Type != dns.TypeNSEC3 && (!cut || s.Type == dns.TypeNS || s.Type == dns.TypeDS || s.Type == dns.TypeNSEC) {
 			dst = append(dst, s.Type)
 		}
@@ -70,13 +78,13 @@ func (v *verification) checkNSEC(chain []RRset) {
 	at := 0 // in chain
 	var types []uint16
 	v.mustDeny(func(lo, hi int, cut bool) {
-		name := v.sz.sets[lo].Owner
+		name := v.sets[lo].Owner
 		if types = v.typesAt(types[:0], lo, hi, cut); !slices.Contains(types, dns.TypeNSEC) {
-			v.fault(name, dns.TypeNSEC, "missing: gap in the chain")
+			v.fault(NSECMissing, name, dns.TypeNSEC, "missing: gap in the chain")
 			return
 		}
 		for at < len(chain) && chain[at].Owner != name {
-			v.fault(chain[at].Owner, dns.TypeNSEC, "the chain does not know this name")
+			v.fault(NSECStray, chain[at].Owner, dns.TypeNSEC, "the chain does not know this name")
 			at++
 		}
 		types = append(types, dns.TypeRRSIG)
@@ -84,31 +92,48 @@ func (v *verification) checkNSEC(chain []RRset) {
 		d := chain[at].first()
 		n, err := wireNameLen(d)
 		if err != nil {
-			v.fault(name, dns.TypeNSEC, "malformed")
+			v.fault(NSECMalformed, name, dns.TypeNSEC, "malformed")
 			at++
 			return
 		}
-		next := v.sz.apex
+		next := v.apex
 		if at+1 < len(chain) {
 			next = chain[at+1].Owner
 		}
-		if got := Name(d[:n]); got != next {
-			v.fault(name, dns.TypeNSEC, "next name is %s, expected %s", got, next)
+		if got := lowerCase(d[:n]); got != next {
+			v.fault(NSECNext, name, dns.TypeNSEC, "next name is %s, expected %s", got, next)
 		}
 		v.checkBitmap(name, dns.TypeNSEC, name, d[n:], types)
 		at++
 	})
 	for ; at < len(chain); at++ {
-		v.fault(chain[at].Owner, dns.TypeNSEC, "the chain does not know this name")
+		v.fault(NSECStray, chain[at].Owner, dns.TypeNSEC, "the chain does not know this name")
 	}
 }
 
+// lowerCase is a name in canonical form. Signers leave capital letters in
+// NSEC records, where they are signed as they stand (RFC 6840, section 5.1).
+func lowerCase(wire string) Name {
+	for i := range len(wire) {
+		if wire[i] != lower(wire[i]) {
+			b := []byte(wire)
+			lowerName(b)
+			return Name(b)
+		}
+	}
+	return Name(wire)
+}
+
 func (v *verification) checkBitmap(owner Name, t uint16, name Name, bitmap string, want []uint16) {
+	malformed, differs := NSECMalformed, NSECBitmap
+	if t == dns.TypeNSEC3 {
+		malformed, differs = NSEC3Malformed, NSEC3Bitmap
+	}
 	got, ok := parseBitmap(bitmap)
 	if !ok {
-		v.fault(owner, t, "malformed type bit map")
+		v.fault(malformed, owner, t, "malformed type bit map")
 	} else if !slices.Equal(got, want) {
-		v.fault(owner, t, "type bit map of %s has %s, expected %s", name, typeList(got), typeList(want))
+		v.fault(differs, owner, t, "type bit map of %s has %s, expected %s", name, typeList(got), typeList(want))
 	}
 }
 
@@ -138,48 +163,70 @@ type denied struct {
 // nsec3Record is a parsed NSEC3.
 type nsec3Record struct {
 	owner      Name
+	param      string // as in NSEC3PARAM, from the iterations on
 	hash, next nameHash
 	optOut     bool
 	bitmap     string
 }
 
-func (v *verification) checkNSEC3(param RRset, chain []RRset) {
-	d := param.first()
-	if param.Len() != 1 || len(d) < 5 || len(d) != 5+int(d[4]) || d[0] != 1 || d[1] != 0 {
-		v.fault(v.sz.apex, dns.TypeNSEC3PARAM, "expected one record with algorithm 1 and flags 0")
-		return
-	}
-	denial := Denial{NSEC3: true, Iterations: uint16(d[2])<<8 | uint16(d[3]), Salt: []byte(d[5:])}
-	if denial.Iterations > maxIterations {
-		v.fault(v.sz.apex, dns.TypeNSEC3PARAM, "%d iterations, validators accept at most %d", denial.Iterations, maxIterations)
-		return
-	}
-	var records []nsec3Record // in order of their hashes, as their owners are
-	for _, s := range chain {
-		if r, ok := v.parseNSEC3(s, d); ok {
-			records = append(records, r)
+// checkNSEC3Chains checks the chain of each NSEC3PARAM record: there may be
+// two while the salt changes (RFC 5155, section 10.4).
+func (v *verification) checkNSEC3Chains(param RRset, chain []RRset) {
+	byParam := map[string][]nsec3Record{} // in order of their hashes, as their owners are
+	for d := range param.RData() {
+		if len(d) < 5 || len(d) != 5+int(d[4]) || d[0] != 1 || d[1] != 0 {
+			v.fault(NSEC3ParamForm, v.apex, dns.TypeNSEC3PARAM, "expected algorithm 1 and flags 0")
+			continue
 		}
+		byParam[d[2:]] = nil
+	}
+	if len(byParam) == 0 {
+		return
+	}
+	for _, s := range chain {
+		r, ok := v.parseNSEC3(s)
+		if !ok {
+			continue
+		}
+		of, known := byParam[r.param]
+		if !known {
+			v.fault(NSEC3Parameters, s.Owner, dns.TypeNSEC3, "its parameters are not those of an NSEC3PARAM record")
+			continue
+		}
+		byParam[r.param] = append(of, r)
+	}
+	for _, d := range slices.Sorted(maps.Keys(byParam)) {
+		v.checkNSEC3(Denial{NSEC3: true, Iterations: uint16(d[0])<<8 | uint16(d[1]), Salt: []byte(d[3:])}, byParam[d])
+	}
+}
+
+func (v *verification) checkNSEC3(denial Denial, records []nsec3Record) {
+	if denial.Iterations > maxIterations {
+		v.fault(NSEC3Iterations, v.apex, dns.TypeNSEC3PARAM, "%d iterations, validators accept at most %d", denial.Iterations, maxIterations)
+		return
 	}
 	names := v.hashedNames(denial)
 	missing := func(n *denied, before int) {
 		switch {
+		case !n.optional && n.lo == n.hi:
+			v.fault(NSEC3EmptyMissing, n.name, dns.TypeNSEC3, "missing: no record for the hash %s of this empty non-terminal", hashText(n.hash))
 		case !n.optional:
-			v.fault(n.name, dns.TypeNSEC3, "missing: no record for its hash %s", hashText(n.hash))
+			v.fault(NSEC3Missing, n.name, dns.TypeNSEC3, "missing: no record for its hash %s", hashText(n.hash))
 		case len(records) == 0 || !records[(before+len(records)-1)%len(records)].optOut:
-			v.fault(n.name, dns.TypeNSEC3, "missing, and the record that covers its hash %s is not opt-out", hashText(n.hash))
+			v.fault(NSEC3NoOptOut, n.name, dns.TypeNSEC3, "missing, and the record that covers its hash %s is not opt-out", hashText(n.hash))
 		}
 	}
 	at := 0 // in names
 	var types []uint16
 	for i, r := range records {
 		if next := records[(i+1)%len(records)]; r.next != next.hash {
-			v.fault(r.owner, dns.TypeNSEC3, "next hash is %s, expected %s", hashText(r.next), hashText(next.hash))
+			v.fault(NSEC3Next, r.owner, dns.TypeNSEC3, "next hash is %s, expected %s", hashText(r.next), hashText(next.hash))
 		}
 		for ; at < len(names) && bytes.Compare(names[at].hash[:], r.hash[:]) < 0; at++ {
 			missing(&names[at], i)
 		}
 		if at == len(names) || names[at].hash != r.hash {
-			v.fault(r.owner, dns.TypeNSEC3, "matches no name of the zone")
+			v.fault(NSEC3Stray, r.owner, dns.TypeNSEC3, "matches no name of the zone")
 			continue
 		}
 		n := &names[at]
@@ -202,13 +249,13 @@ func (v *verification) hashedNames(d Denial) []denied {
 	var names []denied
 	var open []int // the last name and its ancestors, by index in names
 	v.mustDeny(func(lo, hi int, cut bool) {
-		name := v.sz.sets[lo].Owner
-		insecure := cut && !slices.ContainsFunc(v.sz.sets[lo:hi], func(s RRset) bool { return s.Type == dns.TypeDS })
+		name := v.sets[lo].Owner
+		insecure := cut && !slices.ContainsFunc(v.sets[lo:hi], func(s RRset) bool { return s.Type == dns.TypeDS })
 		for len(open) > 0 && !name.IsSubdomainOf(names[open[len(open)-1]].name) {
 			open = open[:len(open)-1]
 		}
 		var between []Name // from name upwards
-		for p := name; p != v.sz.apex && len(open) > 0; {
+		for p := name; p != v.apex && len(open) > 0; {
 			if p = p.Parent(); p == names[open[len(open)-1]].name {
 				break
 			}
@@ -236,23 +283,27 @@ func (v *verification) hashedNames(d Denial) []denied {
 	return names
 }
 
-func (v *verification) parseNSEC3(s RRset, param string) (r nsec3Record, ok bool) {
-	bad := func(what string) (nsec3Record, bool) {
-		v.fault(s.Owner, dns.TypeNSEC3, "%s", what)
+func (v *verification) parseNSEC3(s RRset) (r nsec3Record, ok bool) {
+	bad := func(code FaultCode, what string) (nsec3Record, bool) {
+		v.fault(code, s.Owner, dns.TypeNSEC3, "%s", what)
 		return r, false
 	}
 	r.owner = s.Owner
-	if s.Owner == v.sz.apex || s.Owner[0] != 32 || s.Owner.Parent() != v.sz.apex {
-		return bad("its owner is not a hash below the apex")
+	if s.Owner == v.apex || s.Owner[0] != 32 || s.Owner.Parent() != v.apex {
+		return bad(NSEC3Owner, "its owner is not a hash below the apex")
 	}
 	if n, err := hashEncoding.Decode(r.hash[:], []byte(s.Owner[1:33])); err != nil || n != len(r.hash) {
-		return bad("its owner is not a hash")
+		return bad(NSEC3Owner, "its owner is not a hash")
 	}
 	d := s.first()
-	salt := len(param) - 5
-	if len(d) < 5+salt+21 || d[0] != 1 || d[1]&^1 != 0 || d[2:5+salt] != param[2:] || d[5+salt] != 20 {
-		return bad("its parameters are not those of the NSEC3PARAM record")
+	if len(d) < 5 || len(d) < 5+int(d[4])+1+len(r.next) || d[5+d[4]] != byte(len(r.next)) {
+		return bad(NSEC3Malformed, "malformed")
 	}
+	salt := int(d[4])
+	if d[0] != 1 || d[1]&^1 != 0 {
+		return bad(NSEC3Parameters, "expected hash algorithm 1, and no flag but opt-out")
+	}
+	r.param = d[2 : 5+salt]
 	r.optOut = d[1]&1 == 1
 	copy(r.next[:], d[6+salt:])
 	r.bitmap = d[26+salt:]

@@ -1,7 +1,6 @@
 package dnssec
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -79,13 +78,21 @@ func (f *forger) sign(i int, keys ...testKey) {
 }
 
 func (f *forger) resign(i int, g *Signature, k testKey) {
-	g.Sig = k.sign(f.t, f.sz.appendMessage(nil, f.sets[i], g))
+	sig := k.sign(f.t, f.sz.appendMessage(nil, f.sets[i], g))
+	g.Sig = string(sig[:])
 }
 
 // change rewrites the first record of an RRset and signs it.
 func (f *forger) change(i int, edit func(rdata []byte) []byte) {
 	s := f.sets[i]
 	f.set(s.Owner, s.Type, s.TTL, edit([]byte(s.first())), f.zsk)
+}
+
+// flip changes a bit of a signature's i-th byte.
+func (g *Signature) flip(i int) {
+	b := []byte(g.Sig)
+	b[i] ^= 1
+	g.Sig = string(b)
 }
 
 func (f *forger) zone() *SignedZone {
@@ -131,7 +138,7 @@ func TestVerifyFindsForgeries(t *testing.T) {
 			f.sigs[i][0].Inception = testTime + 1
 			f.resign(i, &f.sigs[i][0], zsk)
 		}, "is valid from"},
-		{"false signature", both, func(f *forger) { f.sigs[f.at("www.example", dns.TypeA)][0].Sig[40] ^= 1 }, "www.example. A: signature with key"},
+		{"false signature", both, func(f *forger) { f.sigs[f.at("www.example", dns.TypeA)][0].flip(40) }, "www.example. A: signature with key"},
 		{"changed record", both, func(f *forger) {
 			s := f.sets[f.at("www.example", dns.TypeA)]
 			f.sets[f.at("www.example", dns.TypeA)] = makeRRset(s.Owner, s.Type, s.TTL, &arena{}, []byte{1, 2, 3, 4})
@@ -160,6 +167,9 @@ func TestVerifyFindsForgeries(t *testing.T) {
 				return append([]byte(name(t, "*.w.example")), bitmapOf(dns.TypeNS, dns.TypeRRSIG, dns.TypeNSEC)...)
 			})
 		}, "expected NS DS RRSIG NSEC"},
+		{"NSEC bit map malformed", both[:1], func(f *forger) {
+			f.change(f.at("www.example", dns.TypeNSEC), func(d []byte) []byte { return append([]byte(name(t, "x.y.z.example")), 0, 0) })
+		}, "malformed type bit map"},
 		{"NSEC at glue", both[:1], func(f *forger) {
 			f.set(name(t, "ns.sec.example"), dns.TypeNSEC, 300, append([]byte(name(t, "*.w.example")), bitmapOf(dns.TypeA)...))
 		}, "ns.sec.example. NSEC: the chain does not know this name"},
@@ -189,7 +199,7 @@ func TestVerifyFindsForgeries(t *testing.T) {
 		}, "its owner is not a hash"},
 		{"NSEC3 parameters", both[1:], func(f *forger) {
 			f.change(f.nsec3("www.example"), func(d []byte) []byte { d[3] = 9; return d })
-		}, "are not those of the NSEC3PARAM"},
+		}, "are not those of an NSEC3PARAM"},
 		{"NSEC3PARAM missing", both[1:], func(f *forger) { f.remove(f.at("example", dns.TypeNSEC3PARAM)) }, "example. NSEC3PARAM: missing"},
 		{"NSEC3PARAM flags", both[1:], func(f *forger) {
 			f.change(f.at("example", dns.TypeNSEC3PARAM), func(d []byte) []byte { d[1] = 1; return d })
@@ -257,28 +267,31 @@ func TestVerifyHooks(t *testing.T) {
 	sz := signPlan(t, mustPlan(t, mustParse(t, "example.test.", hostZone(600)), p), ksk, zsk)
 	f := newForger(t, sz, ksk, zsk)
 	i := f.at("mail.example.test", dns.TypeA)
-	f.sigs[i][0].Sig[3] ^= 1
+	f.sigs[i][0].flip(3)
 	bad := f.zone()
 	var batched, asked atomic.Int64
-	batch := func(key []byte, messages [][]byte, sigs [][64]byte) error {
-		v, err := newVerifier(key[3], key[4:])
+	batch := func(key []byte, messages [][]byte, sigs []string) (bad []int, ok bool) {
+		verify, err := newVerifier(key[3], key[4:])
 		if err != nil {
-			return err
+			return nil, false
 		}
 		for i := range sigs {
-			if !v.verify(messages[i], &sigs[i]) {
-				return errors.New("one of them is false")
+			if !verify(messages[i], []byte(sigs[i])) {
+				bad = append(bad, i)
 			}
 		}
 		batched.Add(int64(len(sigs)))
-		return nil
+		return bad, true
 	}
+	unwilling := func([]byte, [][]byte, []string) ([]int, bool) { return nil, false }
 	wantNoFaults(t, Verify(sz, VerifyOptions{Keys: p.Keys, At: testTime, Batch: batch}))
 	if int(batched.Load()) != sz.Signatures() {
 		t.Errorf("%d of %d in batches", batched.Load(), sz.Signatures())
 	}
-	if faults := Verify(bad, VerifyOptions{Keys: p.Keys, At: testTime, Batch: batch}); len(faults) != 1 || faults[0].Owner != name(t, "mail.example.test") {
-		t.Error(faults)
+	for _, hook := range []func([]byte, [][]byte, []string) ([]int, bool){batch, unwilling} {
+		if faults := Verify(bad, VerifyOptions{Keys: p.Keys, At: testTime, Batch: hook}); len(faults) != 1 || faults[0].Owner != name(t, "mail.example.test") {
+			t.Error(faults)
+		}
 	}
 	proven := func(c Check) bool { asked.Add(1); return c.Owner == name(t, "mail.example.test") }
 	wantNoFaults(t, Verify(bad, VerifyOptions{Keys: p.Keys, At: testTime, Proven: proven, Threads: 1}))

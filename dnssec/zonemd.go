@@ -152,48 +152,61 @@ func (sz *SignedZone) Draft() *SignedZone {
 
 // zoneDigest is the digest of scheme SIMPLE over all records but the apex
 // ZONEMD RRset and the RRSIGs that cover it (RFC 8976, section 3.3).
-func (sz *SignedZone) zoneDigest(algorithm uint8) []byte {
+func (sz *SignedZone) zoneDigest(algorithm uint8) []byte { return sz.image().zoneDigest(algorithm) }
+
+func (im *image) zoneDigest(algorithm uint8) []byte {
 	h := newZoneHash(algorithm)
-	hashSimple(h, sz.apex, sz.sets, func(dst [][]byte, i int) [][]byte {
-		s, sigs := sz.sets[i], sz.signaturesAt(i)
-		for j := range sigs {
-			rdata := appendRRSIGHead(make([]byte, 0, 18+len(sz.apex)+64), s, sz.apex, &sigs[j])
-			dst = append(dst, append(rdata, sigs[j].Sig[:]...))
-		}
-		return dst
-	})
+	im.hashSimple(h)
 	return h.Sum(nil)
 }
 
 // hashSimple writes the records of a zone to h in the order of RFC 8976,
-// section 3.3.2: owner, then type, then rdata. sets are in canonical order;
-// signatures appends the rdata of the RRSIGs over sets[i], which are an RRset
-// of their own among those of their owner.
-func hashSimple(h hash.Hash, apex Name, sets []RRset, signatures func(dst [][]byte, i int) [][]byte) {
-	var buf []byte
-	type rrsig struct {
+// section 3.3.2: owner, then type, then rdata. The RRSIGs of an owner are an
+// RRset of their own among its others.
+func (im *image) hashSimple(h hash.Hash) {
+	type record struct {
 		ttl   uint32
 		rdata []byte
 	}
-	var rrsigs []rrsig
-	var rdata [][]byte
+	var buf []byte
+	var rrsigs []record
+	var sigs []rrsig
+	add := func(covered uint16, g *rrsig) {
+		rdata := g.appendHead(make([]byte, 0, 18+len(g.signer)+len(g.sig)), covered)
+		rrsigs = append(rrsigs, record{g.ttl, append(rdata, g.sig...)})
+	}
 	writeSignatures := func(owner Name) {
-		slices.SortFunc(rrsigs, func(a, b rrsig) int { return slices.Compare(a.rdata, b.rdata) })
+		slices.SortFunc(rrsigs, func(a, b record) int { return slices.Compare(a.rdata, b.rdata) })
 		for _, r := range rrsigs {
 			buf = appendRecord(buf[:0], owner, dns.TypeRRSIG, r.ttl, r.rdata)
 			h.Write(buf)
 		}
 		rrsigs = rrsigs[:0]
 	}
+	strays := im.strays
+	// straysOf gathers the stray RRSIGs of owner.
+	straysOf := func(owner Name) {
+		for ; len(strays) > 0 && strays[0].owner == owner; strays = strays[1:] {
+			if owner != im.apex || strays[0].covered != dns.TypeZONEMD {
+				add(strays[0].covered, &strays[0].rrsig)
+			}
+		}
+	}
 	at := 0
-	for owner, group := range byOwner(sets) {
+	for owner, group := range byOwner(im.sets) {
+		for len(strays) > 0 && strays[0].owner.Compare(owner) < 0 {
+			lone := strays[0].owner
+			straysOf(lone)
+			writeSignatures(lone)
+		}
+		straysOf(owner)
 		for i, s := range group {
-			if owner == apex && s.Type == dns.TypeZONEMD {
+			if owner == im.apex && s.Type == dns.TypeZONEMD {
 				continue
 			}
-			rdata = signatures(rdata[:0], at+i)
-			for _, d := range rdata {
-				rrsigs = append(rrsigs, rrsig{s.TTL, d})
+			sigs = im.rrsigs(sigs[:0], at+i)
+			for j := range sigs {
+				add(s.Type, &sigs[j])
 			}
 		}
 		written := false
@@ -202,7 +215,7 @@ func hashSimple(h hash.Hash, apex Name, sets []RRset, signatures func(dst [][]by
 				writeSignatures(owner)
 				written = true
 			}
-			if owner == apex && s.Type == dns.TypeZONEMD {
+			if owner == im.apex && s.Type == dns.TypeZONEMD {
 				continue
 			}
 			buf = s.appendRecords(buf[:0])
@@ -211,28 +224,36 @@ func hashSimple(h hash.Hash, apex Name, sets []RRset, signatures func(dst [][]by
 		writeSignatures(owner)
 		at += len(group)
 	}
+	for len(strays) > 0 {
+		lone := strays[0].owner
+		straysOf(lone)
+		writeSignatures(lone)
+	}
 }
 
 // checkZONEMD checks the ZONEMD record as RFC 8976, section 4, has it, and
 // that it is the one that is wanted.
 func (v *verification) checkZONEMD() {
-	apex, want := v.sz.apex, v.o.ZONEMD
-	set, ok := v.sz.find(apex, dns.TypeZONEMD)
+	apex, want := v.apex, v.o.ZONEMD
+	set, ok := v.find(apex, dns.TypeZONEMD)
 	switch {
 	case !ok && want.Wanted():
-		v.fault(apex, dns.TypeZONEMD, "missing")
+		v.fault(ZONEMDMissing, apex, dns.TypeZONEMD, "missing")
 	case ok && want == ZONEMDNone:
-		v.fault(apex, dns.TypeZONEMD, "not expected")
+		v.fault(ZONEMDUnwanted, apex, dns.TypeZONEMD, "not expected")
 	}
 	if !ok {
 		return
 	}
-	soa, _ := v.sz.find(apex, dns.TypeSOA)
-	if want.Wanted() && set.TTL != soa.TTL {
-		v.fault(apex, dns.TypeZONEMD, "TTL %d, expected the SOA's, %d", set.TTL, soa.TTL)
+	soa, ttl := v.soa()
+	if soa == "" {
+		return // said already; without it no serial fits
+	}
+	if (want.Wanted() || !v.ours) && set.TTL != ttl {
+		v.fault(ZONEMDTTL, apex, dns.TypeZONEMD, "TTL %d, expected the SOA's, %d", set.TTL, ttl)
 	}
 	if want.Wanted() && set.Len() != 1 {
-		v.fault(apex, dns.TypeZONEMD, "%d records, expected one", set.Len())
+		v.fault(ZONEMDSeveral, apex, dns.TypeZONEMD, "%d records, expected one", set.Len())
 	}
 	seen := map[[2]byte]int{}
 	for d := range set.RData() {
@@ -240,42 +261,94 @@ func (v *verification) checkZONEMD() {
 			seen[[2]byte{d[4], d[5]}]++
 		}
 	}
-	var wrong []string
+	var wrong []Fault
 	for d := range set.RData() {
-		what := v.zonemdFault(d)
+		code, what := v.zonemdFault(d, soaSerial(soa))
 		if what == "" && seen[[2]byte{d[4], d[5]}] > 1 {
-			what = "another record has the same scheme and hash algorithm"
+			code, what = ZONEMDRepeated, "another record has the same scheme and hash algorithm"
 		}
 		if what == "" && want.Wanted() && d[5] != want.hash() {
-			what = fmt.Sprintf("hash algorithm %d, expected %d", d[5], want.hash())
+			code, what = ZONEMDAlgorithm, fmt.Sprintf("hash algorithm %d, expected %d", d[5], want.hash())
 		}
 		if what == "" {
 			return // one that fits is enough
 		}
-		wrong = append(wrong, what)
+		wrong = append(wrong, Fault{code, apex, dns.TypeZONEMD, what})
 	}
-	for _, what := range wrong {
-		v.fault(apex, dns.TypeZONEMD, "%s", what)
-	}
+	v.faults = append(v.faults, wrong...)
 }
 
-// zonemdFault says why a ZONEMD record does not verify the zone; empty: it
-// does.
-func (v *verification) zonemdFault(rdata string) string {
+// zonemdFault says why a ZONEMD record does not verify the zone of that
+// serial; empty: it does.
+func (im *image) zonemdFault(rdata string, soaSerial uint32) (FaultCode, string) {
 	if len(rdata) < zonemdHead {
-		return "malformed rdata"
+		return ZONEMDMalformed, "malformed rdata"
 	}
 	serial, scheme, algorithm := binary.BigEndian.Uint32([]byte(rdata)), rdata[4], rdata[5]
 	h := newZoneHash(algorithm)
 	switch {
 	case scheme != schemeSimple || h == nil:
-		return fmt.Sprintf("scheme %d with hash algorithm %d is unknown", scheme, algorithm)
-	case serial != v.sz.Serial():
-		return fmt.Sprintf("serial %d, expected the SOA's, %d", serial, v.sz.Serial())
+		return ZONEMDUnknown, fmt.Sprintf("scheme %d with hash algorithm %d is unknown", scheme, algorithm)
+	case serial != soaSerial:
+		return ZONEMDSerial, fmt.Sprintf("serial %d, expected the SOA's, %d", serial, soaSerial)
 	case len(rdata) != zonemdHead+h.Size():
-		return fmt.Sprintf("digest of %d bytes, expected %d", len(rdata)-zonemdHead, h.Size())
-	case rdata[zonemdHead:] != string(v.sz.zoneDigest(algorithm)):
-		return "the digest is not that of the zone"
+		return ZONEMDMalformed, fmt.Sprintf("digest of %d bytes, expected %d", len(rdata)-zonemdHead, h.Size())
+	case rdata[zonemdHead:] != string(im.zoneDigest(algorithm)):
+		return ZONEMDDigest, "the digest is not that of the zone"
 	}
-	return ""
+	return "", ""
+}
+
+// ZoneDigest is what a ZONEMD record says (RFC 8976, section 2.2).
+type ZoneDigest struct {
+	Serial            uint32
+	Scheme, Algorithm uint8
+	Digest            []byte
+}
+
+// Policy is the policy that wants such a record; none: the scheme or the hash
+// algorithm is unknown.
+func (d ZoneDigest) Policy() ZONEMDPolicy {
+	for _, p := range []ZONEMDPolicy{ZONEMDSHA384, ZONEMDSHA512} {
+		if d.Scheme == schemeSimple && d.Algorithm == p.hash() {
+			return p
+		}
+	}
+	return ZONEMDNone
+}
+
+// String is the rdata in presentation format.
+func (d ZoneDigest) String() string {
+	return fmt.Sprintf("%d %d %d %x", d.Serial, d.Scheme, d.Algorithm, d.Digest)
+}
+
+// ZONEMD is what the ZONEMD records at the apex say; malformed ones are left
+// out.
+func (z *ZoneFile) ZONEMD() []ZoneDigest {
+	set, _ := z.image().find(z.apex, dns.TypeZONEMD)
+	var out []ZoneDigest
+	for d := range set.RData() {
+		if len(d) >= zonemdHead {
+			out = append(out, ZoneDigest{binary.BigEndian.Uint32([]byte(d)), d[4], d[5], []byte(d[zonemdHead:])})
+		}
+	}
+	return out
+}
+
+// Digest is the digest of the zone as it stands. A scheme or hash algorithm
+// that is not known is an error, and so is a zone without SOA.
+func (z *ZoneFile) Digest(scheme, algorithm uint8) (ZoneDigest, error) {
+	serial, ok := z.Serial()
+	switch {
+	case scheme != schemeSimple || newZoneHash(algorithm) == nil:
+		return ZoneDigest{}, fmt.Errorf("ZONEMD scheme %d with hash algorithm %d is unknown", scheme, algorithm)
+	case !ok:
+		return ZoneDigest{}, fmt.Errorf("zone %s has no SOA record, so no serial", z.apex)
+	}
+	return ZoneDigest{serial, scheme, algorithm, z.image().zoneDigest(algorithm)}, nil
+}
+
+// PolicyDigest is the Digest that a policy wants; none is an error.
+func (z *ZoneFile) PolicyDigest(p ZONEMDPolicy) (ZoneDigest, error) {
+	return z.Digest(schemeSimple, p.hash())
 }

@@ -40,7 +40,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ZONESIGNER_SOCKET", filepath.Join(env.WorkDir, "control.sock"))
 			env.Setenv("NO_COLOR", "1")
-			return nil
+			golden, err := filepath.Abs("../testdata/golden")
+			env.Setenv("GOLDEN", golden)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"daemon": startFake,

@@ -6,7 +6,7 @@
 //
 // Scalar's methods, Select, Sum, Point's Add, Sub, Double, Neg, Equal and Mult, BaseMult
 // and BaseMultBatch are for secrets. For public data alone, and so marked, are
-// InvertBatch, MultSmall, MultiScalarMult, VerifyBatch and VerifySignature.
+// InvertBatch, MultSmall, MultiScalarMult, VerifyBatch, VerifySignature and Verifier.
 // Decoding and encoding take the same time for all good input.
 //
 // Encode points in batches (AppendPoints) or Normalize them first: leaving

@@ -11,6 +11,7 @@ import (
 	"zonesigner/dnssec"
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/internal/agree"
+	"zonesigner/zonesignerd/internal/proof"
 )
 
 // certify keeps s, which this operator derived and checked, and gives its own
@@ -371,7 +372,7 @@ func (z *Zone) Hello(peer mpc.PartyID) {
 // check verifies a signed zone in full: chain, coverage, keys, times, digest,
 // and every signature, trusting nobody.
 func (z *Zone) check(s *dnssec.SignedZone, cert *Certificate) error {
-	o := dnssec.VerifyOptions{Keys: z.d.Keys(z.name), At: cert.Time, Canonical: true}
+	o := dnssec.VerifyOptions{Keys: z.d.Keys(z.name), At: cert.Time, Canonical: true, Batch: proof.NewBatches().Verify}
 	// Under another policy another digest may be right, or none.
 	if policy := z.policyNow(); policy.Digest == cert.Policy {
 		if o.ZONEMD = policy.ZONEMD; !o.ZONEMD.Wanted() {

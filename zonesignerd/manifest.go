@@ -1,0 +1,198 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"zonesigner/dnssec"
+	"zonesigner/zonesignerd/internal/api"
+)
+
+// shownManifest is a manifest as JSON has it.
+type shownManifest struct {
+	Digest string            `json:"digest"`
+	Header map[string]string `json:"header"` // by the manifest's own words
+	Keys   []manifestKey     `json:"keys"`
+	Items  []manifestItem    `json:"items"`
+}
+
+type manifestKey struct {
+	ID        string `json:"id"`
+	Flags     uint16 `json:"flags"`
+	CSK       bool   `json:"csk"`
+	Algorithm uint8  `json:"algorithm"`
+	Tag       uint16 `json:"tag"`
+	State     string `json:"state"`
+}
+
+type manifestItem struct {
+	Owner      string    `json:"owner"`
+	Type       string    `json:"type"`
+	Tag        uint16    `json:"tag"`
+	Inception  time.Time `json:"inception"`
+	Expiration time.Time `json:"expiration"`
+	Message    string    `json:"message_sha256"`
+}
+
+// manifestDifference is one line of manifest compare, as JSON has it.
+type manifestDifference struct {
+	Field string `json:"field"`
+	What  string `json:"what"`
+	A     string `json:"a"`
+	B     string `json:"b"`
+	Why   string `json:"why,omitempty"`
+}
+
+func (a *app) manifestCommand() *cobra.Command {
+	var items bool
+	cmd := &cobra.Command{
+		Use:   "manifest FILE",
+		Short: "Show a manifest in words: what is to be signed",
+		Long: `Show a manifest in words. A manifest says all that is to be signed for one
+version of a zone, and under what terms; its digest is what operators agree on.
+"zonesignerd sign --dry-run" prints one. The file has to be in canonical form:
+what is not, byte for byte, is refused.`,
+		Example: "  zonesignerd manifest example.org.manifest\n  zonesignerd sign --dry-run example.org.zone | zonesignerd manifest --items -",
+		Args:    between(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := a.readManifest(args[0])
+			if err != nil {
+				return err
+			}
+			return a.showManifest(m, items)
+		},
+	}
+	cmd.Flags().BoolVar(&items, "items", false, "list each signature that is to be made")
+	cmd.AddCommand(a.manifestCompareCommand())
+	return cmd
+}
+
+func (a *app) manifestCompareCommand() *cobra.Command {
+	var most int
+	cmd := &cobra.Command{
+		Use:   "compare A B",
+		Short: "Say how two manifests differ, and how that comes about",
+		Long: `Say how two manifests differ, and how that comes about: it is what to do when
+an operator refuses a manifest that another derived. Let both print theirs with
+"zonesignerd sign --dry-run", and compare.
+
+The exit status is 0 if they are the same and 1 if they differ.`,
+		Example: "  zonesignerd manifest compare a.manifest b.manifest",
+		Args:    between(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			x, err := a.readManifest(args[0])
+			if err != nil {
+				return err
+			}
+			y, err := a.readManifest(args[1])
+			if err != nil {
+				return err
+			}
+			found := dnssec.CompareManifests(x, y, most)
+			if err := a.printManifestDifferences(found); err != nil || len(found) == 0 {
+				return err
+			}
+			return api.Errorf(api.CodeFailure, "%s and %s differ", args[0], args[1])
+		},
+	}
+	cmd.Flags().IntVar(&most, "most", 50, "differences to list at most; 0: all")
+	return cmd
+}
+
+func (a *app) readManifest(name string) (*dnssec.Manifest, error) {
+	_, r, err := a.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	m, err := dnssec.ParseManifest(r)
+	if err != nil {
+		return nil, api.Errorf(api.CodeUsage, "%s: %w", name, err)
+	}
+	return m, nil
+}
+
+func (a *app) showManifest(m *dnssec.Manifest, items bool) error {
+	sum := sha256.Sum256(m.Bytes())
+	if a.json {
+		return a.printJSON(manifestJSON(m, sum[:]))
+	}
+	t := &table{}
+	t.row("digest", hex.EncodeToString(sum[:]))
+	for _, f := range m.Fields() {
+		t.row(f.What, f.Value)
+	}
+	a.printTable(t)
+	a.printf("")
+	t = newTable("KEY", "FLAGS", "ALGORITHM", "TAG", "STATE", "SIGNS")
+	for _, k := range m.Keys {
+		n := 0
+		for i := range m.List {
+			if m.List[i].KeyTag == k.KeyTag() {
+				n++
+			}
+		}
+		t.row(k.ID, fmt.Sprint(k.Flags), fmt.Sprint(k.Algorithm), fmt.Sprint(k.KeyTag()), string(k.State), fmt.Sprint(n))
+	}
+	a.printTable(t)
+	if !items {
+		return nil
+	}
+	a.printf("")
+	t = newTable("NAME", "TYPE", "TAG", "FROM", "TO", "SHA-256 OF WHAT IS SIGNED")
+	for i := range m.List {
+		it := &m.List[i]
+		t.row(it.Owner.String(), dnssec.TypeName(it.Type), fmt.Sprint(it.KeyTag), utc(it.Inception).Format(time.RFC3339),
+			utc(it.Expiration).Format(time.RFC3339), hex.EncodeToString(it.Message[:]))
+	}
+	a.printTable(t)
+	return nil
+}
+
+func manifestJSON(m *dnssec.Manifest, sum []byte) shownManifest {
+	s := shownManifest{Digest: hex.EncodeToString(sum), Header: map[string]string{}, Keys: []manifestKey{}, Items: []manifestItem{}}
+	for _, f := range m.Fields() {
+		s.Header[f.Field] = f.Value
+	}
+	for _, k := range m.Keys {
+		s.Keys = append(s.Keys, manifestKey{k.ID, k.Flags, k.CSK, k.Algorithm, k.KeyTag(), string(k.State)})
+	}
+	for i := range m.List {
+		it := &m.List[i]
+		s.Items = append(s.Items, manifestItem{it.Owner.String(), dnssec.TypeName(it.Type), it.KeyTag, utc(it.Inception), utc(it.Expiration),
+			hex.EncodeToString(it.Message[:])})
+	}
+	return s
+}
+
+func utc(t uint32) time.Time { return time.Unix(int64(t), 0).UTC() }
+
+func (a *app) printManifestDifferences(found []dnssec.ManifestDifference) error {
+	if a.json {
+		all := []manifestDifference{}
+		for _, d := range found {
+			all = append(all, manifestDifference{d.Field, d.What, d.Here, d.There, d.Why})
+		}
+		return a.printJSON(struct {
+			Same        bool                 `json:"same"`
+			Differences []manifestDifference `json:"differences"`
+		}{len(all) == 0, all})
+	}
+	if len(found) == 0 {
+		a.printf("they are the same")
+		return nil
+	}
+	for _, d := range found {
+		a.printf("%s", d.What)
+		a.printf("  here   %s", d.Here)
+		a.printf("  there  %s", d.There)
+		if d.Why != "" {
+			a.printf("  %s", d.Why)
+		}
+	}
+	return nil
+}
