@@ -184,7 +184,7 @@ func TestVerifyWantsEachAlgorithm(t *testing.T) {
 				f.sigs[i] = slices.Delete(f.sigs[i], j, j+1)
 				where := Fault{Owner: s.Owner, Type: s.Type}.String()
 				for want, o := range map[string]VerifyOptions{
-					where + fmt.Sprintf("not signed with key %d", g.KeyTag):          byKeys,
+					where + fmt.Sprintf("not signed with key %d", g.KeyTag):                 byKeys,
 					where + fmt.Sprintf("not signed by a key of algorithm %d", g.Algorithm): byAnchor,
 				} {
 					faults := Verify(f.zone(), o)
