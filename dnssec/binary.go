@@ -15,8 +15,10 @@ import (
 
 // The binary form of a signed zone: the magic, the apex, the source serial and
 // the number of RRsets (4 bytes each), then for each RRset its flat form and
-// its signatures (a byte that counts them, 75 bytes each), and at the end the
-// SHA-256 of all before. Numbers are big-endian.
+// its signatures (a byte that counts them; of each, algorithm, key tag,
+// inception, expiration, and 64 bytes, or for algorithms other than 13 and 15
+// two bytes of length and as many), and at the end the SHA-256 of all before.
+// Numbers are big-endian.
 const (
 	zoneMagic = "zonesigner zone 1\n"
 	sigsMagic = "zonesigner rrsig 1\n"
@@ -135,10 +137,11 @@ func (s *saver) close() error {
 // loader reads and hashes. After the first error it reads nothing more and
 // gives zeros.
 type loader struct {
-	r   *bufio.Reader
-	h   hash.Hash
-	buf []byte
-	err error
+	r    *bufio.Reader
+	h    hash.Hash
+	buf  []byte
+	sigs arena
+	err  error
 }
 
 func newLoader(r io.Reader) *loader {
@@ -208,12 +211,17 @@ func (l *loader) signatures(dst []Signature) []Signature {
 	n := int(l.take(1)[0])
 	last := -1
 	for range n {
-		b := l.take(signatureSize)
+		b := l.take(signatureHead)
+		g := Signature{Algorithm: b[0], KeyTag: binary.BigEndian.Uint16(b[1:]), Inception: binary.BigEndian.Uint32(b[3:]),
+			Expiration: binary.BigEndian.Uint32(b[7:])}
+		size := fixedSize(g.Algorithm)
+		if size == 0 {
+			size = int(binary.BigEndian.Uint16(l.take(2)))
+		}
+		g.Sig = l.sigs.add(l.take(size))
 		if l.err != nil {
 			return dst
 		}
-		g := Signature{Algorithm: b[0], KeyTag: binary.BigEndian.Uint16(b[1:]), Inception: binary.BigEndian.Uint32(b[3:]),
-			Expiration: binary.BigEndian.Uint32(b[7:]), Sig: [64]byte(b[11:])}
 		if order := int(g.Algorithm)<<16 | int(g.KeyTag); order <= last {
 			l.fail("signatures out of order")
 		} else {

@@ -24,11 +24,12 @@ func TestVerifyCanonical(t *testing.T) {
 	sz := signPlan(t, mustPlan(t, mustParse(t, "example.", verified), p), ksk, zsk)
 	f := newForger(t, sz, ksk, zsk)
 	turn := func(g *Signature) {
-		new(big.Int).Sub(n, new(big.Int).SetBytes(g.Sig[32:])).FillBytes(g.Sig[32:])
+		s := new(big.Int).SetBytes([]byte(g.Sig[32:]))
+		g.Sig = g.Sig[:32] + string(s.Sub(n, s).FillBytes(make([]byte, 32)))
 	}
 	for i := range f.sigs {
 		for j := range f.sigs[i] {
-			if g := &f.sigs[i][j]; bytes.Compare(g.Sig[32:], halfOrder[:]) > 0 {
+			if g := &f.sigs[i][j]; bytes.Compare([]byte(g.Sig[32:]), halfOrder[:]) > 0 {
 				turn(g)
 			}
 		}

@@ -1,9 +1,9 @@
 package dnssec
 
 import (
-	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -32,7 +32,7 @@ const (
 	Removed      KeyState = "removed"
 )
 
-// Algorithm numbers that the package signs and verifies with.
+// Algorithm numbers of the groups' keys.
 const (
 	ECDSAP256SHA256 = 13 // RFC 6605: public key x and y, 64 bytes
 	ED25519         = 15 // RFC 8080: public key 32 bytes
@@ -44,7 +44,7 @@ type Key struct {
 	Flags     uint16 // 256 (ZSK) or 257 (KSK, CSK)
 	CSK       bool   // with 257: signs the whole zone, not the keys alone
 	Algorithm uint8
-	PublicKey []byte // as in the DNSKEY: 64 bytes (13) or 32 bytes (15)
+	PublicKey []byte // as in the DNSKEY: 64 bytes (13), 32 (15), 96 (14), or as RFC 3110 has it (8)
 	State     KeyState
 }
 
@@ -67,22 +67,26 @@ func (k Key) Validate() error {
 	default:
 		return bad("unknown state %q", clip(string(k.State)))
 	}
-	switch k.Algorithm {
-	case ECDSAP256SHA256:
-		if len(k.PublicKey) != 64 {
-			return bad("public key has %d bytes, algorithm 13 has 64", len(k.PublicKey))
-		}
-		if _, err := ecdsaKey(k.PublicKey); err != nil {
-			return bad("%v", err)
-		}
-	case ED25519:
-		if len(k.PublicKey) != 32 {
-			return bad("public key has %d bytes, algorithm 15 has 32", len(k.PublicKey))
-		}
-	default:
-		return bad("algorithm %d is not supported, expected 13 or 15", k.Algorithm)
+	switch _, err := newVerifier(k.Algorithm, k.PublicKey); {
+	case errors.Is(err, errUnknownAlgorithm):
+		return bad("algorithm %d is not supported, expected 8, 13, 14 or 15", k.Algorithm)
+	case err != nil:
+		return bad("%v", err)
 	}
 	return nil
+}
+
+// SignatureSize is the length in bytes of the key's signatures as they stand
+// in an RRSIG: RFC 6605, section 4; RFC 8080, section 4; the length of the
+// modulus of RSA (RFC 3110, section 3).
+func (k Key) SignatureSize() int {
+	switch k.Algorithm {
+	case RSASHA256:
+		return rsaModulusLen(k.PublicKey)
+	case ECDSAP384SHA384:
+		return 96
+	}
+	return 64
 }
 
 // DNSKEY is the rdata of the key's DNSKEY and CDNSKEY records (RFC 4034,
@@ -162,4 +166,16 @@ func isToken(s string) bool {
 	return true
 }
 
-var p256 = elliptic.P256()
+// rsaModulusLen is how many bytes the modulus of an RSA public key has (RFC
+// 3110, section 2: the exponent's length in one byte, or in two after a zero,
+// the exponent, the modulus); 0 for what is none.
+func rsaModulusLen(public []byte) int {
+	if len(public) < 3 {
+		return 0
+	}
+	before := 1 + int(public[0])
+	if public[0] == 0 {
+		before = 3 + int(binary.BigEndian.Uint16(public[1:]))
+	}
+	return max(len(public)-before, 0)
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/miekg/dns"
@@ -152,7 +153,7 @@ type Signature struct {
 	KeyTag     uint16
 	Inception  uint32 // UNIX seconds
 	Expiration uint32 // UNIX seconds
-	Sig        [64]byte
+	Sig        string // as in the RRSIG: 64 bytes of algorithms 13 and 15, 96 of 14, the modulus's length of 8
 }
 
 func (g Signature) sameKey(o Signature) bool {
@@ -446,15 +447,33 @@ func (p *Plan) AppendMessage(dst []byte, i int) []byte {
 	return p.signed.appendMessage(dst, p.signed.sets[it.set], &p.signed.sigs[it.sig])
 }
 
-// Assemble makes the signed zone from one signature for each item, in order.
-// It does not verify them.
+// Assemble makes the signed zone from one signature for each item, in order,
+// all of algorithms whose signatures have 64 bytes. It does not verify them.
 func (p *Plan) Assemble(sigs [][64]byte) (*SignedZone, error) {
+	var flat strings.Builder
+	flat.Grow(64 * len(sigs))
+	for i := range sigs {
+		flat.Write(sigs[i][:])
+	}
+	out := make([]string, len(sigs))
+	for i := range out {
+		out[i] = flat.String()[64*i : 64*(i+1)]
+	}
+	return p.AssembleStrings(out)
+}
+
+// AssembleStrings is Assemble for signatures of any algorithm. The zone keeps
+// the strings.
+func (p *Plan) AssembleStrings(sigs []string) (*SignedZone, error) {
 	if len(sigs) != len(p.items) {
 		return nil, fmt.Errorf("zone %s: %d signatures for %d items", p.signed.apex, len(sigs), len(p.items))
 	}
 	sz := &SignedZone{apex: p.signed.apex, sourceSerial: p.signed.sourceSerial, sets: p.signed.sets, first: p.signed.first}
 	sz.sigs = slices.Clone(p.signed.sigs)
 	for i, it := range p.items {
+		if want := p.params.Keys[it.key].SignatureSize(); len(sigs[i]) != want {
+			return nil, fmt.Errorf("zone %s: signature %d has %d bytes, expected %d", p.signed.apex, i, len(sigs[i]), want)
+		}
 		sz.sigs[it.sig].Sig = sigs[i]
 	}
 	sz.init()

@@ -192,7 +192,7 @@ func TestParamsRefused(t *testing.T) {
 		"share the key tag":       func(p *Params) { p.Keys = append(p.Keys, p.Keys[1]); p.Keys[2].ID = "twin" },
 		"not a point":             func(p *Params) { p.Keys[0].PublicKey = make([]byte, 64) },
 		"64":                      func(p *Params) { p.Keys[0].PublicKey = p.Keys[0].PublicKey[1:] },
-		"algorithm 8":             func(p *Params) { p.Keys[0].Algorithm = 8 },
+		"algorithm 5":             func(p *Params) { p.Keys[0].Algorithm = 5 },
 		"unknown state":           func(p *Params) { p.Keys[0].State = "lost" },
 		"below the lifetime":      func(p *Params) { p.Refresh = p.Lifetime },
 		"after 2106":              func(p *Params) { p.Time = 1<<32 - 1 },
@@ -435,7 +435,7 @@ func TestManifestCoversEverything(t *testing.T) {
 	try("no base", z, func(p *Params) { p.Base = nil })
 	forged := *base
 	forged.sigs = slices.Clone(base.sigs)
-	forged.sigs[3].Sig[5]++
+	forged.sigs[3].flip(5)
 	forged.init()
 	try("a kept signature", z, func(p *Params) { p.Base = &forged })
 }

@@ -128,7 +128,18 @@ func (sz *SignedZone) writeBody(write func([]byte)) {
 	}
 }
 
-const signatureSize = 1 + 2 + 4 + 4 + 64
+// signatureHead is the length of a signature's binary form before the
+// signature itself.
+const signatureHead = 1 + 2 + 4 + 4
+
+// fixedSize is the length of an algorithm's signatures where the binary form
+// does not store it; 0: two bytes of length stand before each.
+func fixedSize(algorithm uint8) int {
+	if algorithm == ECDSAP256SHA256 || algorithm == ED25519 {
+		return 64
+	}
+	return 0
+}
 
 // appendSignatures appends how many there are, one byte, and each one.
 func appendSignatures(dst []byte, sigs []Signature) []byte {
@@ -139,7 +150,10 @@ func appendSignatures(dst []byte, sigs []Signature) []byte {
 		dst = binary.BigEndian.AppendUint16(dst, g.KeyTag)
 		dst = binary.BigEndian.AppendUint32(dst, g.Inception)
 		dst = binary.BigEndian.AppendUint32(dst, g.Expiration)
-		dst = append(dst, g.Sig[:]...)
+		if fixedSize(g.Algorithm) == 0 {
+			dst = binary.BigEndian.AppendUint16(dst, uint16(len(g.Sig)))
+		}
+		dst = append(dst, g.Sig...)
 	}
 	return dst
 }

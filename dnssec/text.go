@@ -291,7 +291,14 @@ func (f *fields) hexRest() {
 func (f *fields) base64Rest() {
 	v := f.take(len(f.d))
 	f.ok = f.ok && v != ""
-	f.dst = base64.StdEncoding.AppendEncode(f.dst, []byte(v))
+	f.dst = appendBase64(f.dst, v)
+}
+
+// appendBase64 appends s in base64; what is as short as signatures are is
+// copied to the stack.
+func appendBase64(dst []byte, s string) []byte {
+	var buf [128]byte
+	return base64.StdEncoding.AppendEncode(dst, append(buf[:0], s...))
 }
 
 func (f *fields) salt() {
@@ -381,7 +388,7 @@ func appendRRSIGText(dst []byte, s RRset, zone Name, g *Signature) []byte {
 	dst = appendTime(append(dst, ' '), g.Inception)
 	dst = strconv.AppendUint(append(dst, ' '), uint64(g.KeyTag), 10)
 	dst = zone.appendText(append(dst, ' '))
-	return base64.StdEncoding.AppendEncode(append(dst, ' '), g.Sig[:])
+	return appendBase64(append(dst, ' '), g.Sig)
 }
 
 // soaFields are the numbers of an SOA's rdata.

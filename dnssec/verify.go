@@ -41,7 +41,7 @@ type VerifyOptions struct {
 	// Batch, when set, verifies many signatures of one key at once. An error
 	// makes Verify check them one by one, so that the false ones are named.
 	// It is called from several goroutines.
-	Batch func(dnskey []byte, messages [][]byte, sigs [][64]byte) error
+	Batch func(dnskey []byte, messages [][]byte, sigs []string) error
 }
 
 // Anchor is the rdata of a trusted DS (key tag, algorithm, digest type 2,
@@ -90,8 +90,8 @@ type keyRef struct {
 }
 
 type zoneKey struct {
-	rdata    []byte
-	verifier verifier
+	rdata  []byte
+	verify verifier
 }
 
 type verification struct {
@@ -257,7 +257,7 @@ func (v *verification) checkCoverage() {
 				v.fault(s.Owner, s.Type, "signed with key %d, which does not sign this", g.KeyTag)
 			}
 			v.checkTimes(s, g)
-			if v.o.Canonical && g.Algorithm == ECDSAP256SHA256 && bytes.Compare(g.Sig[32:], halfOrder[:]) > 0 {
+			if v.o.Canonical && g.Algorithm == ECDSAP256SHA256 && len(g.Sig) == 64 && bytes.Compare([]byte(g.Sig[32:]), halfOrder[:]) > 0 {
 				v.fault(s.Owner, s.Type, "signature with key %d is not in its canonical form: s is above half the order", g.KeyTag)
 			}
 		}
@@ -304,7 +304,7 @@ type batch struct {
 
 type waiting struct {
 	messages [][]byte
-	sigs     [][64]byte
+	sigs     []string
 	sets     []int
 }
 
@@ -323,7 +323,7 @@ func (b *batch) addAll(i int) {
 			continue
 		}
 		if b.v.o.Batch == nil {
-			b.one(key, i, g.KeyTag, b.buf, &g.Sig)
+			b.one(key, i, g.KeyTag, b.buf, g.Sig)
 			continue
 		}
 		w := b.waiting[ref]
@@ -344,14 +344,14 @@ func (b *batch) flush(ref keyRef) {
 	w, key := b.waiting[ref], b.v.keys[ref]
 	if len(w.sigs) > 0 && b.v.o.Batch(key.rdata, w.messages, w.sigs) != nil {
 		for i := range w.sigs {
-			b.one(key, w.sets[i], ref.tag, w.messages[i], &w.sigs[i])
+			b.one(key, w.sets[i], ref.tag, w.messages[i], w.sigs[i])
 		}
 	}
 	*w = waiting{}
 }
 
-func (b *batch) one(key *zoneKey, set int, tag uint16, message []byte, sig *[64]byte) {
-	if key.verifier.verify(message, sig) {
+func (b *batch) one(key *zoneKey, set int, tag uint16, message []byte, sig string) {
+	if key.verify(message, []byte(sig)) {
 		return
 	}
 	s := b.v.sz.sets[set]

@@ -157,8 +157,8 @@ func (sz *SignedZone) zoneDigest(algorithm uint8) []byte {
 	hashSimple(h, sz.apex, sz.sets, func(dst [][]byte, i int) [][]byte {
 		s, sigs := sz.sets[i], sz.signaturesAt(i)
 		for j := range sigs {
-			rdata := appendRRSIGHead(make([]byte, 0, 18+len(sz.apex)+64), s, sz.apex, &sigs[j])
-			dst = append(dst, append(rdata, sigs[j].Sig[:]...))
+			rdata := appendRRSIGHead(make([]byte, 0, 18+len(sz.apex)+len(sigs[j].Sig)), s, sz.apex, &sigs[j])
+			dst = append(dst, append(rdata, sigs[j].Sig...))
 		}
 		return dst
 	})
