@@ -127,6 +127,9 @@ func split(group *config.Group, zone, role, engine, path string) ([]node.DealtFi
 		return nil, nil, usageError("%s: %w", path, err)
 	}
 	defer key.Erase()
+	if err := key.Shareable(); err != nil {
+		return nil, nil, usageError("%s: %w", path, err)
+	}
 	files, record, err := node.Deal(group, zone, role, engine, key)
 	if err != nil {
 		return nil, nil, err

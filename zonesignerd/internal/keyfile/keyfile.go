@@ -1,13 +1,16 @@
 // Package keyfile reads the private keys of zones in the forms in which their
 // owners keep them: BIND's (K<zone>.+<algorithm>+<tag>.private), PEM and
-// PKCS #8. A key is read once, to be split; nothing here writes one.
+// PKCS #8, and writes new ones in BIND's. The algorithms are 8 (RSA with
+// SHA-256, RFC 5702), 13 and 14 (ECDSA, RFC 6605) and 15 (Ed25519, RFC 8080).
 package keyfile
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -26,10 +29,11 @@ const MaxSize = 64 << 10
 
 // Key is a private key and its public half.
 type Key struct {
-	Algorithm uint8  // of DNSSEC: dnssec.ECDSAP256SHA256 or dnssec.ED25519
-	Public    []byte // as in a DNSKEY: RFC 6605, section 4; RFC 8080, section 3
-	// Private is secret: the number of a P-256 key, 32 bytes big-endian, or
-	// the seed of an Ed25519 key (RFC 8032, section 5.1.5).
+	Algorithm uint8  // of DNSSEC: 8, 13, 14 or 15
+	Public    []byte // as in a DNSKEY: RFC 3110, section 2; RFC 6605, section 4; RFC 8080, section 3
+	// Private is secret: the number of a P-256 or P-384 key, 32 or 48 bytes
+	// big-endian, the seed of an Ed25519 key (RFC 8032, section 5.1.5), or an
+	// RSA key in PKCS #1 form.
 	Private []byte
 }
 
@@ -39,6 +43,31 @@ func (k *Key) Erase() { clear(k.Private) }
 // Format keeps every printing verb from the private half.
 func (k *Key) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "private key of algorithm %d", k.Algorithm)
+}
+
+// Shareable reports a key of an algorithm that no group can share.
+func (k *Key) Shareable() error {
+	if k.Algorithm == dnssec.ECDSAP256SHA256 || k.Algorithm == dnssec.ED25519 {
+		return nil
+	}
+	return fmt.Errorf("key file: the key is of algorithm %d; only keys of algorithm 13 (ECDSA P-256) and 15 (Ed25519) can be shared", k.Algorithm)
+}
+
+// Signer is the key for crypto's functions.
+func (k *Key) Signer() (crypto.Signer, error) {
+	switch k.Algorithm {
+	case dnssec.RSASHA256:
+		return x509.ParsePKCS1PrivateKey(k.Private)
+	case dnssec.ECDSAP256SHA256:
+		return ecdsa.ParseRawPrivateKey(elliptic.P256(), k.Private)
+	case dnssec.ECDSAP384SHA384:
+		return ecdsa.ParseRawPrivateKey(elliptic.P384(), k.Private)
+	case dnssec.ED25519:
+		if len(k.Private) == ed25519.SeedSize {
+			return ed25519.NewKeyFromSeed(k.Private), nil
+		}
+	}
+	return nil, fmt.Errorf("no key of algorithm %d", k.Algorithm)
 }
 
 // Parse reads the text of a key file. Its errors quote nothing of it but field
@@ -82,7 +111,11 @@ func parseBIND(text []byte) (*Key, error) {
 	if err != nil {
 		return nil, errors.New("key file: Algorithm is no number")
 	}
-	if algorithm != dnssec.ECDSAP256SHA256 && algorithm != dnssec.ED25519 {
+	switch algorithm {
+	case dnssec.RSASHA256:
+		return fromFields(fields)
+	case dnssec.ECDSAP256SHA256, dnssec.ECDSAP384SHA384, dnssec.ED25519:
+	default:
 		return nil, wrongAlgorithm(fmt.Sprintf("the key is of algorithm %d", algorithm))
 	}
 	secret, there := fields["PrivateKey"]
@@ -97,7 +130,7 @@ func parseBIND(text []byte) (*Key, error) {
 	if algorithm == dnssec.ED25519 {
 		return fromSeed(raw)
 	}
-	return fromNumber(raw)
+	return fromNumber(uint8(algorithm), raw)
 }
 
 func parsePEM(text []byte) (*Key, error) {
@@ -133,32 +166,44 @@ func parsePKCS8(der []byte) (*Key, error) {
 func fromStandard(key any) (*Key, error) {
 	switch k := key.(type) {
 	case *ecdsa.PrivateKey:
-		if k.Curve != elliptic.P256() {
+		var algorithm uint8
+		switch k.Curve {
+		case elliptic.P256():
+			algorithm = dnssec.ECDSAP256SHA256
+		case elliptic.P384():
+			algorithm = dnssec.ECDSAP384SHA384
+		default:
 			return nil, wrongAlgorithm("the key is on " + k.Curve.Params().Name)
 		}
 		raw, err := k.Bytes()
 		if err != nil {
-			return nil, errors.New("key file: the private key is not one of P-256")
+			return nil, errors.New("key file: the private key is not one of its curve")
 		}
 		defer clear(raw)
-		return fromNumber(raw)
+		return fromNumber(algorithm, raw)
 	case ed25519.PrivateKey:
 		return fromSeed(k.Seed())
+	case *rsa.PrivateKey:
+		return fromRSA(k)
 	}
 	return nil, wrongAlgorithm(fmt.Sprintf("it holds a key of type %T", key))
 }
 
 // fromNumber checks that 1 ≤ raw < n and computes the public half.
-func fromNumber(raw []byte) (*Key, error) {
-	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), raw)
+func fromNumber(algorithm uint8, raw []byte) (*Key, error) {
+	curve, size := elliptic.P256(), 32
+	if algorithm == dnssec.ECDSAP384SHA384 {
+		curve, size = elliptic.P384(), 48
+	}
+	key, err := ecdsa.ParseRawPrivateKey(curve, raw)
 	if err != nil {
-		return nil, errors.New("key file: the private key is not one of P-256: 32 bytes, above 0 and below the order")
+		return nil, fmt.Errorf("key file: the private key is not one of %s: %d bytes, above 0 and below the order", curve.Params().Name, size)
 	}
 	public, err := key.PublicKey.Bytes()
 	if err != nil {
 		return nil, errors.New("key file: the private key has no public half")
 	}
-	return &Key{Algorithm: dnssec.ECDSAP256SHA256, Public: public[1:], Private: bytes.Clone(raw)}, nil
+	return &Key{Algorithm: algorithm, Public: public[1:], Private: bytes.Clone(raw)}, nil
 }
 
 func fromSeed(raw []byte) (*Key, error) {
@@ -171,7 +216,7 @@ func fromSeed(raw []byte) (*Key, error) {
 }
 
 func wrongAlgorithm(what string) error {
-	return fmt.Errorf("key file: %s; only keys of algorithm 13 (ECDSA P-256) and 15 (Ed25519) can be shared", what)
+	return fmt.Errorf("key file: %s; want one of algorithm 8 (RSA, SHA-256), 13 (ECDSA P-256), 14 (ECDSA P-384) or 15 (Ed25519)", what)
 }
 
 // name is how BIND names the files of a key.
@@ -185,7 +230,11 @@ func CheckName(path, zone string, algorithm uint8, tag uint16) error {
 	if parts == nil {
 		return nil
 	}
-	if !strings.EqualFold(strings.TrimSuffix(parts[1], ".")+".", zone) {
+	inFile := zone
+	if apex, err := dnssec.ParseName(zone); err == nil {
+		inFile = fileZone(apex)
+	}
+	if !strings.EqualFold(strings.TrimSuffix(parts[1], ".")+".", inFile) {
 		return fmt.Errorf("%s: by its name it is a key of %s, not of %s", path, parts[1], zone)
 	}
 	if want := fmt.Sprintf("%03d", algorithm); parts[2] != want {

@@ -2,15 +2,17 @@ package keyfile
 
 import (
 	"bytes"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,11 +20,13 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"zonesigner/dnssec"
 )
 
 // BIND's own keys are read, and have the public half that BIND gave them.
 func TestKeysOfBIND(t *testing.T) {
-	for algorithm, number := range map[string]uint8{"ECDSAP256SHA256": 13, "ED25519": 15} {
+	for algorithm, number := range map[string]uint8{"RSASHA256": 8, "ECDSAP256SHA256": 13, "ECDSAP384SHA384": 14, "ED25519": 15} {
 		for _, flags := range [][]string{nil, {"-f", "KSK"}} {
 			dir := t.TempDir()
 			args := append([]string{"-q", "-a", algorithm, "-K", dir}, flags...)
@@ -104,17 +108,17 @@ func TestPEM(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	other, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	other, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p384, err := x509.MarshalPKCS8PrivateKey(other)
-	onP384 := pemOf(t, "PRIVATE KEY", p384, err)
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	p521, err := x509.MarshalPKCS8PrivateKey(other)
+	onP521 := pemOf(t, "PRIVATE KEY", p521, err)
+	x25519, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rsa8, err := x509.MarshalPKCS8PrivateKey(rsaKey)
+	exchange, err := x509.MarshalPKCS8PrivateKey(x25519)
 	bind := func(algorithm, key string) []byte {
 		return fmt.Appendf(nil, "Private-key-format: v1.3\nAlgorithm: %s\nPrivateKey: %s\n", algorithm, key)
 	}
@@ -128,8 +132,15 @@ func TestRefused(t *testing.T) {
 		{bytes.Repeat([]byte{0x30}, MaxSize+1), "longer"},
 		{[]byte("Private-key-format: v1.1\n"), "v1.2 or v1.3"},
 		{[]byte("Private-key-format: v1.3\nAlgorithm: x\n"), "no number"},
-		{bind("8 (RSASHA256)", number(1)), "of algorithm 8; only keys of algorithm 13"},
-		{bind("14 (ECDSAP384SHA384)", number(1)), "of algorithm 14"},
+		{bind("5 (RSASHA1)", number(1)), "of algorithm 5; want one of algorithm 8"},
+		{bind("8 (RSASHA256)", number(1)), "there is no Modulus"},
+		{rsaFields("Prime1", "AQ=="), "damaged"},
+		{rsaFields("Coefficient", "AQ=="), "damaged"},
+		{rsaFields("PrivateExponent", "AQ=="), "damaged"},
+		{rsaFields("Modulus", "AQ=="), "damaged"},
+		{rsaFields("Modulus", "%%%"), "Modulus is not base64"},
+		{rsaFields("PublicExponent", "AQAAAAE="), "public exponent"},
+		{bind("14 (ECDSAP384SHA384)", number(1)), "not one of P-384: 48 bytes"},
 		{[]byte("Private-key-format: v1.3\nAlgorithm: 13\nEngine: pkcs11\n"), "hardware"},
 		{[]byte("Private-key-format: v1.3\nAlgorithm: 13\nAlgorithm: 13\n"), "line 3"},
 		{[]byte("Private-key-format: v1.3\nnonsense\n"), "line 2"},
@@ -138,8 +149,8 @@ func TestRefused(t *testing.T) {
 		{bind("13", number(0xff)), "not one of P-256"},
 		{bind("13", "AAAA"), "not one of P-256"},
 		{bind("15", "AAAA"), "has 3 bytes"},
-		{onP384, "on P-384"},
-		{pemOf(t, "PRIVATE KEY", rsa8, err), "only keys of algorithm 13"},
+		{onP521, "on P-521"},
+		{pemOf(t, "PRIVATE KEY", exchange, err), "it holds a key of type"},
 		{pemOf(t, "PRIVATE KEY", []byte{0x30, 0}, nil), "damaged"},
 		{pemOf(t, "EC PRIVATE KEY", []byte{0x30, 0}, nil), "damaged"},
 		{pemOf(t, "ENCRYPTED PRIVATE KEY", []byte{0x30, 0}, nil), "decrypt it first"},
@@ -148,6 +159,86 @@ func TestRefused(t *testing.T) {
 	} {
 		if _, err := Parse(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.60q: %v, want %q", c.text, err, c.want)
+		}
+	}
+}
+
+// rsaFields is a good RSA key but for one field.
+func rsaFields(field, value string) []byte {
+	var out []string
+	for line := range strings.Lines(string(testRSA)) {
+		if strings.HasPrefix(line, field+":") {
+			line = field + ": " + value + "\n"
+		}
+		out = append(out, line)
+	}
+	return []byte(strings.Join(out, ""))
+}
+
+// testRSA is a throw-away key that nothing else uses.
+var testRSA = func() []byte {
+	key, err := Generate(8)
+	if err != nil {
+		panic(err)
+	}
+	return key.BIND()
+}()
+
+// A key that we make is read as it was written, here and by BIND.
+func TestGenerate(t *testing.T) {
+	for _, algorithm := range []uint8{8, 13, 14, 15} {
+		k, err := Generate(algorithm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := Parse(k.BIND())
+		if err != nil || back.Algorithm != algorithm || !bytes.Equal(back.Public, k.Public) || !bytes.Equal(back.Private, k.Private) {
+			t.Errorf("algorithm %d: %v", algorithm, err)
+		}
+		if err := k.Shareable(); (err == nil) != (algorithm == 13 || algorithm == 15) {
+			t.Errorf("algorithm %d can be shared: %v", algorithm, err)
+		}
+		dir := t.TempDir()
+		record := dnssec.Key{ID: "k", Flags: 257, Algorithm: algorithm, PublicKey: k.Public, State: dnssec.Active}
+		base, err := k.Write(dir, "\x07example\x03org\x00", record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), "dnssec-dsfromkey", "-2", base+".key").CombinedOutput()
+		if want := fmt.Sprintf("example.org. IN DS %d %d 2 ", record.KeyTag(), algorithm); err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("dnssec-dsfromkey: %v, %s, want %s", err, out, want)
+		}
+		if out, err := exec.CommandContext(t.Context(), "dnssec-settime", "-p", "all", base).CombinedOutput(); err != nil {
+			t.Errorf("dnssec-settime: %v, %s", err, out)
+		}
+		if _, err := k.Write(dir, "\x07example\x03org\x00", record); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("overwritten: %v", err)
+		}
+		info, err := os.Stat(base + ".private")
+		if err != nil || info.Mode() != 0o600 {
+			t.Errorf("%v, %v", info.Mode(), err)
+		}
+	}
+	if _, err := Generate(5); err == nil {
+		t.Error("a key of algorithm 5")
+	}
+}
+
+// Names of files are BIND's, whatever the zone's name has in it.
+func TestFileNames(t *testing.T) {
+	for _, zone := range []string{".", "example.org.", "128/26.2.0.192.in-addr.arpa.", `a\.b\\.example.`, "xn--bcher-kva.example.", "under_score.example."} {
+		dir := t.TempDir()
+		out, err := exec.CommandContext(t.Context(), "dnssec-keygen", "-q", "-a", "13", "-K", dir, zone).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := dnssec.ParseName(zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bind, _, _ := strings.Cut(strings.TrimSpace(string(out)), "+")
+		if got := "K" + fileZone(name); got != bind {
+			t.Errorf("%s: %s, BIND has %s", zone, got, bind)
 		}
 	}
 }
@@ -173,13 +264,22 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("Private-key-format: v1.2\nAlgorithm: 15\nPrivateKey: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=\n"))
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"))
 	f.Add([]byte{0x30, 0})
+	f.Add(testRSA)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		k, err := Parse(text)
 		if err != nil {
 			return
 		}
-		if len(k.Private) != 32 || k.Algorithm == 13 && len(k.Public) != 64 || k.Algorithm == 15 && len(k.Public) != 32 {
-			t.Fatalf("a key of algorithm %d with %d and %d bytes", k.Algorithm, len(k.Private), len(k.Public))
+		signer, err := k.Signer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := fromStandard(signer)
+		if err != nil || back.Algorithm != k.Algorithm || !bytes.Equal(back.Public, k.Public) {
+			t.Fatalf("a key of algorithm %d that is none: %v", k.Algorithm, err)
+		}
+		if again, err := Parse(k.BIND()); err != nil || !bytes.Equal(again.Private, k.Private) || !bytes.Equal(again.Public, k.Public) {
+			t.Fatalf("not read as it was written: %v", err)
 		}
 	})
 }
