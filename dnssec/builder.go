@@ -28,6 +28,9 @@ type Builder struct {
 	buf     []byte
 	last    string // the owner text of the last record, and its name
 	lastOwn Name
+
+	signed bool // the zone is signed: what signing makes is kept, too
+	rrsigs []coveringSignature
 }
 
 type record struct {
@@ -97,7 +100,11 @@ func (b *Builder) addRR(rr dns.RR) error {
 	if err != nil {
 		return err
 	}
-	if made, err := b.isMade(name, h.Rrtype); made || err != nil {
+	if b.signed {
+		if sig, ok := rr.(*dns.RRSIG); ok {
+			return b.addSignature(name, sig)
+		}
+	} else if made, err := b.isMade(name, h.Rrtype); made || err != nil {
 		return err
 	}
 	buf, n, err := appendRR(b.buf[:0], rr)
@@ -253,8 +260,8 @@ func checkContent(apex Name, sets []RRset, errs *faultList) {
 					errs.add("%s CNAME: %d records, expected one", owner, s.Len())
 				case owner == apex:
 					errs.add("%s CNAME: at the apex", owner)
-				case len(group) > 1:
-					errs.add("%s CNAME: beside other data (%s)", owner, otherTypes(group, dns.TypeCNAME))
+				case otherTypes(group) != "":
+					errs.add("%s CNAME: beside other data (%s)", owner, otherTypes(group))
 				}
 			case dns.TypeDNAME:
 				if s.Len() > 1 {
@@ -272,10 +279,12 @@ func checkContent(apex Name, sets []RRset, errs *faultList) {
 	}
 }
 
-func otherTypes(group []RRset, but uint16) string {
+// otherTypes are the types that must not stand beside a CNAME (RFC 4035,
+// section 2.5).
+func otherTypes(group []RRset) string {
 	var names []string
 	for _, s := range group {
-		if s.Type != but {
+		if s.Type != dns.TypeCNAME && s.Type != dns.TypeNSEC {
 			names = append(names, TypeName(s.Type))
 		}
 	}

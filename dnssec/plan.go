@@ -34,7 +34,9 @@ type Params struct {
 	ZONEMD ZONEMDPolicy // empty: none
 
 	Time      uint32 // T, the agreed time, in UNIX seconds
+	Inception uint32 // of new signatures, in UNIX seconds; 0: an hour before T
 	Lifetime  uint32 // of a signature from T to expiration, in seconds
+	NoJitter  bool   // all new signatures expire together
 	Refresh   uint32 // a signature that has no more than this left is made anew, in seconds
 	DNSKEYTTL uint32 // of DNSKEY, CDS and CDNSKEY, in seconds; 0: the SOA's TTL
 	Serial    uint32 // of the signed zone
@@ -88,6 +90,8 @@ func (p Params) validate() error {
 	switch {
 	case p.Time < inceptionOffset:
 		return fmt.Errorf("time %d is too early", p.Time)
+	case p.Inception > p.Time:
+		return fmt.Errorf("inception %d is after the time %d", p.Inception, p.Time)
 	case p.Lifetime == 0 || p.Refresh >= p.Lifetime:
 		return fmt.Errorf("refresh %d s must be below the lifetime of %d s", p.Refresh, p.Lifetime)
 	case uint64(p.Time)+uint64(p.Lifetime) > 1<<32-1:
@@ -120,10 +124,18 @@ func (p Params) blanks(t uint16) (keys []int, blank []Signature) {
 	keys = p.signers(t)
 	blank = make([]Signature, len(keys))
 	for i, k := range keys {
-		key := p.Keys[k]
-		blank[i] = Signature{Algorithm: key.Algorithm, KeyTag: key.KeyTag(), Inception: p.Time - inceptionOffset}
+		blank[i] = p.blank(p.Keys[k])
 	}
 	return keys, blank
+}
+
+// blank is a signature of key without its expiration and itself.
+func (p Params) blank(key Key) Signature {
+	g := Signature{Algorithm: key.Algorithm, KeyTag: key.KeyTag(), Inception: p.Inception}
+	if g.Inception == 0 {
+		g.Inception = p.Time - inceptionOffset
+	}
+	return g
 }
 
 // isKeyType reports whether key-signing keys sign the type; such RRsets stand
@@ -138,7 +150,7 @@ func isKeyType(t uint16) bool {
 func (p Params) expiration(owner Name, t uint16, buf []byte) (uint32, []byte) {
 	end := p.Time + p.Lifetime
 	window := (p.Lifetime - p.Refresh) / 2
-	if window == 0 || t == dns.TypeSOA || isKeyType(t) {
+	if window == 0 || p.NoJitter || t == dns.TypeSOA || isKeyType(t) {
 		return end, buf
 	}
 	buf = append(buf[:0], owner...)
