@@ -39,7 +39,7 @@ func NextSerial(policy string, source uint32, base *uint32, at uint32) (uint32, 
 	default:
 		return 0, fmt.Errorf("serial policy %q: expected keep, increment, unixtime or dateserial", clip(policy))
 	}
-	if base != nil && !serialNewer(want, *base) {
+	if base != nil && !SerialNewer(want, *base) {
 		want = *base + 1
 	}
 	if want == 0 {
@@ -48,9 +48,9 @@ func NextSerial(policy string, source uint32, base *uint32, at uint32) (uint32, 
 	return want, nil
 }
 
-// serialNewer reports whether a is after b (RFC 1982, section 3.2; a distance
+// SerialNewer reports whether a is after b (RFC 1982, section 3.2; a distance
 // of exactly 2³¹ is undefined there and false here).
-func serialNewer(a, b uint32) bool {
+func SerialNewer(a, b uint32) bool {
 	d := a - b
 	return d != 0 && d < 1<<31
 }

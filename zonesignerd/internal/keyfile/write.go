@@ -93,6 +93,11 @@ func writeNew(path string, text []byte, mode fs.FileMode) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
+// Pattern matches the names of the private keys of a zone and algorithm.
+func Pattern(zone dnssec.Name, algorithm uint8) string {
+	return fmt.Sprintf("K%s+%03d+[0-9][0-9][0-9][0-9][0-9].private", fileZone(zone), algorithm)
+}
+
 // fileZone is a zone's name as BIND has it in names of files: all but letters,
 // digits, - and _ is escaped, so that no name leads to another directory, as
 // those of RFC 2317 would.

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+	"github.com/spf13/cobra"
+
+	"zonesigner/dnssec"
+	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/localkeys"
+	"zonesigner/zonesignerd/internal/pipeline"
+)
+
+func (a *app) signCommand() *cobra.Command {
+	var o signOptions
+	cmd := &cobra.Command{
+		Use:   "sign (--key FILE... | --create-keys DIR) [flags] ZONEFILE",
+		Short: "Sign a zone file with keys that this machine has",
+		Long: `Sign a zone file with keys that this machine has. It needs no daemon and no
+group. ZONEFILE may be -, which is standard input.
+
+--key may be repeated. FILE is a private key as BIND has it (K*.private, with
+the .key file beside it), in PEM or in PKCS #8. What a key is for, its DNSKEY
+record or its file's name says; of others, the role in front of the name:
+ksk:FILE, zsk:FILE, csk:FILE. publish:FILE.key puts a key into the DNSKEY RRset
+that signs nothing here. A key with flags 257 signs the whole zone where no ZSK
+of its algorithm is given. --create-keys makes a pair of keys and signs with it.
+
+If the output file is there already, it has to be this zone, signed: its
+signatures are kept as far as they are good, so that a change costs what it
+changes. Signatures that are made at once expire spread over some days. The
+output is written as a whole or not at all.`,
+		Example: `  zonesignerd sign -o example.org --create-keys keys example.org.zone
+  zonesignerd sign -o example.org --key keys/Kexample.org.+013+34812.private --key keys/Kexample.org.+013+01027.private -n example.org.zone
+  zonesignerd sign --key csk:key.pem -e +14d -z sha384 -f - example.org.zone`,
+		Args: between(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.sign(cmd, o, args[0]) },
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+// sign signs one zone file.
+func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
+	changed := cmd.Flags().Changed
+	settings, err := o.settings(uint64(a.now().Unix()), changed, file)
+	if err != nil {
+		return err
+	}
+	s := &fileSigner{signOptions: o, settings: *settings, file: file}
+	if err := s.read(a.in); err != nil {
+		return badInput(err)
+	}
+	if err := s.readBase(); err != nil {
+		return badInput(err)
+	}
+	if err := s.loadKeys(); err != nil { // last, for it may make some
+		return badInput(err)
+	}
+	r, err := s.run(cmd.Context(), a.out)
+	if err != nil {
+		return err
+	}
+	return a.printSigned(r, o)
+}
+
+// badInput makes an error one of the files that were given.
+func badInput(err error) error {
+	var e *api.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return usageError("%w", err)
+}
+
+// fileSigner is one run of "sign".
+type fileSigner struct {
+	signOptions
+	settings
+	file string
+
+	zone *dnssec.Zone
+	keys []*localkeys.Key
+	base *dnssec.SignedZone
+}
+
+// read reads the zone and finds its name.
+func (s *fileSigner) read(in io.Reader) error {
+	name := s.file
+	open := func() (io.ReadCloser, error) { return os.Open(s.file) }
+	if s.file == "-" {
+		text, err := io.ReadAll(in)
+		if err != nil {
+			return err
+		}
+		name = "" // $INCLUDE is refused
+		open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+	}
+	origin := s.origin
+	if origin == "" {
+		f, err := open()
+		if err != nil {
+			return err
+		}
+		apex, err := dnssec.FindApex(f, name)
+		_ = f.Close()
+		if err != nil {
+			return withHint(err, "say the zone's name with -o")
+		}
+		origin = apex.String()
+	}
+	f, err := open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s.zone, err = dnssec.ParseZone(f, origin, name)
+	return err
+}
+
+func withHint(err error, hint string) error {
+	e := api.Errorf(api.CodeUsage, "%w", err)
+	e.Hint = hint
+	return e
+}
+
+func (s *fileSigner) loadKeys() (err error) {
+	apex := s.zone.Apex()
+	if s.createKeys != "" {
+		if s.dryRun {
+			return usageError("--dry-run makes no keys: create them first, or give --key")
+		}
+		s.keys, err = localkeys.Create(s.createKeys, apex, s.number, s.csk)
+	}
+	for _, spec := range s.keyFiles {
+		k, err := localkeys.Load(spec, apex)
+		if err != nil {
+			return err
+		}
+		s.keys = append(s.keys, k)
+	}
+	if err != nil {
+		return err
+	}
+	return localkeys.Roles(s.keys)
+}
+
+// readBase reads the last signed form of the zone: --base, or the output file
+// where it is there.
+func (s *fileSigner) readBase() error {
+	path := s.basePath
+	switch {
+	case path == "none":
+		return nil
+	case path == "" && s.output == "-":
+		return nil
+	case path == "":
+		path = s.output
+	}
+	if in, err := os.Stat(s.file); err == nil {
+		if out, err := os.Stat(s.output); err == nil && os.SameFile(in, out) {
+			return usageError("%s is the zone file itself: want another output", s.output)
+		}
+	}
+	f, err := os.Open(path)
+	if s.basePath == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if s.base, err = dnssec.ParseSignedZone(f, s.zone.Apex().String(), path); err != nil {
+		return withHint(fmt.Errorf("the last signed form of the zone cannot be read: %w", err),
+			"another output is chosen with -f; --base none signs everything and replaces the file")
+	}
+	return nil
+}
+
+// signed is what "sign" prints.
+type signed struct {
+	Zone         string         `json:"zone"`
+	File         string         `json:"file"`
+	Unchanged    bool           `json:"unchanged"` // --lazy had nothing to do
+	SourceSerial uint32         `json:"source_serial"`
+	Serial       uint32         `json:"serial"`
+	Records      int            `json:"records"` // of the unsigned zone
+	Made         int            `json:"signatures_made"`
+	Kept         int            `json:"signatures_kept"`
+	Renewed      int            `json:"signatures_false"` // in the base, made anew
+	LeftOut      map[string]int `json:"left_out"`         // records of the input that signing makes, by type
+	Expires      string         `json:"expires"`          // the first signature
+	Keys         []signedKey    `json:"keys"`
+
+	manifest []byte // of a dry run
+}
+
+type signedKey struct {
+	Tag       uint16 `json:"tag"`
+	Algorithm uint8  `json:"algorithm"`
+	Role      string `json:"role"`
+	Source    string `json:"source"`
+	DS        string `json:"ds,omitempty"`
+}
+
+// run plans, signs, verifies and writes.
+func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
+	r := &signed{Zone: s.zone.Apex().String(), File: s.output, SourceSerial: s.zone.Serial(), Records: s.zone.Records(), LeftOut: map[string]int{}}
+	for t, n := range s.zone.Dropped() {
+		r.LeftOut[dnssec.TypeName(t)] = n
+	}
+	for _, k := range s.keys {
+		r.Keys = append(r.Keys, describeKey(k, s.zone.Apex()))
+	}
+	params := s.params
+	params.Keys, params.Base = localkeys.ForPlan(s.keys), s.base
+	var err error
+	if s.lazy && s.base != nil {
+		if r.Unchanged, err = s.stillGood(ctx, params); err != nil || r.Unchanged {
+			r.Serial, r.Kept, r.Expires = s.base.Serial(), s.base.Signatures(), isoTime(s.base.EarliestExpiration())
+			return r, err
+		}
+	}
+	if params.Serial, err = s.nextSerial(); err != nil {
+		return nil, err
+	}
+	plan, err := dnssec.NewPlan(s.zone, params)
+	if err != nil {
+		return nil, badInput(err)
+	}
+	if plan, r.Renewed, err = localkeys.CheckKept(ctx, plan, s.keys, s.threads); err != nil {
+		return nil, err
+	}
+	r.Serial, r.Made, r.Kept = params.Serial, plan.Len(), plan.Kept()
+	if s.dryRun {
+		r.manifest = plan.Manifest()
+		return r, nil
+	}
+	sz, err := s.signPlan(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	if params.ZONEMD.Wanted() {
+		second, err := plan.PlanZONEMD(sz)
+		if err != nil {
+			return nil, err
+		}
+		if sz, err = s.signPlan(ctx, second); err != nil {
+			return nil, err
+		}
+		r.Made += second.Len()
+	}
+	if err := s.verify(sz, params); err != nil {
+		return nil, err
+	}
+	r.Expires = isoTime(sz.EarliestExpiration())
+	if s.output == "-" {
+		_, err = sz.WriteTo(out)
+		return r, err
+	}
+	return r, pipeline.WriteDurably(s.output, func(w io.Writer) error {
+		_, err := sz.WriteTo(w)
+		return err
+	})
+}
+
+func (s *fileSigner) signPlan(ctx context.Context, plan *dnssec.Plan) (*dnssec.SignedZone, error) {
+	sigs, err := localkeys.Sign(ctx, plan, s.keys, s.threads)
+	if err != nil {
+		return nil, err
+	}
+	return plan.AssembleStrings(sigs)
+}
+
+// verify checks the zone as a whole. Each signature has been verified, but
+// that of a digest which was read and not made.
+func (s *fileSigner) verify(sz *dnssec.SignedZone, p dnssec.Params) error {
+	wanted := p.ZONEMD
+	if wanted == "" {
+		wanted = dnssec.ZONEMDNone
+	}
+	faults := dnssec.Verify(sz, dnssec.VerifyOptions{Keys: p.Keys, At: p.Time, ZONEMD: wanted, Threads: s.threads,
+		Proven: func(c dnssec.Check) bool { return c.Type != dns.TypeZONEMD }})
+	if len(faults) == 0 {
+		return nil
+	}
+	var lines []string
+	for _, f := range faults[:min(len(faults), 20)] {
+		lines = append(lines, f.String())
+	}
+	return api.Errorf(api.CodeVerification, "the signed zone does not verify, nothing is written:\n%s", strings.Join(lines, "\n"))
+}
+
+// stillGood reports whether the base is what signing now would give, but for
+// its serial.
+func (s *fileSigner) stillGood(ctx context.Context, p dnssec.Params) (bool, error) {
+	if s.serial == "keep" && s.base.Serial() != s.zone.Serial() {
+		return false, nil
+	}
+	if n, ok := s.fixedSerial(); ok && s.base.Serial() != n {
+		return false, nil
+	}
+	p.Serial = s.base.Serial()
+	plan, err := dnssec.NewPlan(s.zone, p)
+	if err != nil {
+		return false, badInput(err)
+	}
+	plan, _, err = localkeys.CheckKept(ctx, plan, s.keys, s.threads)
+	if err != nil || plan.Len() > 0 {
+		return false, err
+	}
+	sz, err := plan.AssembleStrings(nil)
+	if err != nil {
+		return false, err
+	}
+	return sz.Digest() == s.base.Draft().Digest() && s.verify(s.base, p) == nil, nil
+}
+
+// describeKey is a key for people.
+func describeKey(k *localkeys.Key, apex dnssec.Name) signedKey {
+	d := signedKey{Tag: k.KeyTag(), Algorithm: k.Algorithm, Source: k.Source}
+	switch {
+	case k.State == dnssec.Published:
+		d.Role = "published"
+	case k.CSK:
+		d.Role = "CSK"
+	case k.Flags == 257:
+		d.Role = "KSK"
+	default:
+		d.Role = "ZSK"
+	}
+	if k.Flags == 257 {
+		ds := k.DS(apex)
+		d.DS = fmt.Sprintf("%s IN DS %d %d 2 %X", apex, k.KeyTag(), k.Algorithm, ds[4:])
+	}
+	return d
+}
+
+func (a *app) printSigned(r *signed, o signOptions) error {
+	if r.manifest != nil {
+		_, err := a.out.Write(r.manifest)
+		return err
+	}
+	to := a.out
+	if r.File == "-" {
+		to = a.err // the zone went to standard output
+	}
+	out := *a
+	out.out = to
+	if a.json {
+		return out.printJSON(r)
+	}
+	if r.Unchanged {
+		out.printf("%s is still good until %s: nothing to do", r.File, r.Expires)
+		return nil
+	}
+	t := newTable("KEY", "ALGORITHM", "ROLE", "FROM")
+	for _, k := range r.Keys {
+		t.row(fmt.Sprint(k.Tag), fmt.Sprint(k.Algorithm), k.Role, k.Source)
+	}
+	out.printTable(t)
+	if o.createKeys != "" {
+		for _, k := range r.Keys {
+			if k.DS != "" {
+				out.printf("%s", k.DS)
+			}
+		}
+	}
+	for _, t := range slices.Sorted(maps.Keys(r.LeftOut)) {
+		out.printf("left out of the input, as signing makes them anew: %d %s", r.LeftOut[t], t)
+	}
+	if r.Renewed > 0 {
+		out.printf("%d signatures of the last signed form were false, and are made anew", r.Renewed)
+	}
+	out.printf("%s: serial %d, %d signatures made, %d kept, the first expires %s", r.File, r.Serial, r.Made, r.Kept, r.Expires)
+	return nil
+}
