@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -20,13 +19,12 @@ import (
 func ParseSignedZone(r io.Reader, origin, file string) (*SignedZone, error) {
 	b := NewBuilder(origin)
 	b.signed = true
-	shown, err := b.read(r, origin, file)
-	if err != nil {
+	if err := b.read(r, origin, file); err != nil {
 		return nil, err
 	}
 	z, err := b.Zone()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shown, err)
+		return nil, err
 	}
 	sz := &SignedZone{apex: z.apex, sourceSerial: z.Serial(), sets: z.sets}
 	sz.attach(b.rrsigs)

@@ -253,8 +253,8 @@ func (l *loader) zone() *SignedZone {
 		head := l.take(2 + 4 + 2 + 4)
 		s.Type, s.TTL, s.count = binary.BigEndian.Uint16(head), binary.BigEndian.Uint32(head[2:]), binary.BigEndian.Uint16(head[6:])
 		size := binary.BigEndian.Uint32(head[8:])
-		if size > maxRRsetSize {
-			l.fail("%s %s: rdata of %d bytes, at most %d fit", s.Owner, TypeName(s.Type), size, maxRRsetSize)
+		if size > maxMessage {
+			l.fail("%s %s: rdata of %d bytes, at most %d fit", s.Owner, TypeName(s.Type), size, maxMessage)
 			return nil
 		}
 		rdata := l.take(int(size))

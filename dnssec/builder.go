@@ -29,6 +29,9 @@ type Builder struct {
 	last    string // the owner text of the last record, and its name
 	lastOwn Name
 
+	at    *place   // where the record comes from that is being added; nil: from no file
+	files []string // that records came from
+
 	signed bool // the zone is signed: what signing makes is kept, too
 	rrsigs []coveringSignature
 }
@@ -37,7 +40,9 @@ type record struct {
 	owner Name
 	rdata string
 	ttl   uint32
+	line  uint32 // in its file; 0: it is from none
 	typ   uint16
+	file  uint16 // index in Builder.files
 }
 
 // NewBuilder makes a builder for the zone named apex. A name that is not
@@ -167,13 +172,42 @@ func (b *Builder) add(name Name, typ uint16, ttl uint32, rdata []byte) error {
 	if ttl > maxTTL {
 		return fmt.Errorf("TTL %d is over %d", ttl, maxTTL)
 	}
-	b.records = append(b.records, record{owner: name, typ: typ, ttl: ttl, rdata: b.data.add(rdata)})
+	r := record{owner: name, typ: typ, ttl: ttl, rdata: b.data.add(rdata)}
+	if b.at != nil {
+		r.line, r.file = uint32(b.at.line), b.fileIndex()
+	}
+	b.records = append(b.records, r)
 	return nil
 }
 
-// maxRRsetSize bounds an RRset so that it fits one DNS message of 65,535
-// bytes together with its signatures.
-const maxRRsetSize = 64000
+// fileIndex is the index of the current file, which is mostly the last one.
+func (b *Builder) fileIndex() uint16 {
+	for i := len(b.files) - 1; i >= 0; i-- {
+		if b.files[i] == b.at.file {
+			return uint16(i)
+		}
+	}
+	if len(b.files) == 1<<16 {
+		return 1<<16 - 1
+	}
+	b.files = append(b.files, b.at.file)
+	return uint16(len(b.files) - 1)
+}
+
+// where is the place of an RRset's first record for an error, or the file's
+// name where there is no such record; empty without a file.
+func (b *Builder) where(owner Name, typ uint16) string {
+	if b.at == nil {
+		return ""
+	}
+	i, ok := slices.BinarySearchFunc(b.records, record{owner: owner, typ: typ}, func(x, y record) int {
+		return compareRRsets(RRset{Owner: x.owner, Type: x.typ}, RRset{Owner: y.owner, Type: y.typ})
+	})
+	if !ok {
+		return b.files[0] + ": "
+	}
+	return fmt.Sprintf("%s:%d: ", b.files[b.records[i].file], b.records[i].line)
+}
 
 // Zone checks the records as a whole and returns the zone. The Builder must
 // not be used afterwards. Records of an RRset that differ in TTL get the
@@ -195,7 +229,7 @@ func (b *Builder) Zone() (*Zone, error) {
 		}
 		return strings.Compare(x.rdata, y.rdata)
 	})
-	var errs faultList
+	errs := faultList{where: b.where}
 	var flat arena
 	var buf []byte
 	sets := make([]RRset, 0, len(b.records))
@@ -203,7 +237,7 @@ func (b *Builder) Zone() (*Zone, error) {
 		first := b.records[i]
 		set := RRset{Owner: first.owner, Type: first.typ, TTL: first.ttl}
 		buf = buf[:0]
-		size, n := len(first.owner), 0
+		size, n := messageSize(first.owner), 0
 		for j := i; i < len(b.records) && b.records[i].typ == first.typ && b.records[i].owner == first.owner; i++ {
 			r := b.records[i]
 			set.TTL = min(set.TTL, r.ttl)
@@ -211,20 +245,20 @@ func (b *Builder) Zone() (*Zone, error) {
 				continue
 			}
 			n++
-			if size += 12 + len(r.rdata); size <= maxRRsetSize {
+			if size += recordSize + len(r.rdata); size <= maxMessage {
 				buf = append(buf, byte(len(r.rdata)>>8), byte(len(r.rdata)))
 				buf = append(buf, r.rdata...)
 			}
 		}
-		if size > maxRRsetSize {
-			errs.add("%s %s: %d records of %d bytes are more than one DNS message holds (%d)", set.Owner, TypeName(set.Type), n, size, maxRRsetSize)
+		if size > maxMessage {
+			errs.add(set.Owner, set.Type, "%w: %d records make one of %d bytes, expected at most %d", ErrTooLarge, n, size, maxMessage)
 			continue
 		}
 		set.count, set.rdata = uint16(n), flat.add(buf)
 		sets = append(sets, set)
 	}
-	b.records = nil
 	checkContent(b.apex, sets, &errs)
+	b.records = nil
 	if err := errs.err(); err != nil {
 		return nil, err
 	}
@@ -237,45 +271,45 @@ func checkContent(apex Name, sets []RRset, errs *faultList) {
 	var dname Name // the last DNAME's owner
 	for owner, group := range byOwner(sets) {
 		if dname != "" && owner != dname && owner.IsSubdomainOf(dname) {
-			errs.add("%s %s: below the DNAME of %s (RFC 6672, section 2.4)", owner, TypeName(group[0].Type), dname)
+			errs.add(owner, group[0].Type, "below the DNAME of %s (RFC 6672, section 2.4)", dname)
 		}
 		for _, s := range group {
 			switch s.Type {
 			case dns.TypeSOA:
 				soa = soa || owner == apex
 				if owner != apex {
-					errs.add("%s SOA: not at the apex %s", owner, apex)
+					errs.add(owner, s.Type, "not at the apex %s", apex)
 				} else if s.Len() > 1 {
-					errs.add("%s SOA: %d records, expected exactly one", owner, s.Len())
+					errs.add(owner, s.Type, "%d records, expected exactly one", s.Len())
 				}
 			case dns.TypeNS:
 				ns = ns || owner == apex
 			case dns.TypeDS:
 				if owner == apex {
-					errs.add("%s DS: at the apex, where it belongs to the parent zone", owner)
+					errs.add(owner, s.Type, "at the apex, where it belongs to the parent zone")
 				}
 			case dns.TypeCNAME:
 				switch {
 				case s.Len() > 1:
-					errs.add("%s CNAME: %d records, expected one", owner, s.Len())
+					errs.add(owner, s.Type, "%d records, expected one", s.Len())
 				case owner == apex:
-					errs.add("%s CNAME: at the apex", owner)
+					errs.add(owner, s.Type, "at the apex, where SOA and NS stand (RFC 1034, section 3.6.2)")
 				case otherTypes(group) != "":
-					errs.add("%s CNAME: beside other data (%s)", owner, otherTypes(group))
+					errs.add(owner, s.Type, "beside other data (%s)", otherTypes(group))
 				}
 			case dns.TypeDNAME:
 				if s.Len() > 1 {
-					errs.add("%s DNAME: %d records, expected one", owner, s.Len())
+					errs.add(owner, s.Type, "%d records, expected one", s.Len())
 				}
 				dname = owner
 			}
 		}
 	}
 	if !soa {
-		errs.add("%s SOA: missing, expected exactly one", apex)
+		errs.add(apex, dns.TypeSOA, "missing, expected exactly one")
 	}
 	if !ns {
-		errs.add("%s NS: missing at the apex", apex)
+		errs.add(apex, dns.TypeNS, "missing at the apex")
 	}
 }
 
@@ -307,18 +341,19 @@ func byOwner(sets []RRset) func(yield func(Name, []RRset) bool) {
 	}
 }
 
-// faultList gathers errors, up to a bound.
+// faultList gathers errors of RRsets, up to a bound.
 type faultList struct {
-	errs []error
-	more int
+	where func(owner Name, typ uint16) string
+	errs  []error
+	more  int
 }
 
-func (l *faultList) add(format string, a ...any) {
+func (l *faultList) add(owner Name, typ uint16, format string, a ...any) {
 	if len(l.errs) >= 20 {
 		l.more++
 		return
 	}
-	l.errs = append(l.errs, fmt.Errorf(format, a...))
+	l.errs = append(l.errs, fmt.Errorf("%s%s %s: %w", l.where(owner, typ), owner, TypeName(typ), fmt.Errorf(format, a...)))
 }
 
 func (l *faultList) err() error {

@@ -14,20 +14,14 @@ import (
 
 // ParseZone reads a zone file (RFC 1035, section 5; $GENERATE; RFC 3597).
 // origin is the zone's name; file is where r comes from, for errors, and
-// $INCLUDE is relative to it; without a file $INCLUDE is refused. An error in
-// a record names file and line, an error of the zone as a whole names the
-// records. The rules of Builder hold.
+// $INCLUDE is relative to it; without a file $INCLUDE is refused. Errors
+// name file and line as far as a record is to blame. The rules of Builder hold.
 func ParseZone(r io.Reader, origin, file string) (*Zone, error) {
 	b := NewBuilder(origin)
-	shown, err := b.read(r, origin, file)
-	if err != nil {
+	if err := b.read(r, origin, file); err != nil {
 		return nil, err
 	}
-	z, err := b.Zone()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shown, err)
-	}
-	return z, nil
+	return b.Zone()
 }
 
 // FindApex reads a zone file as far as its SOA and returns the name that it is
@@ -35,7 +29,8 @@ func ParseZone(r io.Reader, origin, file string) (*Zone, error) {
 // it does not give.
 func FindApex(r io.Reader, file string) (Name, error) {
 	var apex Name
-	shown, err := eachRecord(r, "", file, func(rr dns.RR) (bool, error) {
+	at := &place{file: cmp.Or(file, "zone")}
+	err := eachRecord(r, "", file, at, func(rr dns.RR) (bool, error) {
 		if rr.Header().Rrtype != dns.TypeSOA {
 			return true, nil
 		}
@@ -47,44 +42,43 @@ func FindApex(r io.Reader, file string) (Name, error) {
 		return "", fmt.Errorf("%w (the zone's name is not known, and $ORIGIN does not stand before it)", err)
 	}
 	if apex == "" {
-		return "", fmt.Errorf("%s: no SOA, expected exactly one", shown)
+		return "", fmt.Errorf("%s: no SOA, expected exactly one", at.file)
 	}
 	return apex, nil
 }
 
-// read adds all records of a zone file and returns the file's name for errors.
-func (b *Builder) read(r io.Reader, origin, file string) (shown string, err error) {
+// read adds all records of a zone file.
+func (b *Builder) read(r io.Reader, origin, file string) error {
+	b.at = &place{file: cmp.Or(file, "zone")}
+	b.files = []string{b.at.file}
 	if _, err := ParseName(origin); err != nil {
-		return "", fmt.Errorf("%s: origin: %w", cmp.Or(file, "zone"), err)
+		return fmt.Errorf("%s: origin: %w", b.at.file, err)
 	}
-	return eachRecord(r, dns.Fqdn(origin), file, func(rr dns.RR) (bool, error) { return true, b.AddRR(rr) })
+	return eachRecord(r, dns.Fqdn(origin), file, b.at, func(rr dns.RR) (bool, error) { return true, b.AddRR(rr) })
 }
 
-// eachRecord gives each record of a zone file to f until f says false.
-func eachRecord(r io.Reader, origin, file string, f func(dns.RR) (more bool, err error)) (shown string, err error) {
-	shown = file
-	if file == "" {
-		shown = "zone"
-	} else if abs, err := filepath.Abs(file); err == nil {
+// eachRecord gives each record of a zone file to f, until f says false, with
+// its place in at.
+func eachRecord(r io.Reader, origin, file string, at *place, f func(dns.RR) (more bool, err error)) error {
+	if abs, err := filepath.Abs(file); file != "" && err == nil {
 		file = abs // miekg/dns cuts the leading slash of included files off
 	}
-	at := &place{file: shown}
-	zp := dns.NewZoneParser(newSource(r, shown, at), origin, file)
+	zp := dns.NewZoneParser(newSource(r, at.file, at), origin, file)
 	zp.SetIncludeAllowed(file != "")
 	zp.SetIncludeFS(includes{at})
 	for rr, ok := zp.Next(); ok; rr, ok = zp.Next() {
 		more, err := f(rr)
 		if err != nil {
-			return shown, fmt.Errorf("%s:%d: %w", at.file, at.line, err)
+			return fmt.Errorf("%s:%d: %w", at.file, at.line, err)
 		}
 		if !more {
-			return shown, nil
+			return nil
 		}
 	}
 	if err := zp.Err(); err != nil {
-		return shown, fmt.Errorf("%s:%d: %w", at.file, at.line, syntaxError{err})
+		return fmt.Errorf("%s:%d: %w", at.file, at.line, syntaxError{err})
 	}
-	return shown, nil
+	return nil
 }
 
 // place is where the parser reads.

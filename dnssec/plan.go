@@ -209,7 +209,9 @@ func NewPlan(z *Zone, p Params) (*Plan, error) {
 	}
 	plan := &Plan{params: p, content: z}
 	plan.signed = SignedZone{apex: z.apex, sourceSerial: z.Serial(), sets: sets}
-	plan.schedule(kinds)
+	if err := plan.schedule(kinds); err != nil {
+		return nil, err
+	}
 	plan.init()
 	return plan, nil
 }
@@ -317,10 +319,11 @@ func (p Params) announced() []int {
 
 // schedule decides which signatures are kept from the base and which are to
 // be made.
-func (p *Plan) schedule(kinds []nodeKind) {
+func (p *Plan) schedule(kinds []nodeKind) error {
 	sz := &p.signed
 	keyKeys, keyBlank := p.params.blanks(dns.TypeDNSKEY)
 	zoneKeys, zoneBlank := p.params.blanks(dns.TypeSOA)
+	keySize, zoneSize := p.params.signatureSizes(keyKeys), p.params.signatureSizes(zoneKeys)
 	base := newBaseCursor(p.params)
 
 	sz.first = make([]uint32, 0, len(sz.sets)+1)
@@ -334,9 +337,12 @@ func (p *Plan) schedule(kinds []nodeKind) {
 		if !kinds[i].isSigned(s.Type) || s.Type == dns.TypeZONEMD && s.Owner == sz.apex {
 			continue // the zone's digest is signed when all else is: PlanZONEMD
 		}
-		keys, blank := zoneKeys, zoneBlank
+		keys, blank, size := zoneKeys, zoneBlank, zoneSize
 		if isKeyType(s.Type) && s.Owner == sz.apex {
-			keys, blank = keyKeys, keyBlank
+			keys, blank, size = keyKeys, keyBlank, keySize
+		}
+		if err := s.checkSize(sz.apex, len(keys), size); err != nil {
+			return err
 		}
 		old := base.signatures(s)
 		for j, k := range keys {
@@ -351,6 +357,16 @@ func (p *Plan) schedule(kinds []nodeKind) {
 		}
 	}
 	sz.first = append(sz.first, uint32(len(sz.sigs)))
+	return nil
+}
+
+// signatureSizes is the length of a signature of each of keys together.
+func (p Params) signatureSizes(keys []int) int {
+	size := 0
+	for _, k := range keys {
+		size += p.Keys[k].SignatureSize()
+	}
+	return size
 }
 
 // baseCursor walks the base beside the plan.

@@ -3,6 +3,8 @@ package dnssec
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash"
 	"iter"
 	"strings"
@@ -120,6 +122,33 @@ func mergeRRsets(a, b []RRset) []RRset {
 	}
 	out = append(out, a...)
 	return append(out, b...)
+}
+
+// ErrTooLarge says that no DNS message could carry an RRset: it has 65,535
+// bytes at most (RFC 1035, section 4.2.2).
+var ErrTooLarge = errors.New("the RRset does not fit one DNS message")
+
+const (
+	maxMessage = 65535
+	recordSize = 2 + 2 + 2 + 4 + 2 // of a record before its rdata, its owner a pointer to the question
+	rrsigSize  = recordSize + 18   // of an RRSIG before the signer's name (RFC 4034, section 3.1)
+)
+
+// messageSize is the size of an answer to a question for owner, before the
+// answer's records.
+func messageSize(owner Name) int { return 12 + len(owner) + 4 }
+
+// checkSize reports an RRset that does not fit one message with its
+// signatures, which have sigs bytes together.
+func (s RRset) checkSize(apex Name, keys, sigs int) error {
+	if len(s.rdata) < maxMessage/4 && sigs < maxMessage/4 {
+		return nil // far from it: this is asked of each RRset
+	}
+	size := messageSize(s.Owner) + len(s.rdata) + (recordSize-2)*s.Len() + keys*(rrsigSize+len(apex)) + sigs
+	if size > maxMessage {
+		return fmt.Errorf("%s %s: %w: %d records and %d RRSIGs make one of %d bytes, expected at most %d", s.Owner, TypeName(s.Type), ErrTooLarge, s.Len(), keys, size, maxMessage)
+	}
+	return nil
 }
 
 // arena packs many small strings into few large ones: a zone of a million
