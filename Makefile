@@ -11,8 +11,9 @@ VCS      := $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 # Seconds of fuzzing in all, within `make test` and on its own.
 FUZZ_SHORT ?= 90
 FUZZ_LONG  ?= 3600
-# Names in the zone of `make bench`.
+# Names in the zone of `make bench`, and the zones that are signed with keys in files.
 NAMES ?= 100000
+SIGN  ?= host:100000,tld:100000
 
 .PHONY: help build demo test race fuzz bench lint check soak vet fmt
 
@@ -42,7 +43,7 @@ fuzz: ## every fuzz target, for FUZZ_LONG seconds in all (an hour)
 
 bench: build ## the whole way beside other signers, with NAMES names (100000), and each package's own
 	@$(DEPS) test
-	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names $(NAMES) -verify
+	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names $(NAMES) -sign "$(SIGN)" -verify
 	go test -run '^$$' -bench . -timeout 1h ./...
 
 soak: ## what takes long: many zones, at rest and at work

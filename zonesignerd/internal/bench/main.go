@@ -1,8 +1,9 @@
 // Command bench measures the whole way on this machine: from an unsigned zone
 // in three operators' hidden Knots to the signed zone in their three public
-// Knots, beside the signers that people use with one key, in the same run.
+// Knots, beside the signers that people use with one key, in the same run; and
+// "zonesignerd sign" beside them.
 //
-//	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names 100000
+//	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names 100000 -sign host:100000,tld:100000
 package main
 
 import (
@@ -42,18 +43,28 @@ type report struct {
 	Stages     []api.Stage `json:"stages"`
 	KnotCPU    float64     `json:"knot_cpu_seconds"` // of one operator's two Knots
 	Signatures int         `json:"signatures"`
+	Signings   []signing   `json:"signings"`
 }
 
 func main() {
 	bin := flag.String("bin", "bin/zonesignerd", "the `program` to measure")
 	names := flag.Int("names", 100000, "names in the zone")
 	asJSON := flag.Bool("json", false, "print JSON")
-	verify := flag.Bool("verify", false, "check the served zone with dnssec-verify")
+	sign := flag.String("sign", "host:100000,tld:100000", "`zones` to sign with keys in files: host:NAMES and tld:NAMES, with commas between; empty: none")
+	group := flag.Bool("group", true, "measure three operators with -names names")
+	verify := flag.Bool("verify", false, "check what was signed with dnssec-verify")
 	keep := flag.Bool("keep", false, "keep the directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	r, err := run(ctx, *bin, *names, *verify, *keep)
+	sizes, err := parseSizes(*sign)
+	if err == nil && !*group {
+		*names = 0
+	}
+	var r *report
+	if err == nil {
+		r, err = run(ctx, *bin, *names, sizes, *verify, *keep)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -65,7 +76,9 @@ func main() {
 	r.print()
 }
 
-func run(ctx context.Context, bin string, names int, verify, keep bool) (*report, error) {
+// run measures three operators on a zone of so many names (0: not at all), and
+// the signers of zone files on each of sizes.
+func run(ctx context.Context, bin string, names int, sizes []zoneSize, verify, keep bool) (*report, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
@@ -81,6 +94,14 @@ func run(ctx context.Context, bin string, names int, verify, keep bool) (*report
 		defer os.RemoveAll(dir)
 	}
 	r := &report{Machine: machine(), Names: names}
+	for _, z := range sizes {
+		if err := r.signers(ctx, dir, bin, z, verify); err != nil {
+			return nil, err
+		}
+	}
+	if names == 0 {
+		return r, nil
+	}
 	if err := r.others(ctx, dir, names); err != nil {
 		return nil, err
 	}
@@ -320,7 +341,12 @@ func machine() string {
 }
 
 func (r *report) print() {
-	fmt.Printf("%s\n%d names, %d signatures\n\n", r.Machine, r.Names, r.Signatures)
+	fmt.Println(r.Machine)
+	r.printSignings()
+	if r.Names == 0 {
+		return
+	}
+	fmt.Printf("\n%d names, %d signatures\n\n", r.Names, r.Signatures)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "wall s\tCPU s\tpeak MB\tratio\t  what\t")
 	for _, x := range r.Results {
