@@ -16,6 +16,8 @@ import (
 // zones are the files in testdata/zones with their origins.
 var zones = map[string]string{
 	"features.zone": "features.example.",
+	"enum.zone":     "4.3.2.1.e164.arpa.",
+	"types.zone":    "types.example.",
 	"root.zone":     ".",
 	"reverse.zone":  "2.0.192.in-addr.arpa.",
 	"tld.zone":      "tld.",
