@@ -13,7 +13,8 @@
 // belongs to one goroutine.
 //
 // Algorithms are 13 (ECDSA P-256 with SHA-256, RFC 6605) and 15 (Ed25519, RFC
-// 8080), whose signatures are both 64 bytes. The rules that are ours to choose
+// 8080), whose signatures are both 64 bytes, and, for keys that no group
+// shares, 8 (RSA with SHA-256, RFC 5702) and 14 (ECDSA P-384, RFC 6605). The rules that are ours to choose
 // (TTLs, jitter, what becomes of DNSSEC records in the unsigned input) stand
 // in docs/zones.md.
 package dnssec
