@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -55,6 +56,11 @@ output is written as a whole or not at all.`,
 
 // sign signs one zone file.
 func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
+	if os.Getenv("GOGC") == "" {
+		// A zone of a million names then takes 1.2 GB instead of 1.7, for 5 % of
+		// CPU time.
+		defer debug.SetGCPercent(debug.SetGCPercent(50))
+	}
 	changed := cmd.Flags().Changed
 	settings, err := o.settings(uint64(a.now().Unix()), changed, file)
 	if err != nil {
@@ -279,6 +285,7 @@ func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
 	if err != nil {
 		return nil, badInput(err)
 	}
+	params.Base, s.base = nil, nil // the plan has it, as long as it is needed
 	if plan, r.Renewed, err = localkeys.CheckKept(ctx, plan, s.keys, s.threads); err != nil {
 		return nil, err
 	}
