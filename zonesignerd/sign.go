@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -24,7 +26,7 @@ import (
 func (a *app) signCommand() *cobra.Command {
 	var o signOptions
 	cmd := &cobra.Command{
-		Use:   "sign (--key FILE... | --create-keys DIR) [flags] ZONEFILE",
+		Use:   "sign (--key FILE... | --pkcs11 MODULE --key-label LABEL... | --create-keys DIR) [flags] ZONEFILE",
 		Short: "Sign a zone file with keys that this machine has",
 		Long: `Sign a zone file with keys that this machine has. It needs no daemon and no
 group. ZONEFILE may be -, which is standard input.
@@ -35,6 +37,7 @@ record or its file's name says; of others, the role in front of the name:
 ksk:FILE, zsk:FILE, csk:FILE. publish:FILE.key puts a key into the DNSKEY RRset
 that signs nothing here. A key with flags 257 signs the whole zone where no ZSK
 of its algorithm is given. --create-keys makes a pair of keys and signs with it.
+Keys in a PKCS #11 token are named by role and label, with --key-label.
 
 If the output file is there already, it has to be this zone, signed: its
 signatures are kept as far as they are good, so that a change costs what it
@@ -42,6 +45,7 @@ changes. Signatures that are made at once expire spread over some days. The
 output is written as a whole or not at all.`,
 		Example: `  zonesignerd sign -o example.org --create-keys keys example.org.zone
   zonesignerd sign -o example.org --key keys/Kexample.org.+013+34812.private --key keys/Kexample.org.+013+01027.private -n example.org.zone
+  zonesignerd sign --pkcs11 /usr/lib/softhsm/libsofthsm2.so --pin-file pin --key-label ksk:example-ksk --key-label zsk:example-zsk example.org.zone
   zonesignerd sign --key csk:key.pem -e +14d -z sha384 -f - example.org.zone`,
 		Args: between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.sign(cmd, o, args[0]) },
@@ -52,6 +56,11 @@ output is written as a whole or not at all.`,
 
 // sign signs one zone file.
 func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
+	if os.Getenv("GOGC") == "" {
+		// A zone of a million names then takes 1.2 GB instead of 1.7, for 5 % of
+		// CPU time.
+		defer debug.SetGCPercent(debug.SetGCPercent(50))
+	}
 	changed := cmd.Flags().Changed
 	settings, err := o.settings(uint64(a.now().Unix()), changed, file)
 	if err != nil {
@@ -65,13 +74,13 @@ func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
 		return badInput(err)
 	}
 	if err := s.loadKeys(); err != nil { // last, for it may make some
-		return badInput(err)
+		return errors.Join(badInput(err), s.closeToken())
 	}
 	r, err := s.run(cmd.Context(), a.out)
-	if err != nil {
+	if err := errors.Join(err, s.closeToken()); err != nil {
 		return err
 	}
-	return a.printSigned(r, o)
+	return a.printSigned(r, s.signOptions)
 }
 
 // badInput makes an error one of the files that were given.
@@ -89,9 +98,10 @@ type fileSigner struct {
 	settings
 	file string
 
-	zone *dnssec.Zone
-	keys []*localkeys.Key
-	base *dnssec.SignedZone
+	zone  *dnssec.Zone
+	keys  []*localkeys.Key
+	base  *dnssec.SignedZone
+	token *localkeys.Token // nil: none is in use
 }
 
 // read reads the zone and finds its name.
@@ -142,6 +152,9 @@ func (s *fileSigner) loadKeys() (err error) {
 		}
 		s.keys, err = localkeys.Create(s.createKeys, apex, s.number, s.csk)
 	}
+	if err != nil {
+		return err
+	}
 	for _, spec := range s.keyFiles {
 		k, err := localkeys.Load(spec, apex)
 		if err != nil {
@@ -149,10 +162,44 @@ func (s *fileSigner) loadKeys() (err error) {
 		}
 		s.keys = append(s.keys, k)
 	}
-	if err != nil {
+	if err := s.loadTokenKeys(); err != nil {
 		return err
 	}
 	return localkeys.Roles(s.keys)
+}
+
+// loadTokenKeys finds the keys that a PKCS #11 token has.
+func (s *fileSigner) loadTokenKeys() error {
+	if s.module == "" {
+		return nil
+	}
+	pin, err := s.pin()
+	if err != nil {
+		return err
+	}
+	sessions := s.signOptions.threads
+	if sessions == 0 {
+		sessions = runtime.GOMAXPROCS(0)
+	}
+	s.token, err = localkeys.OpenToken(localkeys.TokenOptions{Module: s.module, Label: s.signOptions.token, PIN: pin, Sessions: sessions})
+	if err != nil {
+		return err
+	}
+	for _, spec := range s.keyLabels {
+		k, err := s.token.Load(spec, s.zone.Apex())
+		if err != nil {
+			return err
+		}
+		s.keys = append(s.keys, k)
+	}
+	return nil
+}
+
+func (s *fileSigner) closeToken() error {
+	if s.token == nil {
+		return nil
+	}
+	return s.token.Close()
 }
 
 // readBase reads the last signed form of the zone: --base, or the output file
@@ -238,6 +285,7 @@ func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
 	if err != nil {
 		return nil, badInput(err)
 	}
+	params.Base, s.base = nil, nil // the plan has it, as long as it is needed
 	if plan, r.Renewed, err = localkeys.CheckKept(ctx, plan, s.keys, s.threads); err != nil {
 		return nil, err
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +28,9 @@ type signOptions struct {
 	threads               int
 	lazy, dryRun          bool
 	keyFiles              []string
+	module, token         string
+	pinFile               string
+	keyLabels             []string
 	createKeys, algorithm string
 	csk                   bool
 	basePath              string
@@ -35,6 +40,10 @@ type signOptions struct {
 func (o *signOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&o.keyFiles, "key", nil, "a private key, `[role:]file`; may be repeated")
+	f.StringVar(&o.module, "pkcs11", "", "the PKCS #11 `module` (a shared library) of a token that has keys")
+	f.StringVar(&o.token, "token", "", "the token's `label` (default the only one)")
+	f.StringVar(&o.pinFile, "pin-file", "", "a `file` with the token's PIN (default $"+pinVariable+")")
+	f.StringArrayVar(&o.keyLabels, "key-label", nil, "a key in the token, `role:label`; may be repeated")
 	f.StringVar(&o.createKeys, "create-keys", "", "make a KSK and a ZSK in this `directory`, as BIND has them, and sign with them")
 	f.StringVar(&o.algorithm, "algorithm", "13", "of --create-keys: 8, 13, 14 or 15, or its name")
 	f.BoolVar(&o.csk, "csk", false, "with --create-keys: make one key that signs all")
@@ -56,6 +65,24 @@ func (o *signOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&o.threads, "threads", 0, "how many processors work (default all)")
 }
 
+// pinVariable names the environment variable that may hold a token's PIN.
+const pinVariable = "ZONESIGNER_PIN"
+
+// pin is the token's PIN.
+func (o *signOptions) pin() (string, error) {
+	if o.pinFile == "" {
+		if pin := os.Getenv(pinVariable); pin != "" {
+			return pin, nil
+		}
+		return "", usageError("sign: the token's PIN is needed: give --pin-file, or set $%s", pinVariable)
+	}
+	text, err := config.ReadSecret(o.pinFile, 256)
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
+}
+
 // settings are the flags after they were read.
 type settings struct {
 	params dnssec.Params // without keys, base and serial
@@ -67,11 +94,12 @@ func (o *signOptions) settings(now uint64, changed func(string) bool, file strin
 	s := &settings{}
 	var err error
 	switch {
-	case len(o.keyFiles) == 0 && o.createKeys == "":
-		e := usageError("sign: no keys")
-		return nil, withHint(e, "give --key FILE for each key, or --create-keys DIR to make some")
-	case len(o.keyFiles) > 0 && o.createKeys != "":
-		return nil, usageError("sign: --key and --create-keys exclude one another")
+	case len(o.keyFiles) == 0 && len(o.keyLabels) == 0 && o.createKeys == "":
+		return nil, withHint(errors.New("sign: no keys"), "give --key FILE for each key, or --create-keys DIR to make some")
+	case len(o.keyFiles)+len(o.keyLabels) > 0 && o.createKeys != "":
+		return nil, usageError("sign: --create-keys goes with no other keys")
+	case (o.module == "") != (len(o.keyLabels) == 0) || o.module == "" && (o.token != "" || o.pinFile != ""):
+		return nil, usageError("sign: --pkcs11 and --key-label go together, and --token and --pin-file with them")
 	case (o.csk || changed("algorithm")) && o.createKeys == "":
 		return nil, usageError("sign: --csk and --algorithm are for --create-keys")
 	case !o.nsec3 && (o.optOut || changed("salt") || changed("iterations")):

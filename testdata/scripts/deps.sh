@@ -2,21 +2,21 @@
 # Installs, on Debian, the programs that `make test` and `make demo` use and
 # that are not there. It changes nothing where all are.
 #   deps.sh demo   Knot and the tools to ask it with
-#   deps.sh test   those, other people's signers and validators, and man
-#   deps.sh race   those, and the C compiler that Go's race detector needs
+#   deps.sh test   those, other people's signers and validators, man, a PKCS #11
+#                  token in software, and the C compiler that PKCS #11 needs
+#   deps.sh race   the same: Go's race detector needs the compiler, too
 set -eu
 
 # program:package of Debian
 programs="knotd:knot knotc:knot kdig:knot-dnsutils knsupdate:knot-dnsutils kzonesign:knot-dnssecutils delv:bind9-dnsutils"
 case ${1:-} in
 demo) ;;
-test | race) programs="$programs dnssec-signzone:bind9-utils dnssec-verify:bind9-utils ldns-signzone:ldnsutils ldns-verify-zone:ldnsutils unbound:unbound man:man-db" ;;
+test | race) programs="$programs dnssec-signzone:bind9-utils dnssec-verify:bind9-utils ldns-signzone:ldnsutils ldns-verify-zone:ldnsutils unbound:unbound man:man-db softhsm2-util:softhsm2 gcc:gcc gcc:libc6-dev" ;;
 *)
 	echo "usage: $0 demo|test|race" >&2
 	exit 2
 	;;
 esac
-[ "$1" = race ] && programs="$programs gcc:gcc gcc:libc6-dev"
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 missing=

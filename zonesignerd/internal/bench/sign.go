@@ -50,8 +50,10 @@ func parseSizes(text string) ([]zoneSize, error) {
 // are processors.
 func (r *report) signers(ctx context.Context, dir, bin string, z zoneSize, verify bool) error {
 	dir = filepath.Join(dir, fmt.Sprintf("sign-%s-%d", z.kind, z.names))
-	if err := os.MkdirAll(filepath.Join(dir, "kasp"), 0o700); err != nil {
-		return err
+	for _, d := range []string{"kasp", "knot"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			return err
+		}
 	}
 	text := hostZone(origin, z.names, 2026112001)
 	if z.kind == "tld" {
@@ -80,7 +82,7 @@ func (r *report) signers(ctx context.Context, dir, bin string, z zoneSize, verif
 	name := fmt.Sprintf("%s %d", z.kind, z.names)
 	first := len(r.Signings)
 	for _, line := range [][]string{
-		{"kzonesign", "-c", "knot.conf", "-o", ".", origin},
+		{"kzonesign", "-c", "knot.conf", "-o", "knot", origin},
 		append(append([]string{bin, "sign", "--threads", threads, "-o", origin, "-f", "signed.ours", "--key", keys[0], "--key", keys[1]}, ours...), "zone"),
 		append(append([]string{"ldns-signzone", "-o", origin, "-f", "signed.ldns"}, ldns...), "zone", keys[0], keys[1]),
 		append(append([]string{"dnssec-signzone", "-q", "-S", "-x", "-o", origin, "-f", "signed.bind"}, bind...), "zone"),
