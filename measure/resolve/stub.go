@@ -334,18 +334,17 @@ func (s *Stub) nameServers(ctx context.Context, b *budget, domain, zone string) 
 		return l, nil
 	case kindAlias:
 		l.CNAME = rep.target
-		return s.alias(ctx, b, l, domain)
+		return s.delegated(ctx, b, l, domain)
 	}
 	if zone == domain && rep.zone != "" && rep.zone != domain {
 		return s.nameServers(ctx, b, domain, rep.zone)
 	}
-	l.Status = measure.NoAnswer
-	return l, nil
+	return s.delegated(ctx, b, l, domain)
 }
 
-// alias settles whether a name with a CNAME is a zone, which then has its CNAME
-// at the apex, or a name inside the zone above.
-func (s *Stub) alias(ctx context.Context, b *budget, l List, domain string) (List, error) {
+// delegated settles by the parent's servers whether a name that has no list of
+// name servers, for a CNAME or otherwise, is a zone or inside the one above.
+func (s *Stub) delegated(ctx context.Context, b *budget, l List, domain string) (List, error) {
 	_, above, ok := strings.Cut(l.Zone, ".")
 	if !ok || l.Zone != domain {
 		l.Status = measure.NoAnswer
