@@ -354,20 +354,25 @@ func (s *Stub) delegated(ctx context.Context, b *budget, l List, domain string) 
 	if err != nil {
 		return l, err
 	}
-	asked := 0
+	var addrs []netip.Addr
 	for _, name := range parent.Names {
+		if len(addrs) >= maxUnglued {
+			break
+		}
 		h, err := s.Host(ctx, name)
 		if err != nil {
 			return l, err
 		}
-		for _, a := range h.Addrs {
-			if asked == maxUnglued || b.spent() {
-				break
-			}
-			asked++
-			q := question{name: domain, qtype: dns.TypeNS}
-			m, err := s.ask(ctx, b, netip.AddrPortFrom(a, s.cfg.Port), s.cfg.ServerRate, q, s.cfg.Try)
-			if errors.Is(err, errTimeout) || errors.Is(err, errUnreachable) {
+		addrs = append(addrs, h.Addrs...)
+	}
+	q := question{name: domain, qtype: dns.TypeNS}
+	for timeout := s.cfg.Try; len(addrs) > 0 && !b.spent(); timeout *= 2 {
+		for _, a := range addrs {
+			m, err := s.ask(ctx, b, netip.AddrPortFrom(a, s.cfg.Port), s.cfg.ServerRate, q, timeout)
+			if errors.Is(err, errTimeout) {
+				continue
+			} else if errors.Is(err, errUnreachable) {
+				b.spend(timeout)
 				continue
 			} else if err != nil {
 				return l, err
@@ -380,6 +385,7 @@ func (s *Stub) delegated(ctx context.Context, b *budget, l List, domain string) 
 				parent.CNAME = l.CNAME
 				return parent, nil
 			}
+			b.spend(timeout) // what fails otherwise must end, too
 		}
 	}
 	l.Status = measure.NoAnswer

@@ -38,7 +38,7 @@ type kind struct {
 // kinds are all of them; their shares are a thousand together, and what goes
 // wrong is commoner than in the real Internet.
 var kinds = []kind{
-	{name: "single", share: 480, class: measure.One, reason: measure.SameOperator},
+	{name: "single", share: 476, class: measure.One, reason: measure.SameOperator},
 	{name: "aws", share: 60, class: measure.One, reason: measure.ByAlias},
 	{name: "alias", share: 15, class: measure.One, reason: measure.ByAlias},
 	{name: "label", share: 15, class: measure.One, reason: measure.ByLabel},
