@@ -34,7 +34,17 @@ type reply struct {
 }
 
 // canonical is a name as this package keeps it: lower case, no dot at the end.
-func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
+// Spaces and dots within labels, which hostile names may have, are written as
+// numbers (RFC 1035, section 5.1), so that names can be split and joined by them.
+func canonical(name string) string {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if strings.Contains(name, `\`) {
+		name = escapes.Replace(name)
+	}
+	return name
+}
+
+var escapes = strings.NewReplacer(`\\`, `\092`, `\.`, `\046`, `\ `, `\032`)
 
 // below reports whether name is zone or inside of it.
 func below(name, zone string) bool {
