@@ -97,10 +97,10 @@ func (c *Client) ask(ctx context.Context, b *budget, to netip.AddrPort, limit fl
 		b.spend(took)
 		switch {
 		case err == nil:
-			s.answered()
+			s.answers(time.Now())
 		case errors.Is(err, errTimeout):
 			c.count.timeouts.Add(1)
-			s.dropped(time.Now(), timeout)
+			s.drops(time.Now(), timeout)
 		}
 		// A server from before EDNS says so (RFC 6891, section 7).
 		if err == nil && edns && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && m.IsEdns0() == nil {

@@ -40,35 +40,44 @@ func (l *limiter) backlog(now time.Time) time.Duration {
 // server is what the client knows of one address: the rate that it gets, which
 // falls by half when it lets queries drop and climbs back slowly, as servers
 // that limit the rate of answers need, and how many it let drop in a row.
+//
+// A server that has been silent for a while limits nothing: it is dead. It is
+// asked at the full rate again, so that all the domains that hang on it are done
+// with in time.
 type server struct {
 	limiter
-	limit  float64
-	silent int       // tries in a row without an answer; under mu
-	cut    time.Time // when the rate last fell
-	used   time.Time
+	limit, floor float64
+	silent       int       // tries in a row without an answer; these are under mu
+	answered     time.Time // the last time
+	cut          time.Time // when the rate last fell
+	used         time.Time // under servers.mu
 }
 
-// slowest is the rate below which no server falls.
+// slowest is the rate below which no authoritative server falls.
 const slowest = 2
 
-// answered notes that the server gave an answer.
-func (s *server) answered() {
+// deadFor is how long a server is silent until it counts as dead.
+const deadFor = 4 * time.Second
+
+// answers notes that the server gave an answer.
+func (s *server) answers(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.silent = 0
+	s.silent, s.answered = 0, now
 	s.rate = min(s.limit, s.rate+max(0.1, s.rate/100))
 }
 
-// dropped notes a try without an answer within the time d. Tries that ran side
-// by side count as one.
-func (s *server) dropped(now time.Time, d time.Duration) {
+// drops notes a try without an answer within the time d. Tries that ran side by
+// side count as one.
+func (s *server) drops(now time.Time, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.silent++
-	if now.Sub(s.cut) > d {
-		s.cut, s.rate = now, max(slowest, s.rate/2)
-		// Departures that were handed out stand; those to come are at the
-		// new rate from now on.
+	switch {
+	case now.Sub(s.answered) > deadFor+d:
+		s.rate = s.limit
+	case now.Sub(s.cut) > d:
+		s.cut, s.rate = now, max(s.floor, s.rate/2)
 	}
 }
 
@@ -96,7 +105,7 @@ func (t *servers) get(addr netip.AddrPort, limit float64, now time.Time) *server
 		if len(t.known) >= t.max {
 			t.forget(now)
 		}
-		s = &server{limiter: limiter{rate: limit}, limit: limit}
+		s = &server{limiter: limiter{rate: limit}, limit: limit, floor: min(limit, slowest)}
 		t.known[addr] = s
 	}
 	s.used = now

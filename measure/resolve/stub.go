@@ -66,6 +66,9 @@ func NewStub(ctx context.Context, cfg Config, resolvers []netip.AddrPort) (*Stub
 	s := &Stub{Client: c, changed: make(chan struct{}), hosts: newHosts(c.cfg.Hosts), patience: Patience}
 	s.life, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for _, addr := range resolvers {
+		// A resolver's silence is often that of a name's servers, and says
+		// little about its limits.
+		c.servers.get(addr, c.cfg.ResolverRate, time.Now()).floor = c.cfg.ResolverRate / 10
 		s.upstreams = append(s.upstreams, &upstream{addr: addr})
 	}
 	var wg sync.WaitGroup
