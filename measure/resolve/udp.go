@@ -80,7 +80,7 @@ func (u *udp) close() {
 
 // read hands out datagrams until the socket is closed.
 func (s *socket) read(u *udp) {
-	var b [65535]byte
+	var b [4096]byte // more than maxDatagram: what is longer was not asked for
 	for {
 		n, from, err := s.conn.ReadFromUDPAddrPort(b[:])
 		switch {

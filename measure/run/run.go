@@ -292,7 +292,7 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	items := make(chan item)
-	results := make(chan result, 1024)
+	results := make(chan result, 256)
 	var reading, working, asking sync.WaitGroup
 	reading.Go(func() {
 		defer close(items)
@@ -385,7 +385,7 @@ const whoisWorkers = 4
 
 // Batches of results are written when they are so many or so old.
 const (
-	batchSize = 4000
+	batchSize = 2000
 	batchAge  = 500 * time.Millisecond
 )
 

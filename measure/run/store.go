@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,7 @@ type Store struct {
 	db    *bbolt.DB
 	lines *os.File
 	end   int64 // of the lines that are counted
+	buf   []byte
 }
 
 // Buckets.
@@ -137,11 +139,12 @@ func (s *Store) put(batch []result) error {
 	}
 	// In the order of the list, as far as a batch goes, pages fill up.
 	slices.SortFunc(batch, func(a, b result) int { return a.number - b.number })
-	var all []byte
+	all := s.buf[:0]
 	for i := range batch {
 		batch[i].summary.offset, batch[i].summary.length = s.end+int64(len(all)), len(batch[i].line)
 		all = append(append(all, batch[i].line...), '\n')
 	}
+	s.buf = all
 	if _, err := s.lines.Write(all); err != nil {
 		return err
 	}
@@ -275,18 +278,22 @@ func Summarise(r *measure.Record) Summary {
 }
 
 // encode writes: version 1, class, then numbers as uvarints and strings after
-// their lengths: rank, offset, length, name, status, signers, operators and
-// reasons joined by spaces.
+// their lengths: rank, offset, length, name, status (empty for NOERROR),
+// signers, operators and reasons joined by spaces.
 func (s *Summary) encode() []byte {
 	b := []byte{1, byte(s.Class)}
 	for _, n := range []int{s.Rank, int(s.offset), s.length} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
+	status := string(s.Status)
+	if s.Status == measure.NoError {
+		status = ""
+	}
 	var reasons []string
 	for _, r := range s.Reasons {
 		reasons = append(reasons, string(r))
 	}
-	for _, text := range []string{s.Name, string(s.Status), string(s.Signers), strings.Join(s.Operators, " "), strings.Join(reasons, " ")} {
+	for _, text := range []string{s.Name, status, string(s.Signers), strings.Join(s.Operators, " "), strings.Join(reasons, " ")} {
 		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
 	}
 	return b
@@ -321,7 +328,7 @@ func decode(b []byte) (Summary, error) {
 		return t
 	}
 	s.Rank, s.offset, s.length = next(), int64(next()), next()
-	s.Name, s.Status, s.Signers = text(), measure.Status(text()), measure.Signers(text())
+	s.Name, s.Status, s.Signers = text(), cmp.Or(measure.Status(text()), measure.NoError), measure.Signers(text())
 	s.Operators = strings.Fields(text())
 	for _, r := range strings.Fields(text()) {
 		s.Reasons = append(s.Reasons, measure.Code(r))
