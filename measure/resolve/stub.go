@@ -198,7 +198,7 @@ func (s *Stub) pick() *upstream {
 	if len(up) == 0 {
 		return nil
 	}
-	return up[rand.IntN(len(up))]
+	return up[rand.IntN(len(up))] //nolint:gosec // to share out the load
 }
 
 // await is pick, waiting where none answers.

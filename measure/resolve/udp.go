@@ -73,7 +73,7 @@ func listen(n int, noIPv6 bool) (*udp, error) {
 
 func (u *udp) close() {
 	for _, s := range append(u.v4, u.v6...) {
-		s.conn.Close()
+		_ = s.conn.Close() // there is nothing to lose
 	}
 	u.wg.Wait()
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"zonesigner/measure"
 )
@@ -51,7 +52,7 @@ var (
 // none.
 func openStore(dir string) (*Store, error) {
 	db, err := bbolt.Open(filepath.Join(dir, storeFile), 0o644, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s: another run is writing there", dir)
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", storeFile, err)
@@ -104,7 +105,7 @@ func OpenStore(dir string) (*Store, error) {
 		return nil, fmt.Errorf("%s holds no run: %w", dir, err)
 	}
 	db, err := bbolt.Open(path, 0o644, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s: a run is writing there; it can be read when that has ended or been stopped", dir)
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -113,10 +113,10 @@ func (n *Net) Close() {
 
 func (n *Net) closeSockets() {
 	if n.udp4 != nil {
-		n.udp4.Close()
+		_ = n.udp4.Close() // there is nothing to lose
 	}
 	if n.udp6 != nil {
-		n.udp6.Close()
+		_ = n.udp6.Close()
 	}
 	if n.tcp != nil {
 		n.tcp.Close()
