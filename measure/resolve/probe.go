@@ -40,6 +40,7 @@ func (c *Client) Probe(ctx context.Context, addr netip.Addr, zone string) (measu
 	if p.Status != measure.NoError || len(p.Tags) == 0 {
 		return p, nil
 	}
+	b = &budget{left: c.cfg.Timeout / 3}
 	m, status, err = c.direct(ctx, b, addr, question{name: zone, qtype: dns.TypeDNSKEY, dnssec: true})
 	if err != nil || status != measure.NoError {
 		return p, err

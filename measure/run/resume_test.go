@@ -51,6 +51,7 @@ func kill(t *testing.T, dir string, after time.Duration) (done bool) {
 // TestKilled kills a run at moments of chance until it is through, and wants
 // what a run gives that nobody disturbs: nothing lost, nothing twice.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	count := 2000
 	n := start(t)
 	o := options(t, n, count)
@@ -81,8 +82,10 @@ func TestKilled(t *testing.T) {
 	if _, err := Run(t.Context(), whole); err != nil {
 		t.Fatal(err)
 	}
+	differ := 0
 	for name, want := range records(t, whole.Dir) {
-		if a, b := essence(got[name]), essence(want); a != b {
+		if a, b := essence(got[name]), essence(want); a != b && differ < 3 {
+			differ++
 			t.Errorf("%s: with kills\n%s\nwithout\n%s", name, a, b)
 		}
 	}
@@ -106,10 +109,15 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// essence is a record without what differs from one time to the next.
+// essence is a record without what differs from one time to the next: which
+// of an operator's servers answered is chance, too.
 func essence(r *measure.Record) string {
 	c := *r
 	c.Timestamp, c.Data.Queries, c.Data.Millis, c.Data.Resolver = time.Time{}, 0, 0, ""
+	c.Data.Operators = slices.Clone(c.Data.Operators)
+	for i := range c.Data.Operators {
+		c.Data.Operators[i].Probe = nil
+	}
 	b, _ := json.Marshal(c)
 	return string(b)
 }
@@ -118,6 +126,7 @@ func essence(r *measure.Record) string {
 // machine may: lines that are not counted go, lines that are counted must not
 // be missing.
 func TestTornLine(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	o := options(t, n, 300)
 	if _, err := Run(t.Context(), o); err != nil {
@@ -148,6 +157,7 @@ func TestTornLine(t *testing.T) {
 // TestChangedList changes and removes the list between start and going on: it
 // is named and counted, and the run goes on with its own copy.
 func TestChangedList(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	o := options(t, n, 200)
 	begin(t, o)
@@ -173,6 +183,7 @@ func TestChangedList(t *testing.T) {
 
 // TestListFaults counts bad lines in the run's record.
 func TestListFaults(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	o := options(t, n, 0)
 	name := testnet.At(0).Name
@@ -193,6 +204,7 @@ func TestListFaults(t *testing.T) {
 // the run goes on, waits while there is none, and no domain is counted as
 // silent for it.
 func TestResolverDies(t *testing.T) {
+	t.Parallel()
 	count := 1500
 	n := start(t)
 	o := options(t, n, count)
@@ -220,6 +232,7 @@ func TestResolverDies(t *testing.T) {
 // TestResolverLies wants a liar left out while another is honest, and its
 // answers marked when it is the only one.
 func TestResolverLies(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	o := options(t, n, 400)
 	o.Resolvers = []netip.AddrPort{n.Resolver(0), n.Resolver(testnet.Liar)}

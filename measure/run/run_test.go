@@ -46,7 +46,7 @@ func options(t testing.TB, n *testnet.Net, count int) Options {
 	dir := t.TempDir()
 	o := Options{Dir: filepath.Join(dir, "run"), List: filepath.Join(dir, "list.csv"), Aliases: filepath.Join(dir, "aliases"),
 		Roots: n.Roots(), Concurrency: 500, Program: "test",
-		Resolve: resolve.Config{Port: n.Port, Timeout: 3 * time.Second, Try: 300 * time.Millisecond, Rate: -1, ServerRate: -1, ResolverRate: -1}}
+		Resolve: resolve.Config{Port: n.Port, Timeout: 4 * time.Second, Try: 400 * time.Millisecond, Rate: -1, ServerRate: -1, ResolverRate: -1}}
 	f, err := os.Create(o.List)
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +120,7 @@ func has(r *measure.Record, code measure.Code) bool {
 // TestFromTheRoot measures the test Internet iteratively, and wants every
 // domain where it belongs.
 func TestFromTheRoot(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	o := options(t, n, *domains)
 	var last Progress
@@ -141,6 +142,7 @@ func TestFromTheRoot(t *testing.T) {
 
 // TestThroughResolvers does the same through resolvers.
 func TestThroughResolvers(t *testing.T) {
+	t.Parallel()
 	n := start(t)
 	o := options(t, n, *domains)
 	o.Resolvers = []netip.AddrPort{n.Resolver(0), n.Resolver(1)}

@@ -18,6 +18,7 @@ import (
 // no table tells apart are one up to the rank that WHOIS is asked for, and
 // several beyond it.
 func TestWhoisTop(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
