@@ -14,6 +14,8 @@ FUZZ_LONG  ?= 3600
 # Names in the zone of `make bench`, and the zones that are signed with keys in files.
 NAMES ?= 100000
 SIGN  ?= host:100000,tld:100000
+# Domains of its list for measure and zdns.
+DOMAINS ?= 100000
 
 .PHONY: help build demo test race fuzz bench lint check soak vet fmt
 
@@ -41,9 +43,10 @@ race: ## all tests with the race detector
 fuzz: ## every fuzz target, for FUZZ_LONG seconds in all (an hour)
 	testdata/scripts/fuzz.sh $(FUZZ_LONG)
 
-bench: build ## the whole way beside other signers, with NAMES names (100000), and each package's own
+bench: build ## the whole way beside other signers, with NAMES names (100000), measure beside zdns, with DOMAINS domains (100000), and each package's own
 	@$(DEPS) test
 	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names $(NAMES) -sign "$(SIGN)" -verify
+	cd measure/bench && go build -o ../../bin/zdns github.com/zmap/zdns && go run . -zdns ../../bin/zdns -zonesignerd ../../bin/zonesignerd -names $(DOMAINS) -iterative
 	go test -run '^$$' -bench . -timeout 1h ./...
 
 soak: ## what takes long: many zones, at rest and at work

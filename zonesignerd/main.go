@@ -68,7 +68,7 @@ other commands set it up or talk to it over its local socket.
 	},
 		a.initCommand(), a.groupCommand(), a.checkConfigCommand(), a.runCommand(),
 		a.zonesCommand(), a.keysCommand(), a.statusCommand(), a.poolsCommand(), a.signNowCommand(),
-		a.keystoreCommand(), a.signCommand(), a.verifyCommand(), a.digestCommand(), a.diffCommand(), a.manifestCommand(), a.benchCommand(),
+		a.keystoreCommand(), a.signCommand(), a.verifyCommand(), a.digestCommand(), a.diffCommand(), a.manifestCommand(), a.benchCommand(), a.measureCommand(),
 		a.versionCommand(), a.docsCommand(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true

@@ -1,0 +1,166 @@
+// Bench measures `zonesignerd measure run` beside zdns on the test Internet, in
+// one run: domains a second, processor time and memory, with the same
+// concurrency. Both look up NS and A through one resolver. It is a module of its
+// own, so that zdns is no dependency of Zonesigner.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"zonesigner/measure/testnet"
+)
+
+var (
+	names       = flag.Int("names", 100_000, "`domains` of the list")
+	concurrency = flag.Int("concurrency", 1000, "domains under way at a `time`")
+	zdns        = flag.String("zdns", "", "the zdns `program`; none: only Zonesigner's is measured")
+	ours        = flag.String("zonesignerd", "bin/zonesignerd", "the zonesignerd `program`")
+	iterative   = flag.Bool("iterative", false, "resolve from the root, too")
+	rounds      = flag.Int("rounds", 1, "how `often` both are measured, in turn")
+)
+
+func main() {
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := bench(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "measure-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	net, err := testnet.Start(10_000)
+	if err != nil {
+		return err
+	}
+	defer net.Close()
+	list := filepath.Join(dir, "list.csv")
+	if err := writeList(list); err != nil {
+		return err
+	}
+	aliases := filepath.Join(dir, "aliases")
+	if err := os.WriteFile(aliases, []byte(testnet.Aliases), 0o644); err != nil {
+		return err
+	}
+	fmt.Printf("%d domains, %d at a time\n%-28s %10s %8s %8s %8s %10s\n", *names, *concurrency, "", "domains/s", "seconds", "CPU s", "RSS MB", "queries")
+	resolver := net.Resolver(0).String()
+	for round := range *rounds {
+		if *zdns != "" {
+			out := filepath.Join(dir, "zdns.jsonl")
+			err := measure(ctx, net, "zdns NSLOOKUP", *zdns, "NSLOOKUP", "--ipv4-lookup", "--alexa", "--threads", strconv.Itoa(*concurrency),
+				"--name-servers", resolver, "--local-addr", "127.0.0.1", "--input-file", list, "--output-file", out, "--verbosity", "1")
+			if err != nil {
+				return err
+			}
+			if err := countLines(out); err != nil {
+				return err
+			}
+		}
+		common := []string{"measure", "run", "--list", list, "--concurrency", strconv.Itoa(*concurrency), "--rate", "0", "--server-rate", "0", "--resolver-rate", "0",
+			"--port", strconv.Itoa(int(net.Port)), "--aliases", aliases}
+		run := filepath.Join(dir, fmt.Sprintf("run%d", round))
+		if err := measure(ctx, net, "zonesignerd, by resolver", *ours, append(common, "--out", run, "--resolver", resolver, "--no-ipv6")...); err != nil {
+			return err
+		}
+		if err := check(run); err != nil {
+			return err
+		}
+		if *iterative {
+			run += "-root"
+			if err := measure(ctx, net, "zonesignerd, from the root", *ours, append(common, "--out", run, "--root", net.Roots()[0].String())...); err != nil {
+				return err
+			}
+			if err := check(run); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func writeList(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	return errors.Join(testnet.WriteList(w, *names), w.Flush(), f.Close())
+}
+
+// measure runs a program and prints what it took.
+func measure(ctx context.Context, net *testnet.Net, what, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	queries, start := net.Queries.Load(), time.Now()
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", what, err, stderr.String())
+	}
+	took := time.Since(start)
+	s := cmd.ProcessState
+	rss := float64(s.SysUsage().(*syscall.Rusage).Maxrss) / 1024
+	fmt.Printf("%-28s %10.0f %8.1f %8.1f %8.0f %10d\n", what, float64(*names)/took.Seconds(), took.Seconds(),
+		(s.UserTime() + s.SystemTime()).Seconds(), rss, net.Queries.Load()-queries)
+	return nil
+}
+
+func countLines(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n := 0
+	for s := bufio.NewScanner(f); s.Scan(); n++ {
+	}
+	if n != *names {
+		return fmt.Errorf("%s has %d lines, want %d", path, n, *names)
+	}
+	return nil
+}
+
+// check wants each domain in its class.
+func check(dir string) error {
+	f, err := os.Open(filepath.Join(dir, "results.jsonl"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines, wrong := 0, 0
+	for s := bufio.NewScanner(f); s.Scan(); lines++ {
+		var r struct {
+			Name string
+			Rank int
+			Data struct{ Class string }
+		}
+		if err := json.Unmarshal(s.Bytes(), &r); err != nil {
+			return err
+		}
+		if want := testnet.At(r.Rank - 1); want.Class.String() != r.Data.Class {
+			if wrong++; wrong <= 5 {
+				fmt.Printf("  %s is %s, want %s\n", r.Name, r.Data.Class, want.Class)
+			}
+		}
+	}
+	fmt.Printf("  %d of %d in their class\n", lines-wrong, *names)
+	return nil
+}

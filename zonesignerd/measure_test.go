@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"zonesigner/measure"
+	"zonesigner/measure/testnet"
+)
+
+// command runs one command line and returns what it printed.
+func command(t *testing.T, want int, args ...string) (out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	a := &app{in: strings.NewReader(""), out: &o, err: &e, now: time.Now}
+	if got := a.run(t.Context(), args); got != want {
+		t.Fatalf("%q: exit status %d, want %d\n%s%s", args, got, want, o.String(), e.String())
+	}
+	return o.String(), e.String()
+}
+
+// TestMeasure measures the test Internet by the commands, and looks at all that
+// they print.
+func TestMeasure(t *testing.T) {
+	net, err := testnet.Start(500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer net.Close()
+	dir := t.TempDir()
+	const count = 1200
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	var text strings.Builder
+	if err := testnet.WriteList(&text, count); err != nil {
+		t.Fatal(err)
+	}
+	flags := []string{"--root", net.Roots()[0].String(), "--port", strconv.Itoa(int(net.Port)), "--timeout", "2s", "--try", "200ms", "--rate", "0", "--server-rate", "0",
+		"--aliases", file("aliases", testnet.Aliases)}
+	run1, run2 := filepath.Join(dir, "run1"), filepath.Join(dir, "run2")
+	top := file("top.csv", text.String()+"nonsense\n")
+	_, told := command(t, 0, append([]string{"measure", "run", "--list", top, "--out", run1}, flags...)...)
+	if !strings.Contains(told, "1200 of 1200 domains") {
+		t.Errorf("progress %q", told)
+	}
+	command(t, 0, append([]string{"measure", "run", "--list", file("fewer.csv", text.String()[strings.Index(text.String(), "\n")+1:]), "--out", run2}, flags...)...)
+	command(t, 2, append([]string{"measure", "run", "--list", top, "--out", run1}, flags...)...)
+	command(t, 0, "measure", "run", "--out", run1, "--resume")
+	command(t, 1, "measure", "run", "--out", dir, "--resume")
+
+	classes := map[measure.Class]int{}
+	for i := range count {
+		classes[testnet.At(i).Class]++
+	}
+	out, _ := command(t, 0, "measure", "report", run1)
+	for _, want := range []string{"Top-100 ", "Top-1k ", "All ", "MISCONF", "malformed-line: 1", "cloudflare", "SHA-256"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("report without %q:\n%s", want, out)
+		}
+	}
+	out, _ = command(t, 0, "measure", "report", run1, "--format", "csv")
+	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range rows {
+		var class measure.Class
+		if row[0] == "classes" && row[1] == "All" && class.UnmarshalText([]byte(row[2])) == nil && row[3] != strconv.Itoa(classes[class]) {
+			t.Errorf("%v, want %d", row, classes[class])
+		}
+	}
+	out, _ = command(t, 0, "measure", "report", run1, "--format", "svg")
+	for d := xml.NewDecoder(strings.NewReader(out)); ; {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	page := filepath.Join(dir, "page.html")
+	command(t, 0, "measure", "report", run1, "--format", "html", "--out", page)
+	html, err := os.ReadFile(page)
+	if err != nil || http.DetectContentType(html) != "text/html; charset=utf-8" || !bytes.Contains(html, []byte("<svg")) || bytes.Contains(html, []byte("src=")) {
+		t.Errorf("the page is %d bytes of %s: %v", len(html), http.DetectContentType(html), err)
+	}
+	command(t, 2, "measure", "report", run1, "--format", "pdf")
+
+	var name string
+	for i := range count {
+		if d := testnet.At(i); d.Kind == "onelabel" {
+			name = d.Name
+		}
+	}
+	fromRun, _ := command(t, 0, "measure", "explain", name, "--run", run1)
+	now, _ := command(t, 0, append([]string{"measure", "explain", name}, flags...)...)
+	for _, out := range []string{fromRun, now} {
+		if !strings.Contains(out, "misconfigured") || !strings.Contains(out, "ds0") || !strings.Contains(out, "NXDOMAIN") {
+			t.Errorf("explained as\n%s", out)
+		}
+	}
+	command(t, 1, "measure", "explain", "example.org", "--run", run1)
+	command(t, 2, "measure", "explain", "http://example.org", "--run", run1)
+
+	out, _ = command(t, 0, "measure", "diff", run1, run2, "--json")
+	var diff struct{ Both, Gone, New, Same int }
+	if err := json.Unmarshal([]byte(out), &diff); err != nil || diff.Both != count-1 || diff.Gone != 1 || diff.New != 0 || diff.Same != diff.Both {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
