@@ -3,6 +3,7 @@ package dnssec
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/asn1"
@@ -22,7 +23,8 @@ const testTime = 1795176000
 // testKey is a throw-away key whose private half the test holds.
 type testKey struct {
 	Key
-	priv *ecdsa.PrivateKey
+	priv *ecdsa.PrivateKey  // of algorithm 13
+	ed   ed25519.PrivateKey // of algorithm 15
 }
 
 // newTestKey makes the same key for the same seed, always.
@@ -36,12 +38,22 @@ func newTestKey(seed string, flags uint16, csk bool) testKey {
 	if err != nil {
 		panic(err)
 	}
-	return testKey{Key{ID: seed, Flags: flags, CSK: csk, Algorithm: ECDSAP256SHA256, PublicKey: pub[1:], State: Active}, priv}
+	return testKey{Key: Key{ID: seed, Flags: flags, CSK: csk, Algorithm: ECDSAP256SHA256, PublicKey: pub[1:], State: Active}, priv: priv}
 }
 
-// sign makes the deterministic signature of RFC 6979.
+// newEdKey is newTestKey for algorithm 15.
+func newEdKey(seed string, flags uint16, csk bool) testKey {
+	d := sha256.Sum256([]byte("zonesigner test key " + seed))
+	priv := ed25519.NewKeyFromSeed(d[:])
+	return testKey{Key: Key{ID: seed, Flags: flags, CSK: csk, Algorithm: ED25519, PublicKey: priv.Public().(ed25519.PublicKey), State: Active}, ed: priv}
+}
+
+// sign makes the deterministic signature of RFC 6979, or of RFC 8032.
 func (k testKey) sign(t testing.TB, msg []byte) (sig [64]byte) {
 	t.Helper()
+	if k.Algorithm == ED25519 {
+		return [64]byte(ed25519.Sign(k.ed, msg))
+	}
 	digest := sha256.Sum256(msg)
 	der, err := k.priv.Sign(nil, digest[:], crypto.SHA256)
 	if err != nil {
@@ -161,13 +173,19 @@ func writeFile(t testing.TB, dir, name, text string) string {
 func (k testKey) writeBIND(t testing.TB, dir string, zone Name) string {
 	t.Helper()
 	base := fmt.Sprintf("K%s+%03d+%05d", zone, k.Algorithm, k.KeyTag())
-	priv, err := k.priv.Bytes()
-	if err != nil {
-		t.Fatal(err)
+	priv, mnemonic := []byte(nil), "ED25519"
+	if k.Algorithm == ED25519 {
+		priv = k.ed.Seed()
+	} else {
+		var err error
+		if priv, err = k.priv.Bytes(); err != nil {
+			t.Fatal(err)
+		}
+		mnemonic = "ECDSAP256SHA256"
 	}
 	writeFile(t, dir, base+".key", fmt.Sprintf("%s 3600 IN DNSKEY %d 3 %d %s\n", zone, k.Flags, k.Algorithm, base64.StdEncoding.EncodeToString(k.PublicKey)))
-	writeFile(t, dir, base+".private", fmt.Sprintf("Private-key-format: v1.3\nAlgorithm: %d (ECDSAP256SHA256)\nPrivateKey: %s\n"+
-		"Created: 20260101000000\nPublish: 20260101000000\nActivate: 20260101000000\n", k.Algorithm, base64.StdEncoding.EncodeToString(priv)))
+	writeFile(t, dir, base+".private", fmt.Sprintf("Private-key-format: v1.3\nAlgorithm: %d (%s)\nPrivateKey: %s\n"+
+		"Created: 20260101000000\nPublish: 20260101000000\nActivate: 20260101000000\n", k.Algorithm, mnemonic, base64.StdEncoding.EncodeToString(priv)))
 	return base
 }
 

@@ -5,30 +5,38 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 )
 
 // KeyState is a key's place in its life, by Knot's names. It decides whether
 // the DNSKEY is in the zone and what the key signs:
 //
 //	state          in DNSKEY   KSK signs keys   ZSK signs zone
+//	pre-active     no          no               only without an active ZSK of its algorithm
 //	published      yes         no               no
 //	ready          yes         yes              only without an active ZSK of its algorithm
 //	active         yes         yes              yes
 //	retire-active  yes         yes              only without an active ZSK of its algorithm
 //	retired        yes         no               no
+//	post-active    no          no               only without an active ZSK of its algorithm
 //	removed        no          no               no
 //
 // "Keys" are the apex RRsets DNSKEY, CDS and CDNSKEY. A CSK follows both
-// columns.
+// columns. Pre-active and post-active are for algorithm roll-overs: who has
+// the DNSKEY RRset may want a signature of each algorithm in it, so those of a
+// new algorithm come before its keys, and those of an old one go after them
+// (RFC 6781, section 4.1.4).
 type KeyState string
 
 // The states of a key.
 const (
+	PreActive    KeyState = "pre-active"
 	Published    KeyState = "published"
 	Ready        KeyState = "ready"
 	Active       KeyState = "active"
 	RetireActive KeyState = "retire-active"
 	Retired      KeyState = "retired"
+	PostActive   KeyState = "post-active"
 	Removed      KeyState = "removed"
 )
 
@@ -63,7 +71,7 @@ func (k Key) Validate() error {
 		return bad("a key that signs keys and zone has flags 257, not %d", k.Flags)
 	}
 	switch k.State {
-	case Published, Ready, Active, RetireActive, Retired, Removed:
+	case PreActive, Published, Ready, Active, RetireActive, Retired, PostActive, Removed:
 	default:
 		return bad("unknown state %q", clip(string(k.State)))
 	}
@@ -119,7 +127,9 @@ func (k Key) DS(zone Name) []byte {
 }
 
 // published reports whether the DNSKEY is in the zone.
-func (k Key) published() bool { return k.State != Removed }
+func (k Key) published() bool {
+	return k.State != PreActive && k.State != PostActive && k.State != Removed
+}
 
 // signsKeys reports whether the key signs DNSKEY, CDS and CDNSKEY.
 func (k Key) signsKeys() bool {
@@ -138,7 +148,7 @@ func signsZone(keys []Key, i int) bool {
 	switch k.State {
 	case Active:
 		return true
-	case Ready, RetireActive:
+	case PreActive, Ready, RetireActive, PostActive:
 		for _, o := range keys {
 			if o.isZSK() && o.State == Active && o.Algorithm == k.Algorithm {
 				return false
@@ -147,6 +157,48 @@ func signsZone(keys []Key, i int) bool {
 		return true
 	}
 	return false
+}
+
+// algorithms lists the algorithms of keys that ok holds for, each once, lowest
+// first.
+func algorithms(keys []Key, ok func(i int) bool) []uint8 {
+	var out []uint8
+	for i, k := range keys {
+		if ok(i) && !slices.Contains(out, k.Algorithm) {
+			out = append(out, k.Algorithm)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Algorithms lists the algorithms of the keys that are not removed, each once,
+// lowest first.
+func Algorithms(keys []Key) []uint8 {
+	return algorithms(keys, func(i int) bool { return keys[i].State != Removed })
+}
+
+// unsigning lists the algorithms in the DNSKEY RRset of which no key signs
+// keys, or none signs the zone. There must be none: every RRset is signed with
+// each algorithm in that RRset (RFC 4035, section 2.2; RFC 6840, section 5.11).
+func unsigning(keys []Key) []uint8 {
+	published := algorithms(keys, func(i int) bool { return keys[i].published() })
+	signKeys := algorithms(keys, func(i int) bool { return keys[i].signsKeys() })
+	signZone := algorithms(keys, func(i int) bool { return signsZone(keys, i) })
+	return slices.DeleteFunc(published, func(a uint8) bool { return slices.Contains(signKeys, a) && slices.Contains(signZone, a) })
+}
+
+// WholeAlgorithms returns the keys of those algorithms that can sign all that
+// they have to, in the same order; all keys when none can. The keys of a second
+// algorithm that are not yet all there are thus left out, and not a reason to
+// sign nothing.
+func WholeAlgorithms(keys []Key) []Key {
+	lacking := unsigning(keys)
+	whole := slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return slices.Contains(lacking, k.Algorithm) })
+	if len(whole) == 0 {
+		return keys
+	}
+	return whole
 }
 
 // isToken reports whether s can stand as one word in a manifest.

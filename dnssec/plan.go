@@ -63,18 +63,22 @@ func (p Params) validate() error {
 		}
 		ids[k.ID] = true
 		t := tagged{k.Algorithm, k.KeyTag()}
-		if o, ok := tags[t]; ok && k.published() {
+		if k.State == Removed {
+			continue
+		}
+		if o, ok := tags[t]; ok {
 			return fmt.Errorf("keys %q and %q share the key tag %d", o, k.ID, t.tag)
 		}
-		if k.published() {
-			tags[t] = k.ID
-		}
+		tags[t] = k.ID
 	}
 	if len(p.signers(dns.TypeDNSKEY)) == 0 {
 		return errors.New("no key signs the DNSKEY RRset: none with flags 257 is ready, active or retire-active")
 	}
 	if len(p.signers(dns.TypeSOA)) == 0 {
 		return errors.New("no key signs the zone: no ZSK or CSK is active")
+	}
+	if lacking := unsigning(p.Keys); len(lacking) > 0 {
+		return fmt.Errorf("the DNSKEY RRset has keys of algorithm %d, which has to sign every RRset (RFC 4035, section 2.2): it needs a KSK and a ZSK, or a CSK, that sign", lacking[0])
 	}
 	switch p.CDS {
 	case "", CDSNone, CDSRollover, CDSAlways, CDSDelete:
@@ -344,7 +348,7 @@ func (p *Plan) schedule(kinds []nodeKind) {
 type baseCursor struct {
 	base   *SignedZone
 	at     int
-	known  []bool // by index of key: the base had it in its DNSKEY RRset
+	known  []bool // by index of key: the base was signed with it
 	params Params
 }
 
@@ -353,14 +357,28 @@ func newBaseCursor(p Params) *baseCursor {
 	if p.Base == nil {
 		return c
 	}
-	if set, ok := p.Base.find(p.Base.apex, dns.TypeDNSKEY); ok {
-		for i, k := range p.Keys {
-			for d := range set.RData() {
-				c.known[i] = c.known[i] || d == string(k.DNSKEY())
-			}
-		}
+	set, ok := p.Base.find(p.Base.apex, dns.TypeDNSKEY)
+	for i, k := range p.Keys {
+		c.known[i] = ok && set.has(string(k.DNSKEY())) || p.Base.soaSignedWith(k)
 	}
 	return c
+}
+
+// soaSignedWith reports whether a signature of the SOA verifies with the key.
+// It tells a key that signs without being in the DNSKEY RRset from another of
+// the same tag.
+func (sz *SignedZone) soaSignedWith(k Key) bool {
+	tag := k.KeyTag()
+	for _, g := range sz.signaturesAt(sz.soa) {
+		if g.Algorithm != k.Algorithm || g.KeyTag != tag {
+			continue
+		}
+		v, err := newVerifier(k.Algorithm, k.PublicKey)
+		if err == nil && v.verify(sz.appendMessage(nil, sz.sets[sz.soa], &g), &g.Sig) {
+			return true
+		}
+	}
+	return false
 }
 
 // signatures are the base's signatures over exactly the RRset s. Calls come

@@ -148,6 +148,9 @@ func TestKeyStates(t *testing.T) {
 	}{
 		{"ksk", Published, Active, "P--"}, {"ksk", Ready, Active, "PK-"}, {"ksk", Active, RetireActive, "PK-"},
 		{"ksk", RetireActive, Active, "PK-"}, {"ksk", Retired, Active, "P--"}, {"ksk", Removed, Active, "---"},
+		{"ksk", PreActive, Active, "---"}, {"ksk", PostActive, Active, "---"},
+		{"zsk", PreActive, Active, "---"}, {"zsk", PreActive, Retired, "--S"}, {"zsk", PostActive, Active, "---"}, {"zsk", PostActive, Published, "--S"},
+		{"csk", PreActive, Active, "---"}, {"csk", PostActive, Active, "---"},
 		{"zsk", Published, Active, "P--"}, {"zsk", Ready, Active, "P--"}, {"zsk", Active, Retired, "P-S"},
 		{"zsk", RetireActive, Active, "P--"}, {"zsk", RetireActive, Retired, "P-S"}, {"zsk", Retired, Active, "P--"}, {"zsk", Removed, Active, "---"},
 		{"csk", Published, Active, "P--"}, {"csk", Ready, Active, "PK-"}, {"csk", Ready, Published, "PKS"}, {"csk", Active, RetireActive, "PKS"},
@@ -184,22 +187,35 @@ func TestKeyStates(t *testing.T) {
 func TestParamsRefused(t *testing.T) {
 	z := mustParse(t, "example.", minimal)
 	ksk, zsk := kskAndZSK()
+	second := func(state KeyState, keys ...testKey) func(p *Params) {
+		return func(p *Params) {
+			for _, k := range keys {
+				k.State = state
+				p.Keys = append(p.Keys, k.Key)
+			}
+		}
+	}
+	edKSK, edZSK := newEdKey("ed-ksk", 257, false), newEdKey("ed-zsk", 256, false)
 	for want, change := range map[string]func(p *Params){
-		"no key signs the DNSKEY": func(p *Params) { p.Keys[0].State = Retired },
-		"no key signs the zone":   func(p *Params) { p.Keys[1].State = Published },
-		"expected 1 to 64":        func(p *Params) { p.Keys = nil },
-		"named twice":             func(p *Params) { p.Keys[1].ID = "ksk" },
-		"share the key tag":       func(p *Params) { p.Keys = append(p.Keys, p.Keys[1]); p.Keys[2].ID = "twin" },
-		"not a point":             func(p *Params) { p.Keys[0].PublicKey = make([]byte, 64) },
-		"64":                      func(p *Params) { p.Keys[0].PublicKey = p.Keys[0].PublicKey[1:] },
-		"algorithm 8":             func(p *Params) { p.Keys[0].Algorithm = 8 },
-		"unknown state":           func(p *Params) { p.Keys[0].State = "lost" },
-		"below the lifetime":      func(p *Params) { p.Refresh = p.Lifetime },
-		"after 2106":              func(p *Params) { p.Time = 1<<32 - 1 },
-		"too early":               func(p *Params) { p.Time = 0 },
-		"iterations":              func(p *Params) { p.Denial = Denial{NSEC3: true, Iterations: 51} },
-		"belong to NSEC3":         func(p *Params) { p.Denial.OptOut = true },
-		"CDS policy":              func(p *Params) { p.CDS = "perhaps" },
+		"has keys of algorithm 15, which has to sign every RRset": second(Active, edZSK),
+		"it needs a KSK and a ZSK":                                second(Active, edKSK),
+		"or a CSK, that sign":                                     second(Published, edKSK, edZSK),
+		"keys of algorithm 15":                                    second(Retired, edKSK, edZSK),
+		"no key signs the DNSKEY":                                 func(p *Params) { p.Keys[0].State = Retired },
+		"no key signs the zone":                                   func(p *Params) { p.Keys[1].State = Published },
+		"expected 1 to 64":                                        func(p *Params) { p.Keys = nil },
+		"named twice":                                             func(p *Params) { p.Keys[1].ID = "ksk" },
+		"share the key tag":                                       func(p *Params) { p.Keys = append(p.Keys, p.Keys[1]); p.Keys[2].ID = "twin" },
+		"not a point":                                             func(p *Params) { p.Keys[0].PublicKey = make([]byte, 64) },
+		"64":                                                      func(p *Params) { p.Keys[0].PublicKey = p.Keys[0].PublicKey[1:] },
+		"algorithm 8":                                             func(p *Params) { p.Keys[0].Algorithm = 8 },
+		"unknown state":                                           func(p *Params) { p.Keys[0].State = "lost" },
+		"below the lifetime":                                      func(p *Params) { p.Refresh = p.Lifetime },
+		"after 2106":                                              func(p *Params) { p.Time = 1<<32 - 1 },
+		"too early":                                               func(p *Params) { p.Time = 0 },
+		"iterations":                                              func(p *Params) { p.Denial = Denial{NSEC3: true, Iterations: 51} },
+		"belong to NSEC3":                                         func(p *Params) { p.Denial.OptOut = true },
+		"CDS policy":                                              func(p *Params) { p.CDS = "perhaps" },
 	} {
 		p := testParams(ksk, zsk)
 		change(&p)

@@ -60,6 +60,15 @@ func (sz *SignedZone) Len() int { return len(sz.sets) }
 // Signatures is how many signatures there are.
 func (sz *SignedZone) Signatures() int { return len(sz.sigs) }
 
+// Algorithms is how many algorithms sign the zone.
+func (sz *SignedZone) Algorithms() int {
+	seen := map[uint8]bool{}
+	for _, g := range sz.signaturesAt(sz.soa) {
+		seen[g.Algorithm] = true
+	}
+	return len(seen)
+}
+
 // RRsets yields each RRset with its signatures, in canonical order. The
 // signatures must not be changed.
 func (sz *SignedZone) RRsets() iter.Seq2[RRset, []Signature] {

@@ -19,7 +19,10 @@ type VerifyOptions struct {
 	Keys []Key
 	// Anchors are the parent's DS rdata, or DNSKEY rdata of keys that are
 	// trusted. Without Keys, one of them must sign the DNSKEY RRset, and every
-	// other RRset needs a valid signature by a key in it.
+	// RRset needs a valid signature by a key in it of each of its algorithms
+	// (RFC 4035, section 2.2). Signatures of algorithms that it does not have
+	// are left alone: those of a new one come before its keys, and those of an
+	// old one go after them (RFC 6781, section 4.1.4).
 	Anchors []Anchor
 	// At is the time at which the signatures must be valid, UNIX seconds.
 	At uint32
@@ -101,6 +104,7 @@ type verification struct {
 	keys   map[keyRef]*zoneKey
 	keySet []keyRef // must sign the key RRsets; nil: any key may
 	zonSet []keyRef // must sign all others; nil: any key may
+	algs   []uint8  // in the DNSKEY RRset, each once
 	mu     sync.Mutex
 	faults []Fault
 }
@@ -151,16 +155,9 @@ func (v *verification) checkKeys() {
 			v.fault(apex, dns.TypeDNSKEY, "key %d is not a zone key", keyTag(d))
 			continue
 		}
-		ref := keyRef{d[3], keyTag(d)}
-		ver, err := newVerifier(d[3], []byte(d[4:]))
-		if err != nil {
-			v.fault(apex, dns.TypeDNSKEY, "key %d: %v", ref.tag, err)
-			continue
+		if v.addKey(d) && !slices.Contains(v.algs, d[3]) {
+			v.algs = append(v.algs, d[3])
 		}
-		if v.keys[ref] != nil {
-			v.fault(apex, dns.TypeDNSKEY, "two keys share the tag %d", ref.tag)
-		}
-		v.keys[ref] = &zoneKey{[]byte(d), ver}
 	}
 	if len(v.o.Keys) > 0 {
 		v.expectKeys(set)
@@ -169,18 +166,39 @@ func (v *verification) checkKeys() {
 	v.anchored(set)
 }
 
+// addKey takes note of a key, given as its DNSKEY rdata, that signs.
+func (v *verification) addKey(rdata string) bool {
+	ref := keyRef{rdata[3], keyTag(rdata)}
+	ver, err := newVerifier(rdata[3], []byte(rdata[4:]))
+	if err != nil {
+		v.fault(v.sz.apex, dns.TypeDNSKEY, "key %d: %v", ref.tag, err)
+		return false
+	}
+	if v.keys[ref] != nil {
+		v.fault(v.sz.apex, dns.TypeDNSKEY, "two keys share the tag %d", ref.tag)
+	}
+	v.keys[ref] = &zoneKey{[]byte(rdata), ver}
+	return true
+}
+
 func (v *verification) expectKeys(set RRset) {
 	apex := v.sz.apex
 	expected := map[string]bool{}
 	v.keySet, v.zonSet = []keyRef{}, []keyRef{}
 	for i, k := range v.o.Keys {
-		if k.State == Removed {
-			continue
-		}
 		d := string(k.DNSKEY())
-		expected[d] = true
-		if !set.has(d) {
-			v.fault(apex, dns.TypeDNSKEY, "key %q (tag %d, %s) is missing", k.ID, k.KeyTag(), k.State)
+		switch k.State {
+		case Removed:
+			continue
+		case PreActive, PostActive:
+			if !set.has(d) { // else it is a fault below
+				v.addKey(d)
+			}
+		default:
+			expected[d] = true
+			if !set.has(d) {
+				v.fault(apex, dns.TypeDNSKEY, "key %q (tag %d, %s) is missing", k.ID, k.KeyTag(), k.State)
+			}
 		}
 		ref := keyRef{k.Algorithm, k.KeyTag()}
 		if k.signsKeys() {
@@ -245,12 +263,11 @@ func (v *verification) checkCoverage() {
 				v.fault(s.Owner, s.Type, "not signed with key %d", ref.tag)
 			}
 		}
-		if want == nil && len(sigs) == 0 {
-			v.fault(s.Owner, s.Type, "not signed")
-		}
+		v.checkAlgorithms(s, sigs, want)
 		for _, g := range sigs {
 			ref := keyRef{g.Algorithm, g.KeyTag}
 			switch {
+			case v.keys[ref] == nil && want == nil && !slices.Contains(v.algs, g.Algorithm):
 			case v.keys[ref] == nil:
 				v.fault(s.Owner, s.Type, "signed with key %d, which is not in the DNSKEY RRset", g.KeyTag)
 			case want != nil && !slices.Contains(want, ref):
@@ -260,6 +277,22 @@ func (v *verification) checkCoverage() {
 			if v.o.Canonical && g.Algorithm == ECDSAP256SHA256 && bytes.Compare(g.Sig[32:], halfOrder[:]) > 0 {
 				v.fault(s.Owner, s.Type, "signature with key %d is not in its canonical form: s is above half the order", g.KeyTag)
 			}
+		}
+	}
+}
+
+// checkAlgorithms checks that an RRset has a signature of each algorithm in the
+// DNSKEY RRset (RFC 4035, section 2.2). Of those of the keys in want, which are
+// missed by name, nothing is said again.
+func (v *verification) checkAlgorithms(s RRset, sigs []Signature, want []keyRef) {
+	if want == nil && len(sigs) == 0 {
+		v.fault(s.Owner, s.Type, "not signed")
+		return
+	}
+	for _, a := range v.algs {
+		by := func(g Signature) bool { return g.Algorithm == a && v.keys[keyRef{a, g.KeyTag}] != nil }
+		if !slices.ContainsFunc(want, func(ref keyRef) bool { return ref.algorithm == a }) && !slices.ContainsFunc(sigs, by) {
+			v.fault(s.Owner, s.Type, "not signed with algorithm %d, of which there is a key in the DNSKEY RRset", a)
 		}
 	}
 }

@@ -16,20 +16,22 @@ type State string
 
 // The states, in order of a key's life.
 const (
+	PreActive    State = "pre-active" // signs before it is published: of a new algorithm
 	Published    State = "published"
 	Ready        State = "ready"
 	Active       State = "active"
 	RetireActive State = "retire-active"
 	Retired      State = "retired"
+	PostActive   State = "post-active" // signs when it is published no more: of an old algorithm
 	Removed      State = "removed"
 )
 
 func (s State) check() error {
 	switch s {
-	case Published, Ready, Active, RetireActive, Retired, Removed:
+	case PreActive, Published, Ready, Active, RetireActive, Retired, PostActive, Removed:
 		return nil
 	}
-	return fmt.Errorf("%w: %q, expected published, ready, active, retire-active, retired or removed", ErrState, string(s))
+	return fmt.Errorf("%w: %q, expected pre-active, published, ready, active, retire-active, retired, post-active or removed", ErrState, string(s))
 }
 
 // Secret is a share of a key, opaque here. It prints nothing of itself.

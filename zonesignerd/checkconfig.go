@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
 
 	"zonesigner/zonesignerd/config"
+	"zonesigner/zonesignerd/internal/api"
 )
 
 func (a *app) checkConfigCommand() *cobra.Command {
@@ -19,10 +22,11 @@ func (a *app) checkConfigCommand() *cobra.Command {
 		Long: `Check the daemon's configuration (--config), that the files it names can be
 used, that the group knows this operator by this identity, and the policies
 that are given. A policy whose source is a file is compared with the zone in
-it. All that is wrong is listed; the exit status is then 2.`,
+it, and, where the daemon runs, with the keys that the zone has. All that is
+wrong is listed; the exit status is then 2.`,
 		Example: "  zonesignerd check-config\n  zonesignerd check-config --config ./zonesignerd.yaml example.org.yaml",
 		Args:    between(0, -1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return a.checkConfig(args) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.checkConfig(cmd.Context(), args) },
 	}
 }
 
@@ -32,7 +36,7 @@ type checkResult struct {
 	Faults []string `json:"faults"`
 }
 
-func (a *app) checkConfig(policies []string) error {
+func (a *app) checkConfig(ctx context.Context, policies []string) error {
 	var results []checkResult
 	var all config.Faults
 	add := func(file string, err error) {
@@ -62,7 +66,7 @@ func (a *app) checkConfig(policies []string) error {
 		}
 	}
 	for _, file := range policies {
-		add(file, checkPolicy(file, group))
+		add(file, a.checkPolicy(ctx, file, group))
 	}
 	switch {
 	case a.json:
@@ -120,9 +124,9 @@ func checkIdentity(c *config.Daemon, g *config.Group) error {
 	return nil
 }
 
-// checkPolicy compares the policy with its zone, where that is a file, and with
-// the group, unless it is nil.
-func checkPolicy(file string, g *config.Group) error {
+// checkPolicy compares the policy with its zone, where that is a file, with the
+// keys that the zone has, and with the group, unless it is nil.
+func (a *app) checkPolicy(ctx context.Context, file string, g *config.Group) error {
 	p, err := config.LoadPolicy(file)
 	if err != nil {
 		return err
@@ -136,6 +140,9 @@ func checkPolicy(file string, g *config.Group) error {
 			return config.Faults{{File: file, Path: "engine", Message: err.Error()}}
 		}
 	}
+	if err := checkAlgorithms(p, g, a.keysOf(ctx, p.Zone)); err != nil {
+		return config.Faults{{File: file, Path: "algorithm-rollover", Message: err.Error()}}
+	}
 	if p.Source.Type != "file" {
 		return nil
 	}
@@ -144,6 +151,44 @@ func checkPolicy(file string, g *config.Group) error {
 		return err
 	}
 	return p.CheckZone(expire, maxTTL)
+}
+
+// keysOf are the zone's keys as the running daemon has them; none where it does
+// not run or is not for this user to ask: there is nothing to compare with.
+func (a *app) keysOf(ctx context.Context, zone string) []api.Key {
+	c, err := a.client()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	keys, err := c.Keys(ctx, zone)
+	if err != nil {
+		return nil
+	}
+	return keys
+}
+
+// checkAlgorithms reports a policy that does not allow the algorithms of the
+// keys that its zone has and is to get.
+func checkAlgorithms(p *config.Policy, g *config.Group, keys []api.Key) error {
+	if p.AlgorithmRollover || len(keys) == 0 {
+		return nil
+	}
+	first := keys[0]
+	for _, k := range keys[1:] {
+		if k.Algorithm != first.Algorithm {
+			return fmt.Errorf("%s has keys of algorithms %d and %d: want true while there are keys of both", p.Zone, first.Algorithm, k.Algorithm)
+		}
+	}
+	engine := p.Engine
+	if engine == "" && g != nil {
+		engine = g.Engine
+	}
+	if engine != "" && config.Algorithm(engine) != first.Algorithm {
+		return fmt.Errorf("engine %s makes keys of algorithm %d, and %s has keys of %d: want true to change from one to the other", engine, config.Algorithm(engine), p.Zone, first.Algorithm)
+	}
+	return nil
 }
 
 // zoneFacts reads the zone file of a policy for what its margins depend on.

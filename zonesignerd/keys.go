@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -259,7 +260,7 @@ daemon does not look for itself; ask a resolver that you trust first.`,
 			}
 			records := []string{}
 			for _, k := range keys {
-				if k.State != "removed" && k.State != "retired" {
+				if !slices.Contains([]string{"pre-active", "retired", "post-active", "removed"}, k.State) {
 					records = append(records, k.DS...)
 				}
 			}

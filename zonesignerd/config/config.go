@@ -96,8 +96,9 @@ type Policy struct {
 	Version int    `yaml:"version"`
 	Zone    string `yaml:"zone"`
 
-	Engine            string   `yaml:"engine"`        // of new keys; empty: the group's
-	SerialPolicy      string   `yaml:"serial-policy"` // keep, increment, unixtime, dateserial
+	Engine            string   `yaml:"engine"`             // of new keys; empty: the group's
+	AlgorithmRollover bool     `yaml:"algorithm-rollover"` // keys of two algorithms may stand side by side
+	SerialPolicy      string   `yaml:"serial-policy"`      // keep, increment, unixtime, dateserial
 	RRSIGLifetime     Duration `yaml:"rrsig-lifetime"`
 	RRSIGRefresh      Duration `yaml:"rrsig-refresh"`
 	DNSKEYTTL         Duration `yaml:"dnskey-ttl"`

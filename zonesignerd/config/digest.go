@@ -37,7 +37,9 @@ func (g *Group) Digest() [32]byte {
 }
 
 // Digest is what operators compare of a zone's policy: everything but Source
-// and Publish, which are each operator's own.
+// and Publish, which are each operator's own. What came after the first
+// release is in it when it is set, so that the digests of other policies stay
+// as they were.
 func (p *Policy) Digest() [32]byte {
 	f := newFields("zonesigner policy v1")
 	f.text(p.Zone)
@@ -58,6 +60,9 @@ func (p *Policy) Digest() [32]byte {
 	f.text(p.ContentFrom)
 	f.text(p.ContentQuorum)
 	f.text(p.OnExpiry)
+	if p.AlgorithmRollover {
+		f.text("algorithm-rollover")
+	}
 	return f.sum()
 }
 

@@ -194,7 +194,7 @@ type Key struct {
 	Engine    string    `json:"engine"`
 	Algorithm uint8     `json:"algorithm"`
 	Tag       uint16    `json:"tag"`
-	State     string    `json:"state"` // published ready active retire-active retired removed, or KeyBlocked
+	State     string    `json:"state"` // pre-active published ready active retire-active retired post-active removed, or KeyBlocked
 	Created   time.Time `json:"created,omitzero"`
 	DNSKEY    string    `json:"dnskey"`       // a line of a zone file, with the policy's TTL if the zone is here
 	DS        []string  `json:"ds,omitempty"` // lines of a zone file without TTL, of keys with the SEP flag

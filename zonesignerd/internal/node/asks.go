@@ -202,7 +202,7 @@ func (a *asking) inUse() bool {
 // more.
 func (k *keyring) request(zone string, roles []string, engine string) (*asking, error) {
 	a := ask{Zone: zone, Roles: roles, Engine: engine}
-	for _, key := range k.zone(zone) {
+	for _, key := range k.of(zone) {
 		a.Have = append(a.Have, key.ID)
 	}
 	return k.make(a, nil)

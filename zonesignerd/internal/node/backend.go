@@ -12,7 +12,6 @@ import (
 
 	"zonesigner/knot"
 	"zonesigner/mpc"
-	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/api"
 	"zonesigner/zonesignerd/internal/pipeline"
@@ -130,7 +129,7 @@ func (n *Node) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request
 	if err := n.groups.file().CheckEngine(engine); err != nil {
 		return nil, api.Errorf(api.CodeUsage, "%v", err)
 	}
-	if err := n.goesWith(engine, z.Name()); err != nil {
+	if err := n.goesWith(engine, z); err != nil {
 		return nil, err
 	}
 	a, err := n.keys.request(z.Name(), slices.Compact(roles), engine)
@@ -138,23 +137,6 @@ func (n *Node) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request
 		return nil, err
 	}
 	return n.keys.requestOf(a), nil
-}
-
-// goesWith reports that keys of an engine cannot stand beside those that a zone
-// has: every algorithm of the DNSKEY RRset has to sign all of a zone (RFC 6840,
-// section 5.11), and one signer set has to sign with all its keys.
-func (n *Node) goesWith(engine, zone string) error {
-	engines := enginesOf(n.keys.of(zone))
-	for _, e := range engines {
-		if config.Algorithm(e) != config.Algorithm(engine) {
-			return api.Errorf(api.CodeUsage, "%s has keys of engine %s, algorithm %d: keys of %s are of algorithm %d and cannot stand beside them",
-				zone, e, config.Algorithm(e), engine, config.Algorithm(engine))
-		}
-	}
-	if _, err := n.groups.file().CommonSets(append([]string{engine}, engines...)...); err != nil {
-		return api.Errorf(api.CodeUsage, "keys of %s beside those of %s: %w", engine, zone, err)
-	}
-	return nil
 }
 
 // StageGroup implements api.Backend.

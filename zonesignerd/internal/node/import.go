@@ -134,6 +134,13 @@ func (n *Node) ImportKeys(_ context.Context, i api.ImportKeys) (*api.Request, er
 		a.Dealt = append(a.Dealt, dealt{d.Digest(), d.Public})
 		files = append(files, d.content)
 	}
+	z := n.zone(a.Zone)
+	if z == nil { // it was removed meanwhile
+		return nil, notFound(a.Zone)
+	}
+	if err := n.goesWith(a.Engine, z); err != nil {
+		return nil, err
+	}
 	e, err := n.keys.make(a, files)
 	if err != nil {
 		return nil, err

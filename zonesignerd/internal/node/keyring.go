@@ -230,13 +230,14 @@ func (k *keyring) of(zone string) []keystore.KeyRecord {
 	return out
 }
 
-// zone returns the zone's key set for planning, sorted by id.
+// zone returns the zone's key set for planning, sorted by id. Keys of a second
+// algorithm join it together: those that are there first wait for the others.
 func (k *keyring) zone(name string) []dnssec.Key {
 	var out []dnssec.Key
 	for _, r := range k.of(name) {
 		out = append(out, dnssecKey(r))
 	}
-	return out
+	return dnssec.WholeAlgorithms(out)
 }
 
 func dnssecKey(r keystore.KeyRecord) dnssec.Key {

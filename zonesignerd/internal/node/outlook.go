@@ -36,13 +36,14 @@ func loadOf(p *config.Policy, s pipeline.Due, role string) (load, bool) {
 	}
 	l := load{from: s.NextRefresh, cycle: time.Duration(p.RRSIGLifetime - p.RRSIGRefresh)}
 	sessions := refreshBatches(p, l.cycle)
+	rrsigs := s.RRSIGs / max(1, s.Algorithms) // the others are of another algorithm's keys
 	switch role {
 	case roleKSK:
 		l.tuples = 1
 	case roleZSK:
-		l.tuples = max(0, s.RRSIGs-2) + sessions // without the DNSKEY's and the SOA's
+		l.tuples = max(0, rrsigs-2) + sessions // without the DNSKEY's and the SOA's
 	default:
-		l.tuples = max(0, s.RRSIGs-1) + sessions
+		l.tuples = max(0, rrsigs-1) + sessions
 	}
 	return l, true
 }
@@ -172,12 +173,15 @@ func (n *Node) coveredWithout(id mpc.PartyID, k keystore.KeyRecord, sets []mpc.S
 	return until, any
 }
 
-// warnings says what is wrong with a zone without stopping it: margins that
-// its content breaks.
+// warnings says what is wrong with a zone without stopping it: an edit that is
+// open, keys that wait for others, margins that its content breaks.
 func (n *Node) warnings(z zoneNow) []string {
 	var out []string
 	if z.edited {
 		out = append(out, "a transaction is open on the hidden knot: what it changes is seen once its owner commits it")
+	}
+	if words := n.keys.joinsLater(z.policy.Zone); words != "" {
+		out = append(out, words)
 	}
 	if z.status.Source != 0 || z.status.SOAExpire != 0 {
 		out = append(out, faultsOf(z.policy.CheckZone(z.status.SOAExpire, z.status.MaxTTL))...)

@@ -48,9 +48,16 @@ func (n *Node) ConfirmDS(_ context.Context, c api.ConfirmDS) (*api.Request, erro
 }
 
 // withoutDS lists the zone's keys that sign keys and whose DS nobody here has
-// confirmed.
+// confirmed. A DS whose algorithm the DNSKEY RRset lacks would make resolvers
+// take the zone for bogus (RFC 6840, section 5.11), so keys come only when they
+// are in it.
 func (k *keyring) withoutDS(zone string) []keystore.KeyRecord {
-	return slices.DeleteFunc(k.of(zone), func(r keystore.KeyRecord) bool { return r.Role == roleZSK || r.Meta[metaDS] != "" })
+	set := k.zone(zone)
+	return slices.DeleteFunc(k.of(zone), func(r keystore.KeyRecord) bool {
+		return r.Role == roleZSK || r.Meta[metaDS] != "" || !slices.ContainsFunc(set, func(e dnssec.Key) bool {
+			return e.ID == r.ID && (e.State == dnssec.Ready || e.State == dnssec.Active)
+		})
+	})
 }
 
 // parentOf says what the parent of a zone that is signed has yet to do: without

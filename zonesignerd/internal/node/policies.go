@@ -23,6 +23,9 @@ func (n *Node) AddZone(ctx context.Context, a api.AddZone) (*api.Request, error)
 	}
 	n.changes.Lock()
 	defer n.changes.Unlock()
+	if err := n.keys.allowedBy(p); err != nil {
+		return nil, err
+	}
 	if old := n.zone(p.Zone); old != nil {
 		if err := n.changePolicy(ctx, old, p, []byte(a.Policy)); err != nil {
 			return nil, err

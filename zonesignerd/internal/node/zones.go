@@ -195,7 +195,7 @@ func policyOf(p *config.Policy) pipeline.Policy {
 		DNSKEYTTL: uint32(p.DNSKEYTTL.Seconds()),
 		Denial:    dnssec.Denial{NSEC3: p.Denial.NSEC3, OptOut: p.Denial.OptOut, Iterations: p.Denial.Iterations, Salt: salt},
 		ZONEMD:    dnssec.ZONEMDPolicy(p.ZONEMD),
-		TPlus1:    p.ContentQuorum == "t+1", Withdraw: p.OnExpiry == "withdraw",
+		TPlus1:    p.ContentQuorum == "t+1", Withdraw: p.OnExpiry == "withdraw", Rollover: p.AlgorithmRollover,
 	}
 }
 

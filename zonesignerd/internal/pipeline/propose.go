@@ -243,6 +243,9 @@ func (z *Zone) planned(start time.Time, plan *dnssec.Plan) {
 
 // plan derives everything from content and the agreed facts in body.
 func (z *Zone) plan(content *dnssec.Zone, body *Proposal, head *Signed, policy Policy, keys []dnssec.Key) (*dnssec.Plan, error) {
+	if a := dnssec.Algorithms(keys); len(a) > 1 && !policy.Rollover {
+		return nil, fmt.Errorf("its keys are of algorithms %d and %d, which its policy does not allow: set algorithm-rollover: true at every operator", a[0], a[1])
+	}
 	// Copies may number the same content differently; the proposer's number
 	// is what all plan with.
 	content = content.WithSerial(body.Source)

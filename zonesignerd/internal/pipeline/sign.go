@@ -39,7 +39,7 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 	// The signatures made here were verified by the signer, and those kept
 	// from the head when it was checked; all else is checked now.
 	faults := dnssec.Verify(s, dnssec.VerifyOptions{
-		Keys: z.d.Keys(z.name), At: p.body.Time, ZONEMD: zonemd, Proven: func(dnssec.Check) bool { return true },
+		Keys: p.plan.Params().Keys, At: p.body.Time, ZONEMD: zonemd, Proven: func(dnssec.Check) bool { return true },
 	})
 	release()
 	if len(faults) > 0 {

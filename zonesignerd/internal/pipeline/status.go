@@ -81,6 +81,7 @@ type PeerZone struct {
 type Due struct {
 	NextRefresh time.Time // zero: the zone is not signed
 	RRSIGs      int
+	Algorithms  int // that every RRset is signed with; 1 but in an algorithm roll-over
 }
 
 // Due reports what the last certified zone will ask for.
@@ -95,7 +96,7 @@ func (z *Zone) due() Due {
 	if z.head == nil {
 		return Due{}
 	}
-	return Due{NextRefresh: z.refreshAt().UTC(), RRSIGs: z.head.Zone.Signatures()}
+	return Due{NextRefresh: z.refreshAt().UTC(), RRSIGs: z.head.Zone.Signatures(), Algorithms: z.head.Zone.Algorithms()}
 }
 
 // Status is a zone as an operator wants to see it.

@@ -40,6 +40,7 @@ type Policy struct {
 	ZONEMD       dnssec.ZONEMDPolicy // zonemd-generate
 	TPlus1       bool                // content-quorum t+1
 	Withdraw     bool                // on-expiry withdraw
+	Rollover     bool                // algorithm-rollover: keys may be of two algorithms
 }
 
 // Source gives the zone's unsigned content, and limits by itself how many zones
