@@ -74,7 +74,7 @@ func TestAlgorithmRollover(t *testing.T) {
 			keys := twoAlgorithms()
 			p := testParams(keys...)
 			p.Denial, p.Time = denial, uint32(time.Now().Unix())
-			for i, step := range []struct {
+			for _, step := range []struct {
 				name         string
 				old, new     KeyState
 				zone, dnskey string // algorithms that sign
@@ -121,7 +121,7 @@ func TestAlgorithmRollover(t *testing.T) {
 						t.Errorf("%s: %s %s is signed with %q, expected %q", step.name, set.Owner, TypeName(set.Type), got, want)
 					}
 				}
-				t.Logf("step %d, %s", i, step.name)
+				t.Log(step.name)
 				validates(t, sz, p)
 				p.Base = sz
 			}

@@ -125,6 +125,9 @@ func (f *fakeDaemon) Keys(_ context.Context, zone string) ([]api.Key, error) {
 			State: "active", Created: testNow.Add(-48 * time.Hour), DNSKEY: "example.org. 3600 IN DNSKEY 256 3 13 AAAB", Confirmed: []string{"a", "b", "c"},
 		},
 	} {
+		if zone == "both.example." { // in an algorithm roll-over
+			k.Zone, k.Algorithm = zone, uint8(13+2*len(keys))
+		}
 		if zone == "" || zone == k.Zone {
 			keys = append(keys, k)
 		}

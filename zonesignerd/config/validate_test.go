@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/base32"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"reflect"
@@ -351,6 +352,15 @@ func eachLeaf(v reflect.Value, path string, visit func(string, reflect.Value)) {
 		}
 	default:
 		visit(path, v)
+	}
+}
+
+// An option that came later changes no digest where it is not set: operators of
+// both versions sign together.
+func TestPolicyDigestIsOfTheFirstRelease(t *testing.T) {
+	digest := DefaultPolicy("example.org").Digest()
+	if got, want := hex.EncodeToString(digest[:]), "1728986d3cda1fd4f2c4452859400d86264390c7817b9b529e07b087579736d5"; got != want {
+		t.Errorf("the digest of the default policy is %s, expected %s", got, want)
 	}
 }
 
