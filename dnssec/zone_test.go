@@ -269,3 +269,19 @@ func FuzzAddText(f *testing.F) {
 		}
 	})
 }
+
+// A zone that was written is read back as it was, serial included.
+func TestZoneWriteTo(t *testing.T) {
+	for file := range zones {
+		z := readZone(t, file)
+		var text strings.Builder
+		n, err := z.WriteTo(&text)
+		if err != nil || int(n) != text.Len() {
+			t.Errorf("%s: %d of %d bytes, %v", file, n, text.Len(), err)
+		}
+		again, err := ParseZone(strings.NewReader(text.String()), zones[file], "")
+		if err != nil || again.ContentDigest() != z.ContentDigest() || again.Serial() != z.Serial() || again.Len() != z.Len() {
+			t.Errorf("%s changed: %v", file, err)
+		}
+	}
+}

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
 
+	"zonesigner/dnssec"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/api"
 	"zonesigner/zonesignerd/internal/sharefile"
@@ -164,6 +168,24 @@ func (f *fakeDaemon) ResumeKey(_ context.Context, r api.ResumeKey) (*api.Request
 
 func (f *fakeDaemon) SignNow(_ context.Context, s api.SignNow) (*api.Request, error) {
 	return f.ask(api.KindSignNow, s.Zone)
+}
+
+func (f *fakeDaemon) ApproveZone(_ context.Context, a api.ApproveZone) (*api.Request, error) {
+	content, err := dnssec.ParseZone(a.Text, a.Zone, "")
+	if err != nil {
+		return nil, err
+	}
+	r, err := f.ask(api.KindZoneApprove, a.Zone)
+	r.Content = fmt.Sprintf("%x", content.ContentDigest())
+	r.Progress, r.Command = "www A differs from ours at serial 1", "zonesignerd zones approve FILE"
+	return r, err
+}
+
+func (f *fakeDaemon) SignedZone(_ context.Context, zone string, serial uint32, w io.Writer) error {
+	if _, err := fmt.Fprintf(w, "%s signed as %d\n", zone, serial); err != nil || zone != "cut.example." {
+		return err
+	}
+	return errors.New("the rest is lost")
 }
 
 func (f *fakeDaemon) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request, error) {

@@ -101,6 +101,9 @@ func describe(r *api.Request) string {
 	if len(r.WaitsFor) == 0 {
 		return "waits"
 	}
+	if r.Kind == api.KindZoneApprove {
+		return fmt.Sprintf("waits for %s to have the same content: %s", people(r.WaitsFor), r.Progress)
+	}
 	if r.Progress != "" {
 		return fmt.Sprintf("waits for %s to ask again: %s", people(r.WaitsFor), r.Progress)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -11,8 +12,8 @@ import (
 )
 
 func (a *app) zonesCommand() *cobra.Command {
-	return parent(&cobra.Command{Use: "zones", Short: "Add, remove, list and show zones"},
-		a.zonesAddCommand(), a.zonesRemoveCommand(), a.zonesListCommand(), a.zonesShowCommand())
+	return parent(&cobra.Command{Use: "zones", Short: "Add, remove, approve, list and show zones"},
+		a.zonesAddCommand(), a.zonesRemoveCommand(), a.zonesApproveCommand(), a.zonesListCommand(), a.zonesShowCommand())
 }
 
 func (a *app) zonesAddCommand() *cobra.Command {
@@ -158,6 +159,9 @@ func (a *app) printZone(z *api.ZoneDetail) {
 	t.paint(1, stateColour(z.State))
 	t.row("next", a.next(z.Next))
 	t.row("source", z.SourceFrom+", "+serialWords(z.SourceSerial))
+	if p := z.Approval; p != nil {
+		t.row("approved", fmt.Sprintf("serial %d, content %s, from %s, %s: %s", p.Serial, shortDigest(p.Content), p.File, when(p.At, now), approvalWords(p.State)))
+	}
 	t.row("published", z.PublishTo+", "+serialWords(z.ServedSerial))
 	t.row("signed", when(z.LastSigned, now))
 	t.row("earliest expiry", when(z.EarliestExpiry, now))
@@ -199,6 +203,16 @@ func (a *app) printZone(z *api.ZoneDetail) {
 		}
 		a.printTable(t)
 	}
+}
+
+func approvalWords(state string) string {
+	switch state {
+	case api.ApprovalStands:
+		return "to be signed"
+	case api.ApprovalSuperseded:
+		return "void, another content was signed since"
+	}
+	return state
 }
 
 func policyWords(policy string) string {

@@ -130,7 +130,7 @@ type Denial struct {
 // Source is where the unsigned zone comes from; the default is the hidden
 // Knot's control socket.
 type Source struct {
-	Type   string `yaml:"type"`   // knot, file, axfr
+	Type   string `yaml:"type"`   // knot, file, axfr, approved
 	File   string `yaml:"file"`   // of type file
 	Server string `yaml:"server"` // of type axfr: host:port
 	TSIG   string `yaml:"tsig"`   // file with "algorithm:name:base64", mode 0600

@@ -155,8 +155,9 @@ func (p *Policy) validatePlaces(fs *faults) {
 		}
 	}
 	s := p.Source
-	fs.oneOf("source.type", s.Type, "knot", "file", "axfr")
-	if slices.Contains([]string{"knot", "file", "axfr"}, s.Type) {
+	sources := []string{"knot", "file", "axfr", "approved"}
+	fs.oneOf("source.type", s.Type, sources...)
+	if slices.Contains(sources, s.Type) {
 		needs("source.file", s.File, s.Type, s.Type == "file")
 		needs("source.server", s.Server, s.Type, s.Type == "axfr")
 		if s.Type != "axfr" {

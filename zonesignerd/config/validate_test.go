@@ -237,6 +237,8 @@ func TestPolicyValidate(t *testing.T) {
 		{"file of knot", func(p *Policy) { p.Source.File = "/x" }, "source.file", "does not go with type knot"},
 		{"relative file", func(p *Policy) { p.Source.Type, p.Source.File = "file", "x" }, "source.file", "absolute"},
 		{"axfr", func(p *Policy) { p.Source = Source{Type: "axfr", Server: "192.0.2.1:53", TSIG: "/t", Notify: ":53"} }, "", ""},
+		{"approved", func(p *Policy) { p.Source = Source{Type: "approved"} }, "", ""},
+		{"file of approved", func(p *Policy) { p.Source = Source{Type: "approved", File: "/x"} }, "source.file", "does not go with type approved"},
 		{"axfr without server", func(p *Policy) { p.Source.Type = "axfr" }, "source.server", "missing"},
 		{"own source", func(p *Policy) {
 			p.Source, p.Publish = Source{Type: "file", File: "/z"}, Publish{Type: "file", File: "/z"}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Backend is what the daemon offers to its operator. All methods are safe for
@@ -28,6 +29,11 @@ type Backend interface {
 	AddZone(ctx context.Context, a AddZone) (*Request, error)
 	RemoveZone(ctx context.Context, r RemoveZone) (*Request, error)
 	SignNow(ctx context.Context, s SignNow) (*Request, error)
+	// ApproveZone reads all of a.Text before it answers.
+	ApproveZone(ctx context.Context, a ApproveZone) (*Request, error)
+	// SignedZone writes the last signed zone as a zone file, if it has the
+	// serial. What an error comes after is to be thrown away.
+	SignedZone(ctx context.Context, zone string, serial uint32, w io.Writer) error
 
 	// Keys lists the keys of a zone; of all zones when zone is empty.
 	Keys(ctx context.Context, zone string) ([]Key, error)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +70,22 @@ func (e echo) ResumeKey(_ context.Context, r ResumeKey) (*Request, error) {
 func (e echo) SignNow(_ context.Context, s SignNow) (*Request, error) {
 	return &Request{Subject: e.got("sign %+v", s)}, e.err
 }
+func (e echo) ApproveZone(_ context.Context, a ApproveZone) (*Request, error) {
+	text, err := io.ReadAll(a.Text)
+	if err != nil {
+		return nil, err
+	}
+	return &Request{Subject: e.got("approve %s %s %d %x", a.Zone, a.File, len(text), sha256.Sum256(text))}, e.err
+}
+
+func (e echo) SignedZone(_ context.Context, zone string, serial uint32, w io.Writer) error {
+	if e.err != nil {
+		return e.err
+	}
+	_, err := fmt.Fprintf(w, "%q", e.got("signed %s %d", zone, serial))
+	return err
+}
+
 func (e echo) Keys(_ context.Context, zone string) ([]Key, error) {
 	return []Key{{ID: e.got("keys %s", zone)}}, e.err
 }
@@ -142,6 +159,10 @@ func methods(ctx context.Context, b Backend) (answers []any, errs []error) {
 	call(add)(b.AddZone(ctx, AddZone{Policy: "version: 1\n\x00é", File: "f"}))
 	call(add)(b.RemoveZone(ctx, RemoveZone{Zone: "."}))
 	call(add)(b.SignNow(ctx, SignNow{Zone: "z."}))
+	call(add)(b.ApproveZone(ctx, ApproveZone{Zone: "z&a=b.", File: "a/b?c", Text: strings.NewReader(strings.Repeat("x\n", 2*maxBody))}))
+	var text strings.Builder
+	err := b.SignedZone(ctx, `a/b\.c%2f.example.`, 1<<32-1, &text)
+	add(text.String(), err)
 	call(add)(b.ConfirmDS(ctx, ConfirmDS{Zone: "z."}))
 	call(add)(b.ResumeKey(ctx, ResumeKey{Key: "k"}))
 	call(add)(b.Keys(ctx, "a&b=c."))
@@ -302,6 +323,9 @@ func TestStrangersAreRefused(t *testing.T) {
 				if err != nil || status != c.act {
 					t.Errorf("acting: %d %s %v", status, answer, err)
 				}
+				if status, answer, err = ask(socket, "POST", "zones/approve?zone=z.", "zone"); err != nil || status != c.act {
+					t.Errorf("approving: %d %s %v", status, answer, err)
+				}
 				if c.act == http.StatusForbidden && !strings.Contains(answer, "may not act here") {
 					t.Errorf("refused without its reason: %s", answer)
 				}
@@ -311,7 +335,7 @@ func TestStrangersAreRefused(t *testing.T) {
 			for range calls {
 				reached++
 			}
-			if want := map[bool]int{true: 1}[c.read == 200] + map[bool]int{true: 1}[c.act == 200]; reached != want {
+			if want := map[bool]int{true: 1}[c.read == 200] + map[bool]int{true: 2}[c.act == 200]; reached != want {
 				t.Errorf("%d requests reached the daemon, want %d", reached, want)
 			}
 		})
@@ -376,6 +400,29 @@ func TestServerBoundsAndForm(t *testing.T) {
 	}
 	if len(calls) > 0 {
 		t.Errorf("%s reached the daemon", <-calls)
+	}
+}
+
+// cut is a daemon that fails when part of a zone is written.
+type cut struct{ echo }
+
+func (cut) SignedZone(_ context.Context, _ string, _ uint32, w io.Writer) error {
+	if _, err := io.WriteString(w, strings.Repeat("x", 1<<20)); err != nil {
+		return err
+	}
+	return errors.New("the disk is broken")
+}
+
+// Who is given part of a zone is told so.
+func TestZoneThatBreaksOff(t *testing.T) {
+	c := NewClient(serve(t, cut{}, Access{}, nil))
+	var text strings.Builder
+	if err := c.SignedZone(t.Context(), "z.", 1, &text); err == nil || text.Len() == 0 {
+		t.Errorf("%d bytes of a zone that broke off, and %v", text.Len(), err)
+	}
+	status, answer, err := ask(serve(t, echo{}, Access{}, nil), "GET", "signed/z.?serial=x", "")
+	if err != nil || status != 400 || !strings.Contains(answer, "is no number") {
+		t.Errorf("%d %s %v", status, answer, err)
 	}
 }
 

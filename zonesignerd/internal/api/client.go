@@ -67,6 +67,29 @@ func (c *Client) SignNow(ctx context.Context, s SignNow) (*Request, error) {
 	return post[*Request](ctx, c, "zones/sign", s)
 }
 
+func (c *Client) ApproveZone(ctx context.Context, a ApproveZone) (*Request, error) {
+	return do[*Request](ctx, c, http.MethodPost, "zones/approve?"+url.Values{"zone": {a.Zone}, "file": {a.File}}.Encode(), a.Text)
+}
+
+func (c *Client) SignedZone(ctx context.Context, zone string, serial uint32, w io.Writer) error {
+	resp, err := c.send(ctx, http.MethodGet, fmt.Sprintf("signed/%s?serial=%d", segment(zone), serial), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+		if err != nil {
+			return c.unreachable(err)
+		}
+		return refused(resp, answer)
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("the signed zone: %w", err)
+	}
+	return nil
+}
+
 func (c *Client) Keys(ctx context.Context, zone string) ([]Key, error) {
 	return get[[]Key](ctx, c, "keys", url.Values{"zone": {zone}})
 }
@@ -162,14 +185,9 @@ func post[R any](ctx context.Context, c *Client, path string, arg any) (R, error
 
 func do[R any](ctx context.Context, c *Client, method, path string, body io.Reader) (R, error) {
 	var result R
-	// The host is a filler: HTTP wants one, the socket has none.
-	req, err := http.NewRequestWithContext(ctx, method, "http://zonesignerd/v1/"+path, body)
+	resp, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return result, err
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return result, c.unreachable(err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -177,17 +195,35 @@ func do[R any](ctx context.Context, c *Client, method, path string, body io.Read
 		return result, c.unreachable(err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var e errorBody
-		if json.Unmarshal(answer, &e) != nil || e.Error == nil {
-			return result, Errorf(CodeFailure, "the daemon answered %q", resp.Status)
-		}
-		return result, e.Error
+		return result, refused(resp, answer)
 	}
 	// Unknown fields are let pass: a newer daemon may say more.
 	if err := json.Unmarshal(answer, &result); err != nil {
 		return result, Errorf(CodeFailure, "the daemon's answer is not as expected: %w", err)
 	}
 	return result, nil
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	// The host is a filler: HTTP wants one, the socket has none.
+	req, err := http.NewRequestWithContext(ctx, method, "http://zonesignerd/v1/"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	return resp, nil
+}
+
+// refused is the error in an answer.
+func refused(resp *http.Response, answer []byte) error {
+	var e errorBody
+	if json.Unmarshal(answer, &e) != nil || e.Error == nil {
+		return Errorf(CodeFailure, "the daemon answered %q", resp.Status)
+	}
+	return e.Error
 }
 
 // unreachable says in words why there was no answer.

@@ -16,7 +16,9 @@ func FuzzRequest(f *testing.F) {
 	f.Add("POST", "/v1/keys/generate", `{"zone":"z.","roles":["KSK"]}`)
 	f.Add("GET", "/v1/zones/a%2fb", "")
 	f.Add("GET", "/v1/../v1/status", "")
-	routes := NewServer(echo{}, Access{}, nil).routes()
+	f.Add("POST", "/v1/zones/approve?zone=z.&file=f", "@ SOA")
+	f.Add("GET", "/v1/signed/z.?serial=1", "")
+	routes := NewServer(echo{}, Access{}, nil).handler()
 	f.Fuzz(func(t *testing.T, method, path, body string) {
 		u, err := url.ParseRequestURI(path)
 		if err != nil || strings.ContainsFunc(method, func(r rune) bool { return r < 'A' || r > 'Z' }) || method == "" {

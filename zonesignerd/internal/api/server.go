@@ -12,12 +12,14 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"time"
 )
 
 // Bounds of one request.
 const (
 	maxBody   = 256 << 10        // bytes; the largest file that is sent has 64 KiB
+	maxZone   = 1<<31 - 1        // bytes; a zone file that is sent
 	maxHeader = 16 << 10         // bytes
 	readTime  = 10 * time.Second // for the request to arrive
 	actTime   = 2 * time.Minute  // for the answer
@@ -81,7 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	base, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	server := &http.Server{
-		Handler:           http.MaxBytesHandler(http.TimeoutHandler(s.routes(), actTime, timeoutBody), maxBody),
+		Handler:           s.handler(),
 		ReadHeaderTimeout: readTime,
 		ReadTimeout:       readTime,
 		WriteTimeout:      actTime + readTime,
@@ -119,7 +121,59 @@ func (s *Server) identify(ctx context.Context, conn net.Conn) context.Context {
 	return ctx
 }
 
-// routes holds every request with the level it needs. Reading is GET and
+// handler is what is served: zones as they come, and all else by routes, with
+// small bodies and answers that are sent whole.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", http.MaxBytesHandler(http.TimeoutHandler(s.routes(), actTime, timeoutBody), maxBody))
+	mux.Handle("POST /v1/zones/approve", http.MaxBytesHandler(s.allowed(LevelAct, s.approve), maxZone))
+	mux.Handle("GET /v1/signed/{zone}", s.allowed(LevelRead, s.signed))
+	return mux
+}
+
+// approve takes a zone file, which may be large, as the body of the request.
+func (s *Server) approve(w http.ResponseWriter, r *http.Request) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(actTime)); err != nil {
+		respond(w, nil, err)
+		return
+	}
+	q := r.URL.Query()
+	result, err := s.backend.ApproveZone(r.Context(), ApproveZone{Zone: q.Get("zone"), File: q.Get("file"), Text: r.Body})
+	respond(w, result, err)
+}
+
+// signed gives a zone file as it is written. An error that comes later than the
+// first bytes breaks the connection, and who reads is told.
+func (s *Server) signed(w http.ResponseWriter, r *http.Request) {
+	serial, err := strconv.ParseUint(r.FormValue("serial"), 10, 32)
+	if err != nil {
+		respond(w, nil, Errorf(CodeUsage, "the serial %q is no number", r.FormValue("serial")))
+		return
+	}
+	body := &begun{Writer: w}
+	w.Header().Set("Content-Type", "text/dns") // RFC 4027
+	err = s.backend.SignedZone(r.Context(), r.PathValue("zone"), uint32(serial), body)
+	switch {
+	case err == nil:
+	case body.any:
+		panic(http.ErrAbortHandler)
+	default:
+		respond(w, nil, err)
+	}
+}
+
+// begun knows whether anything was written.
+type begun struct {
+	io.Writer
+	any bool
+}
+
+func (b *begun) Write(p []byte) (int, error) {
+	b.any = true
+	return b.Writer.Write(p)
+}
+
+// routes holds every other request with the level it needs. Reading is GET and
 // acting is POST; subjects travel as one escaped path segment or in the body.
 func (s *Server) routes() http.Handler {
 	mux, b := http.NewServeMux(), s.backend
@@ -170,8 +224,16 @@ func withBody[Arg, Result any](act func(context.Context, Arg) (*Result, error)) 
 	}
 }
 
-// guard lets callers of the level through.
+// guard lets callers of the level through, and answers in JSON.
 func (s *Server) guard(needed Level, answer func(*http.Request) (any, error)) http.Handler {
+	return s.allowed(needed, func(w http.ResponseWriter, r *http.Request) {
+		result, err := answer(r)
+		respond(w, result, err)
+	})
+}
+
+// allowed lets callers of the level through.
+func (s *Server) allowed(needed Level, then http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, known := r.Context().Value(callerKey{}).(caller)
 		level := LevelNone
@@ -190,8 +252,7 @@ func (s *Server) guard(needed Level, answer func(*http.Request) (any, error)) ht
 		if needed == LevelAct {
 			s.log.Info("operator command", "command", r.URL.Path, "uid", c.uid)
 		}
-		result, err := answer(r)
-		respond(w, result, err)
+		then(w, r)
 	})
 }
 

@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"io"
+	"time"
+)
 
 // Version tells which program answers.
 type Version struct {
@@ -177,7 +180,27 @@ type ZoneDetail struct {
 	RRSIGs       int     `json:"rrsigs,omitempty"`
 	RRsets       int     `json:"rrsets,omitempty"` // those of RRSIGs not counted
 	Stages       []Stage `json:"stages,omitempty"` // of the last session
+	// Approval is the last one given here; nil: none, or the source is not of
+	// type approved.
+	Approval *Approval `json:"approval,omitempty"`
 }
+
+// Approval is one operator's word that a content of a zone may be signed: that
+// one, once, and only while no other content has been signed since.
+type Approval struct {
+	Content string    `json:"content"` // SHA-256 of the content, hexadecimal
+	Serial  uint32    `json:"serial"`  // of the file
+	File    string    `json:"file"`    // as it was named
+	At      time.Time `json:"at"`
+	State   string    `json:"state"` // one of the Approval constants
+}
+
+// The states of an approval.
+const (
+	ApprovalStands     = "stands" // the content is not signed yet
+	ApprovalSigned     = "signed"
+	ApprovalSuperseded = "superseded" // another content was signed since
+)
 
 // Stage is how long one stage of the pipeline took the last time. "tuples" is
 // the waiting for tuples, 0 where they were ready.
@@ -282,6 +305,13 @@ type SignNow struct {
 	Zone string `json:"zone"`
 }
 
+// ApproveZone approves a content for a zone whose source is of type approved.
+type ApproveZone struct {
+	Zone string
+	File string    // the file's name, for people
+	Text io.Reader // the zone file; it includes no other
+}
+
 // StageGroup gives the group file of the next epoch.
 type StageGroup struct {
 	Group string `json:"group"` // the file's text
@@ -296,6 +326,7 @@ const (
 	KindZoneRemove   = "zone-remove"
 	KindGroupStage   = "group-stage"
 	KindSignNow      = "sign-now"
+	KindZoneApprove  = "zone-approve"
 	KindDSPublished  = "ds-published"
 	KindKeysResume   = "keys-resume"
 )
@@ -324,7 +355,8 @@ type Request struct {
 	Error     *Error    `json:"error,omitempty"` // of state failed
 	Keys      []Key     `json:"keys,omitempty"`  // that a key generation made
 	Serial    uint32    `json:"serial,omitempty"`
-	Unchanged bool      `json:"unchanged,omitempty"` // a sign-now that found nothing to do
+	Unchanged bool      `json:"unchanged,omitempty"` // a sign-now that found nothing to do, a content that was signed already
+	Content   string    `json:"content,omitempty"`   // that was approved: SHA-256, hexadecimal
 }
 
 // Finished reports whether nothing more will happen to the request.

@@ -62,6 +62,8 @@ type Options struct {
 	// unread is a test hook: the share of a key that is brought in is looked
 	// at only in the session.
 	unread bool
+	// everApproved is a test hook: no approval becomes void.
+	everApproved bool
 	// both is a test hook: a key is taken into use though one of a later rival
 	// is held.
 	both bool
@@ -109,6 +111,7 @@ type Node struct {
 	marks    *marks
 	blame    blame
 	requests requests
+	approved approvals
 	servings servings
 	restored restoredStore
 

@@ -221,7 +221,7 @@ func (n *Node) RemoveZone(ctx context.Context, r api.RemoveZone) (*api.Request, 
 	delete(n.zones, name)
 	n.mu.Unlock()
 	z.stop()
-	if err := z.Forget(); err != nil {
+	if err := errors.Join(z.Forget(), n.disapprove(name)); err != nil {
 		return nil, err
 	}
 	z.SayGone()

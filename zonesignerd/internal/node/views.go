@@ -124,6 +124,9 @@ func (n *Node) zoneStatus(z zoneNow, ask *api.Request) api.ZoneStatus {
 	if s.State == api.ZoneNoKey && ask != nil {
 		v.Next = nextOf(ask, string(n.self))
 	}
+	if o := s.Offered; o != nil && s.State == api.ZoneSigned {
+		v.Next = api.Next{Kind: api.ActorSelf, Name: string(n.self), WaitsFor: fmt.Sprintf("operator %s has serial %d, which is not approved here: look at it, and run `zonesignerd zones approve FILE` if it is right", o.Peer, o.Source)}
+	}
 	if words := n.keys.suspendedIn(s.Zone); words != "" {
 		v.Next = api.Next{Kind: api.ActorSelf, Name: string(n.self), WaitsFor: words}
 	}
@@ -169,6 +172,7 @@ func (n *Node) Zone(_ context.Context, name string) (*api.ZoneDetail, error) {
 		Denial: denialWords(now.policy.Denial), SourceFrom: n.sourceWords(now.policy), PublishTo: n.publishWords(now.policy),
 		RRSIGs: s.RRSIGs, RRsets: s.RRsets}
 	d.Keys = n.keyViews(z.Name())
+	d.Approval = n.approvalView(z)
 	for _, st := range s.Stages.List() {
 		d.Stages = append(d.Stages, api.Stage{Name: st.Name, Seconds: st.Took.Seconds()})
 	}
@@ -196,6 +200,8 @@ func (n *Node) sourceWords(p *config.Policy) string {
 		return "file " + p.Source.File
 	case "axfr":
 		return "transfer from " + p.Source.Server
+	case "approved":
+		return "what is approved here"
 	}
 	return "knot at " + n.cfg.Knot.Hidden
 }
@@ -235,11 +241,16 @@ func (n *Node) Request(_ context.Context, digest string) (*api.Request, error) {
 	if r, ok := n.requests.find(digest); ok {
 		return r, nil
 	}
+	for _, r := range n.approvalRequests() {
+		if r.Digest == digest {
+			return &r, nil
+		}
+	}
 	return nil, &api.Error{Code: api.CodeNotFound, Message: "no request " + digest + " at this operator"}
 }
 
 // openRequests lists what was asked here or elsewhere and is not done: keys,
-// and the group of the next epoch.
+// the group of the next epoch, and contents that are approved here.
 func (n *Node) openRequests() []api.Request {
 	out := []api.Request{}
 	for _, r := range n.keys.requests("") {
@@ -247,6 +258,11 @@ func (n *Node) openRequests() []api.Request {
 	}
 	if r := n.groupRequest(); r != nil {
 		out = append(out, *r)
+	}
+	for _, r := range n.approvalRequests() {
+		if !r.Finished() {
+			out = append(out, r)
+		}
 	}
 	slices.SortFunc(out, func(a, b api.Request) int {
 		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Digest, b.Digest))

@@ -65,6 +65,9 @@ func (n *Node) openZones() error {
 	if err := os.MkdirAll(n.stateDir(), 0o700); err != nil {
 		return fmt.Errorf("zones' state: %w", err)
 	}
+	if err := n.sweepApproved(); err != nil {
+		return err
+	}
 	entries, err := n.store.List(bucketZones, "")
 	if err != nil {
 		return err
@@ -93,11 +96,21 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	}
 	z := &zone{opened: p, source: source, reader: n.readerOf(p, source)}
 	z.given.Store(&given{p, text})
+	var stands func(agree.Digest, *pipeline.Signed) error
+	if p.Source.Type == "approved" {
+		if err := n.approved.load(n.store, p.Zone); err != nil {
+			return err
+		}
+		if stands = n.standsIn(p.Zone); n.opt.everApproved {
+			stands = nil
+		}
+	}
 	z.Zone, err = pipeline.New(p.Zone, policyOf(p), z.reader, publisher, pipeline.Deps{
 		Identity: n.identity, Group: n.groups.mpc, Agreement: n.agreement, Transport: n.transport,
 		Signer: n.signer, Pools: n.tuples, Sharing: n.sharing, Store: zoneStore{n.store}, Dir: n.stateDir(),
 		Keys: n.keys.zone, Now: n.opt.Now, Say: n.say, Ready: n.isReady, Choose: n.chooser(func() []string { return n.enginesFor(p) }),
 		Blame:    func(set mpc.SignerSet, err error) { n.blame.note(set, err, n.opt.Now()) },
+		Stands:   stands,
 		Switched: func(d agree.Digest) { n.switched(p.Zone, d) },
 		Heavy:    n.heavy,
 		Settle:   time.Duration(n.cfg.Sessions.Settle), Timeout: time.Duration(n.cfg.Sessions.Timeout),
@@ -213,6 +226,8 @@ func (n *Node) sourceOf(p *config.Policy) (knot.Source, error) {
 	switch p.Source.Type {
 	case "file":
 		return knot.NewFileSource(p.Source.File), nil
+	case "approved":
+		return &approvedSource{n, p.Zone}, nil
 	case "axfr":
 		a := knot.AXFR{Zone: p.Zone, Server: p.Source.Server}
 		if p.Source.TSIG != "" {

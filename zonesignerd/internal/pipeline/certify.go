@@ -196,6 +196,7 @@ func (z *Zone) promote(s *Signed) error {
 	}
 	z.mu.Lock()
 	healed := z.twin(&s.Cert)
+	superseded := z.d.Stands != nil && (z.head == nil || z.head.Content != s.Content)
 	z.head = s
 	if z.candidate != nil && !serialLess(s.Cert.Serial, z.candidate.Cert.Serial) {
 		z.candidate = nil
@@ -205,6 +206,10 @@ func (z *Zone) promote(s *Signed) error {
 		if s.of(v, z.policy) {
 			z.headSeq = v.seq
 		}
+	}
+	if superseded {
+		z.headSeq = z.seq // an approval that was not signed before is void
+		poke(z.reread)    // and its operator is told
 	}
 	for c := range z.certs {
 		if !serialLess(s.Cert.Serial, c.Serial) && !z.twin(&c) {
@@ -219,7 +224,7 @@ func (z *Zone) promote(s *Signed) error {
 		z.forgive()
 	}
 	z.asked = healed // then all sign it again, under the next serial
-	z.want, z.tried = nil, nil
+	z.want, z.tried, z.offered = nil, nil, nil
 	z.publishAt, z.retryAt, z.failures = time.Time{}, time.Time{}, 0
 	z.mu.Unlock()
 	if err := z.forget(s.Cert.Serial); err != nil {

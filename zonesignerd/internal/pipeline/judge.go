@@ -204,6 +204,9 @@ func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Pro
 		v := z.find(body.Content, body.Source)
 		newest, headSeq := z.newest(), z.headSeq
 		away := unread != nil && z.problems["source"] != "" // for longer than a moment
+		if v == nil && z.d.Stands != nil {
+			z.offered = &Offer{proposer, body.Source, body.Content}
+		}
 		z.mu.Unlock()
 		if v != nil {
 			if v.seq <= headSeq && head != nil {
@@ -213,14 +216,14 @@ func (z *Zone) judgeContent(ctx context.Context, proposer mpc.PartyID, body *Pro
 			}
 			return v.zone, v, nil
 		}
-		if away || z.d.Now().After(deadline) {
+		if away || z.d.Stands != nil && !first || z.d.Now().After(deadline) { // an approval does not come by itself
 			return nil, nil, z.differs(ctx, proposer, body, newest, unread)
 		}
 		if first {
 			provisional(agree.Behind, fmt.Sprintf("looking for serial %d", body.Source))
 		}
 		if unread = z.read(ctx); unread != nil {
-			z.problem("read", unread)
+			z.unread(unread)
 		}
 		z.mu.Lock()
 		news := z.newest() != newest
@@ -242,6 +245,9 @@ func (z *Zone) differs(ctx context.Context, proposer mpc.PartyID, body *Proposal
 	case ours != nil && serialLess(body.Source, ours.serial):
 		return &agree.Answer{Verdict: agree.Superseded, Code: "superseded",
 			Reason: fmt.Sprintf("serial %d is held here", ours.serial)}
+	case errors.Is(unread, ErrNoContent):
+		a := refuse(CodeSource, "%v", unread)
+		return &a
 	case unread != nil:
 		a := refuse(CodeSource, "this operator cannot read its source: %v", unread)
 		return &a
@@ -257,6 +263,9 @@ func (z *Zone) differs(ctx context.Context, proposer mpc.PartyID, body *Proposal
 	a := refuse("content", "%s differs from ours at serial %d", what, body.Source)
 	if body.Source != ours.serial {
 		a.Reason += fmt.Sprintf(" (ours is %d)", ours.serial)
+	}
+	if z.d.Stands != nil {
+		a.Reason += "; it is signed here when its operator approves it"
 	}
 	for _, d := range differences {
 		a.Records = append(a.Records, d.detail)

@@ -72,7 +72,7 @@ func (z *Zone) save(slot string, s *Signed) error {
 }
 
 // dir is where the zone's files are, and nothing else.
-func (z *Zone) dir() string { return filepath.Join(z.d.Dir, fileName(z.name)) }
+func (z *Zone) dir() string { return filepath.Join(z.d.Dir, FileName(z.name)) }
 
 // sweep removes files that no slot points to; z.saveMu is held.
 func (z *Zone) sweep() error {
@@ -185,8 +185,8 @@ func (z *Zone) Forget() error {
 	return os.RemoveAll(z.dir())
 }
 
-// fileName is the zone's name as part of a file name.
-func fileName(zone string) string {
+// FileName is the zone's name as part of a file name.
+func FileName(zone string) string {
 	if zone == "." {
 		return "root"
 	}

@@ -117,6 +117,7 @@ type Status struct {
 	MaxTTL       uint32 // likewise
 	Stages       Stages
 	Refusals     []Refusal
+	Offered      *Offer // nil: none
 	Problems     []string
 	Peers        []PeerZone
 	PolicyDigest string        // in hexadecimal
@@ -130,7 +131,7 @@ type Status struct {
 func (z *Zone) Status() Status {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	s := Status{Zone: z.name, Stages: z.stages, PolicyDigest: hex.EncodeToString(z.policy.Digest[:]), Staged: z.next != nil, LastError: z.lastErr, LastErrorAt: z.lastErrAt}
+	s := Status{Zone: z.name, Stages: z.stages, Offered: z.offered, PolicyDigest: hex.EncodeToString(z.policy.Digest[:]), Staged: z.next != nil, LastError: z.lastErr, LastErrorAt: z.lastErrAt}
 	if v := z.newest(); v != nil {
 		s.Source, s.SOAExpire, s.MaxTTL = v.serial, v.expire, v.maxTTL
 	}
@@ -262,6 +263,8 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 		return StateWaiting, unequal, peer
 	case len(z.d.Keys(z.name)) == 0:
 		return StateNoKey, "keys: run `" + shell.Command("zonesignerd keys generate", []string{cmp.Or(strings.TrimSuffix(z.name, "."), ".")}) + "` at every operator", self
+	case z.problems["content"] != "":
+		return StateWaiting, z.problems["content"], self
 	case v == nil && z.head == nil:
 		return StateWaiting, "the first content from its source", self
 	case !z.busy.IsZero():

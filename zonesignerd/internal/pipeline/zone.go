@@ -112,6 +112,11 @@ type Deps struct {
 	Choose func(without []mpc.PartyID) (mpc.SignerSet, error)
 	// Switched is told when a staged policy has come into force; may be nil.
 	Switched func(digest agree.Digest)
+	// Stands, when set, makes the source one of approvals, of which each is good
+	// for one content: it reports why what the source brings may not be signed
+	// on the head, which may be nil. It is called with the zone's lock held.
+	// Once another content is the head, what was read before is not signed.
+	Stands func(content agree.Digest, head *Signed) error
 	// Blame takes note of who failed a session.
 	Blame func(set mpc.SignerSet, err error)
 	// Heavy limits how many zones are planned or checked at once.
@@ -130,6 +135,9 @@ var (
 	ErrNoQuorum = errors.New("no signer set is complete")
 	ErrResting  = errors.New("signer sets rest after a failed session")
 	ErrInvalid  = errors.New("the signed zone does not verify")
+	// ErrNoContent is what a source says that is in order and has nothing that
+	// is to be signed.
+	ErrNoContent = errors.New("no content")
 )
 
 // keepVersions is how many source versions are kept for proposals that are
@@ -174,6 +182,13 @@ type Refusal struct {
 	Records []string
 	Content agree.Digest // that was refused
 	At      time.Time
+}
+
+// Offer is a content that a peer proposed and that was not approved here.
+type Offer struct {
+	Peer    mpc.PartyID
+	Source  uint32
+	content agree.Digest
 }
 
 // Zone is one zone at one operator.
@@ -222,6 +237,7 @@ type Zone struct {
 	dissent   map[mpc.PartyID]agree.Digest // who is left out of signing which content: it cannot tell, or content quorum is t+1 and it refused
 	refusals  map[mpc.PartyID]Refusal      // the last of each, for people
 	against   []objection
+	offered   *Offer // newest content that a peer proposed and nobody approved here; nil: none
 	listings  map[listKey]chan *Listed
 	want      *want
 	retryAt   time.Time
@@ -366,6 +382,34 @@ func (z *Zone) unlike(policy agree.Digest) []mpc.PartyID {
 	return ids
 }
 
+// Reconsider reads the source at once, which has a content that was approved
+// just now, and forgets what was refused of it here.
+func (z *Zone) Reconsider(content agree.Digest) {
+	self := z.d.Identity.Self()
+	z.mu.Lock()
+	delete(z.disputed, content)
+	if r, ok := z.refusals[self]; ok && r.Content == content {
+		delete(z.refusals, self)
+	}
+	if z.offered != nil && z.offered.content == content {
+		z.offered = nil
+	}
+	if z.dissent[self] == content {
+		delete(z.dissent, self)
+	}
+	z.retryAt, z.failures = time.Time{}, 0
+	delete(z.problems, "sign")
+	z.mu.Unlock()
+	poke(z.reread)
+}
+
+// Certified is the last certified zone, or nil.
+func (z *Zone) Certified() *Signed {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.head
+}
+
 func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -385,7 +429,7 @@ func (z *Zone) Run(ctx context.Context) {
 			return
 		case <-z.reread:
 			if err := z.read(ctx); err != nil && ctx.Err() == nil {
-				z.problem("read", err)
+				z.unread(err)
 			}
 		case <-z.wake:
 		case <-timer.C:
@@ -424,6 +468,10 @@ func (z *Zone) read(ctx context.Context) error {
 	z.solved("read")
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	if err := z.stands(digest); err != nil {
+		return err
+	}
+	delete(z.problems, "content")
 	if n := len(z.versions); n > 0 && z.versions[n-1].digest == digest && z.versions[n-1].serial == content.Serial() {
 		return nil
 	}
@@ -441,6 +489,25 @@ func (z *Zone) read(ctx context.Context) error {
 	}
 	z.log.Debug("content read", "serial", v.serial, "content", digest)
 	return nil
+}
+
+// stands reports an approval that does not stand any more; z.mu is held.
+func (z *Zone) stands(content agree.Digest) error {
+	if z.d.Stands == nil {
+		return nil
+	}
+	return z.d.Stands(content, z.head)
+}
+
+// unread notes that the source brought nothing: it is in trouble, or has
+// nothing that is to be signed.
+func (z *Zone) unread(err error) {
+	if errors.Is(err, ErrNoContent) {
+		z.solved("read")
+		z.problem("content", err)
+		return
+	}
+	z.problem("read", err)
 }
 
 // margins is the zone's SOA expire and its largest TTL, in seconds.
