@@ -63,7 +63,7 @@ func (a *app) approve(ctx context.Context, w *waiting, name string, content *dns
 		out.CloseWithError(err)
 	}()
 	r, err := c.ApproveZone(ctx, api.ApproveZone{Zone: content.Apex().String(), File: name, Text: text})
-	text.Close() // the daemon may have wanted less
+	_ = text.Close() // the daemon may have wanted less
 	if err != nil {
 		return err
 	}

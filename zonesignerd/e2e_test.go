@@ -333,6 +333,28 @@ func TestOperators(t *testing.T) {
 	}
 	tr.same(t, trioNames...)
 
+	tr.t.Log("a file is approved by all, and comes back signed")
+	for _, name := range trioNames {
+		tr.edit(tr.path(name, "policy.yaml"), "type: file\n  file: "+tr.path(name, "example.org.zone"), "type: approved")
+		tr.says(name, `^example.org.: added; all operators have the same policy$`, "zones", "add", tr.path(name, "policy.yaml"))
+		tr.says(name, `^example.org.: this content was signed before, as serial \d+$`, "zones", "approve", tr.path(name, "example.org.zone"))
+		tr.zone(name, 4, "192.0.2.13")
+	}
+	tr.soon("a", `^nobody has to act$`, "status")
+	_, stderr = tr.at("a", 3, "zones", "approve", tr.path("a", "example.org.zone"), "--timeout", "8s")
+	tr.match(stderr, `^zonesignerd: not done after 8s: waits for operators? [bc].* to have the same content: www.example.org. A differs from ours at serial 4`)
+	tr.soon("b", "^this operator +example.org. +signed: operator a has serial 4, which is not approved here: .*`zonesignerd zones approve FILE`", "status")
+	tr.at("b", 0, "zones", "approve", tr.path("b", "example.org.zone"), "--wait=false")
+	signed := tr.path("by-the-group")
+	tr.says("c", `^example.org.: signed as serial \d+$`, "zones", "approve", tr.path("c", "example.org.zone"), "--output", signed)
+	for _, name := range trioNames {
+		tr.soon(name, `^approved +serial 4, content [0-9a-f]{16}, from .*: signed$`, "zones", "show", "example.org")
+	}
+	tr.same(t, trioNames...)
+	if text, err := os.ReadFile(signed); err != nil || string(text) != tr.served("a") {
+		t.Fatalf("the signed zone that c was given is not what a serves: %v\n%s", err, text)
+	}
+
 	tr.t.Log("the group's next epoch waits for all")
 	for _, name := range trioNames {
 		if status, _, stderr := tr.exec(nil, "group", "make", "--name", "example", "--epoch", "2", "--engine", "shamir", "--out", tr.path(name, "group-2.yaml"), tr.path("lines")); status != 0 {
@@ -375,20 +397,23 @@ func (tr *trio) hangup(name, pattern string) {
 	tr.t.Fatalf("the log has no %q:\n%s", pattern, text)
 }
 
+// served is the signed zone that an operator publishes.
+func (tr *trio) served(name string) string {
+	tr.t.Helper()
+	text, err := os.ReadFile(tr.path(name, "example.org.signed"))
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // same wants the operators to serve one signed zone, byte for byte.
 func (tr *trio) same(t *testing.T, names ...string) {
 	t.Helper()
-	read := func(name string) string {
-		text, err := os.ReadFile(tr.path(name, "example.org.signed"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		equal := true
 		for _, name := range names {
-			equal = equal && read(name) == read(names[0])
+			equal = equal && tr.served(name) == tr.served(names[0])
 		}
 		if equal {
 			return

@@ -375,7 +375,9 @@ func (n *Node) approvalRequest(zone string, a *approval) *api.Request {
 		r.Command = "zonesignerd zones approve FILE --zone " + shell.Word(cmp.Or(strings.TrimSuffix(zone, "."), "."))
 		return r
 	}
-	r.Progress = "waits for " + st.WaitsFor
+	if st.State != api.ZoneSigned { // else it is about to look at the content
+		r.Progress = "waits for " + st.WaitsFor
+	}
 	return r
 }
 

@@ -263,7 +263,7 @@ func (z *Zone) explainState(now time.Time) (state, waits string, next Actor) {
 		return StateWaiting, unequal, peer
 	case len(z.d.Keys(z.name)) == 0:
 		return StateNoKey, "keys: run `" + shell.Command("zonesignerd keys generate", []string{cmp.Or(strings.TrimSuffix(z.name, "."), ".")}) + "` at every operator", self
-	case z.problems["content"] != "":
+	case z.problems["content"] != "" && (z.head == nil || !z.head.Own):
 		return StateWaiting, z.problems["content"], self
 	case v == nil && z.head == nil:
 		return StateWaiting, "the first content from its source", self
