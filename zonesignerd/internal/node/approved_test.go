@@ -31,6 +31,7 @@ func (o *operators) takesApprovals(name string) string {
 func TestApprove(t *testing.T) {
 	t.Parallel()
 	o := newOperators(t, 3, 1)
+	o.patience = time.Minute
 	o.startAll()
 	o.addPolicy(o.takesApprovals)
 	o.waits("a", "nothing is approved here")
