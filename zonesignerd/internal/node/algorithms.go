@@ -8,6 +8,7 @@ import (
 	"zonesigner/keystore"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/shell"
 )
 
 // Every algorithm of the DNSKEY RRset has to sign all of the zone (RFC 4035,
@@ -60,6 +61,6 @@ func (k *keyring) joinsLater(zone string) string {
 		return ""
 	}
 	r := list[0]
-	return fmt.Sprintf("the %s of algorithm %d is not in the zone yet: with it come a KSK and a ZSK of that algorithm, or a CSK; ask for what is lacking with `zonesignerd keys generate %s --engine %s` and --ksk or --zsk at every operator",
-		r.Role, config.Algorithm(r.Engine), zone, r.Engine)
+	return fmt.Sprintf("the %s of algorithm %d is not in the zone yet: with it come a KSK and a ZSK of that algorithm, or a CSK; ask for what is lacking with `%s` and --ksk or --zsk at every operator",
+		r.Role, config.Algorithm(r.Engine), shell.Command("zonesignerd keys generate", []string{zone}, "--engine "+r.Engine))
 }

@@ -371,7 +371,8 @@ func (n *Node) approvalRequest(zone string, a *approval) *api.Request {
 		}
 	}
 	if len(r.WaitsFor) > 0 {
-		r.State, r.Command = api.RequestWaiting, "zonesignerd zones approve FILE --zone "+shell.Word(cmp.Or(strings.TrimSuffix(zone, "."), "."))
+		r.State = api.RequestWaiting
+		r.Command = "zonesignerd zones approve FILE --zone " + shell.Word(cmp.Or(strings.TrimSuffix(zone, "."), "."))
 		return r
 	}
 	if st.State != api.ZoneSigned { // else it is about to look at the content
