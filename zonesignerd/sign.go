@@ -16,6 +16,7 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"zonesigner/dnssec"
 	"zonesigner/zonesignerd/internal/api"
@@ -26,10 +27,15 @@ import (
 func (a *app) signCommand() *cobra.Command {
 	var o signOptions
 	cmd := &cobra.Command{
-		Use:   "sign (--key FILE... | --pkcs11 MODULE --key-label LABEL... | --create-keys DIR) [flags] ZONEFILE",
-		Short: "Sign a zone file with keys that this machine has",
-		Long: `Sign a zone file with keys that this machine has. It needs no daemon and no
-group. ZONEFILE may be -, which is standard input.
+		Use:   "sign (--group | --key FILE... | --pkcs11 MODULE --key-label LABEL... | --create-keys DIR) [flags] ZONEFILE",
+		Short: "Sign a zone file, by the group or with keys that this machine has",
+		Long: `Sign a zone file, by the group or with keys that this machine has. ZONEFILE may
+be -, which is standard input.
+
+With --group, the operators sign: this one approves the file, as "zones approve"
+does, and the others take part by their own copies or by files that they approved.
+The zone's policy has source.type: approved here, and says how it is signed, so
+that the flags that say it are refused. Otherwise no daemon and no group is needed.
 
 --key may be repeated. FILE is a private key as BIND has it (K*.private, with
 the .key file beside it), in PEM or in PKCS #8. What a key is for, its DNSKEY
@@ -43,12 +49,18 @@ If the output file is there already, it has to be this zone, signed: its
 signatures are kept as far as they are good, so that a change costs what it
 changes. Signatures that are made at once expire spread over some days. The
 output is written as a whole or not at all.`,
-		Example: `  zonesignerd sign -o example.org --create-keys keys example.org.zone
+		Example: `  zonesignerd sign --group example.org.zone
+  zonesignerd sign -o example.org --create-keys keys example.org.zone
   zonesignerd sign -o example.org --key keys/Kexample.org.+013+34812.private --key keys/Kexample.org.+013+01027.private -n example.org.zone
   zonesignerd sign --pkcs11 /usr/lib/softhsm/libsofthsm2.so --pin-file pin --key-label ksk:example-ksk --key-label zsk:example-zsk example.org.zone
   zonesignerd sign --key csk:key.pem -e +14d -z sha384 -f - example.org.zone`,
 		Args: between(1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.sign(cmd, o, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.group {
+				return a.signByGroup(cmd, o, args[0])
+			}
+			return a.sign(cmd, o, args[0])
+		},
 	}
 	o.flags(cmd)
 	return cmd
@@ -81,6 +93,31 @@ func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
 		return err
 	}
 	return a.printSigned(r, s.signOptions)
+}
+
+// ofGroup are the flags that go with --group; the policy has the rest.
+var ofGroup = []string{"group", "output", "origin", "timeout"}
+
+// signByGroup has the content of one zone file signed by the operators.
+func (a *app) signByGroup(cmd *cobra.Command, o signOptions, file string) error {
+	var not []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if !slices.Contains(ofGroup, f.Name) && cmd.InheritedFlags().Lookup(f.Name) == nil {
+			not = append(not, "--"+f.Name)
+		}
+	})
+	if not != nil {
+		return usageError("sign: %s: with --group the zone's policy says how it is signed", strings.Join(not, ", "))
+	}
+	s := &fileSigner{signOptions: o, file: file}
+	s.output = o.outputFor(file)
+	if err := s.read(a.in); err != nil {
+		return badInput(err)
+	}
+	if err := s.notItself(); err != nil {
+		return err
+	}
+	return a.approve(cmd.Context(), &waiting{wait: true, timeout: o.timeout}, file, s.zone, s.output)
 }
 
 // badInput makes an error one of the files that were given.
@@ -136,6 +173,18 @@ func (s *fileSigner) read(in io.Reader) error {
 	defer f.Close()
 	s.zone, err = dnssec.ParseZone(f, origin, name)
 	return err
+}
+
+// notItself refuses an output that is the zone file.
+func (s *fileSigner) notItself() error {
+	in, err := os.Stat(s.file)
+	if err != nil {
+		return nil //nolint:nilerr // standard input
+	}
+	if out, err := os.Stat(s.output); err == nil && os.SameFile(in, out) {
+		return usageError("%s is the zone file itself: want another output", s.output)
+	}
+	return nil
 }
 
 func withHint(err error, hint string) error {
@@ -214,10 +263,8 @@ func (s *fileSigner) readBase() error {
 	case path == "":
 		path = s.output
 	}
-	if in, err := os.Stat(s.file); err == nil {
-		if out, err := os.Stat(s.output); err == nil && os.SameFile(in, out) {
-			return usageError("%s is the zone file itself: want another output", s.output)
-		}
+	if err := s.notItself(); err != nil {
+		return err
 	}
 	f, err := os.Open(path)
 	if s.basePath == "" && errors.Is(err, fs.ErrNotExist) {

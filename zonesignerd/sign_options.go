@@ -20,6 +20,8 @@ import (
 // signOptions are the flags of "sign". Where ldns-signzone or dns-tools have
 // the same, they have its name.
 type signOptions struct {
+	group                 bool
+	timeout               config.Duration // of --group
 	output, origin        string
 	inception, expiration string
 	nsec3, optOut         bool
@@ -39,6 +41,9 @@ type signOptions struct {
 
 func (o *signOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
+	f.BoolVar(&o.group, "group", false, "the group signs, through the daemon of this machine")
+	o.timeout = config.Duration(ceremonyTimeout)
+	f.Var(seconds{&o.timeout}, "timeout", "with --group: how long to wait; the approval stands after it")
 	f.StringArrayVar(&o.keyFiles, "key", nil, "a private key, `[role:]file`; may be repeated")
 	f.StringVar(&o.module, "pkcs11", "", "the PKCS #11 `module` (a shared library) of a token that has keys")
 	f.StringVar(&o.token, "token", "", "the token's `label` (default the only one)")
@@ -95,7 +100,7 @@ func (o *signOptions) settings(now uint64, changed func(string) bool, file strin
 	var err error
 	switch {
 	case len(o.keyFiles) == 0 && len(o.keyLabels) == 0 && o.createKeys == "":
-		return nil, withHint(errors.New("sign: no keys"), "give --key FILE for each key, or --create-keys DIR to make some")
+		return nil, withHint(errors.New("sign: no keys"), "give --key FILE for each key, --create-keys DIR to make some, or --group to have the operators sign")
 	case len(o.keyFiles)+len(o.keyLabels) > 0 && o.createKeys != "":
 		return nil, usageError("sign: --create-keys goes with no other keys")
 	case (o.module == "") != (len(o.keyLabels) == 0) || o.module == "" && (o.token != "" || o.pinFile != ""):
@@ -104,6 +109,8 @@ func (o *signOptions) settings(now uint64, changed func(string) bool, file strin
 		return nil, usageError("sign: --csk and --algorithm are for --create-keys")
 	case !o.nsec3 && (o.optOut || changed("salt") || changed("iterations")):
 		return nil, usageError("sign: --salt, --iterations and --opt-out are for NSEC3: give --nsec3, too")
+	case changed("timeout"):
+		return nil, usageError("sign: --timeout is for --group")
 	case o.threads < 0:
 		return nil, usageError("--threads %d: want a number of processors, or 0 for all", o.threads)
 	case o.lazy && o.dryRun:
@@ -112,11 +119,7 @@ func (o *signOptions) settings(now uint64, changed func(string) bool, file strin
 	if s.number, err = algorithmNumber(o.algorithm); err != nil {
 		return nil, err
 	}
-	if o.output == "" {
-		if o.output = file + ".signed"; file == "-" {
-			o.output = "-"
-		}
-	}
+	o.output = o.outputFor(file)
 	salt := o.salt
 	if salt == "-" {
 		salt = ""
@@ -132,6 +135,17 @@ func (o *signOptions) settings(now uint64, changed func(string) bool, file strin
 		return nil, usageError("--serial %q: want keep, increment, unixtime, dateserial or a number below 2^32", o.serial)
 	}
 	return s, o.times(&s.params, now)
+}
+
+// outputFor is where the signed form of a zone file goes.
+func (o *signOptions) outputFor(file string) string {
+	switch {
+	case o.output != "":
+		return o.output
+	case file == "-":
+		return "-"
+	}
+	return file + ".signed"
 }
 
 // times works out the validity of the new signatures.
