@@ -44,6 +44,7 @@ func TestZONEMD(t *testing.T) {
 		o.write(zone, 2, "www A 192.0.2.11")
 	}
 	step()
+	o.poolsFull()
 	o.stop("c")
 	for zone := range serials {
 		o.write(zone, 3, "www A 192.0.2.12")
