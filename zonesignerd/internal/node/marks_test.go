@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/pipeline"
 )
 
@@ -207,6 +209,38 @@ func TestTuplesRestUntilAllMembersAnswer(t *testing.T) {
 		_, err := a.store.Get(bucketMark, keyStart)
 		return errors.Is(err, keystore.ErrNotFound)
 	})
+}
+
+// An answer to an earlier start counts for nothing: who gave it had not yet
+// destroyed what it accepted since. With anyStart it would count.
+func TestAnswerToAnEarlierStart(t *testing.T) {
+	o, _ := one(t)
+	o.poolsFull()
+	o.stopAll()
+	pair := mpc.NewSignerSet("a", "b")
+	for _, defended := range []bool{true, false} {
+		must(t, os.RemoveAll(o.path("a", "run")))
+		o.options = func(_ string, opt *Options) { opt.anyStart = !defended }
+		a := o.start("a") // alone, so that no answer comes but these
+		answers := func(start agree.Digest) {
+			t.Helper()
+			body, err := json.Marshal(markHeld{Start: start})
+			must(t, err)
+			must(t, a.dispatch(&agree.Message{Type: typeMarkHeld, From: "b", Body: body}))
+		}
+		answers(agree.Digest{1})
+		if counts := a.marks.cleared(pair) == nil; counts == defended {
+			t.Errorf("an answer to another start counts: %v, expected %v", counts, !defended)
+		}
+		a.marks.mu.Lock()
+		start := a.marks.start
+		a.marks.mu.Unlock()
+		answers(start)
+		if err := a.marks.cleared(pair); err != nil {
+			t.Errorf("the answer to this start does not count: %v", err)
+		}
+		o.stop("a")
+	}
 }
 
 func TestRevivable(t *testing.T) {

@@ -53,6 +53,8 @@ type Options struct {
 	// reviveAll is a test hook: tuples of all signer sets are revived by what
 	// the others say.
 	reviveAll bool
+	// anyStart is a test hook: a confirmation counts whichever start it answers.
+	anyStart bool
 	// hasty is a test hook: a key is taken into use when all say that they
 	// hold it, without hearing that all have heard so.
 	hasty bool
