@@ -292,7 +292,7 @@ func (m *marks) receive(msg *agree.Message) error {
 		if err := msg.Decode(&k); err != nil {
 			return err
 		}
-		if err := m.n.tuples.discardAccepted(msg.From, k.Start); err != nil {
+		if ok, err := m.n.tuples.discardAccepted(msg.From, k.Start, m.n.opt.Now()); !ok {
 			return err
 		}
 		if err := m.flush(); err != nil {

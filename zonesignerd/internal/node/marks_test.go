@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,12 +149,12 @@ func TestTupleThatOneHasSpokenOf(t *testing.T) {
 	}
 }
 
-// ownPool is a pool of bound tuples of the set of all three in a's own stripe,
+// ownPool is a pool of bound tuples of the set of all three in an operator's own stripe,
 // and its first chunk.
 func ownPool(t *testing.T, a *Node) (keystore.PoolID, keystore.Chunk) {
 	t.Helper()
 	for _, p := range a.store.Pools() {
-		if p.ID.Set == "a+b+c" && p.ID.Stripe == "a" && !strings.HasPrefix(p.ID.Key, string(mpc.Unbound(""))) {
+		if p.ID.Set == "a+b+c" && p.ID.Stripe == string(a.self) && !strings.HasPrefix(p.ID.Key, string(mpc.Unbound(""))) {
 			return p.ID, a.store.Chunks(p.ID)[0]
 		}
 	}
@@ -240,6 +241,51 @@ func TestAnswerToAnEarlierStart(t *testing.T) {
 			t.Errorf("the answer to this start does not count: %v", err)
 		}
 		o.stop("a")
+	}
+}
+
+// A member that claims start after start destroys what was accepted only so
+// often. With everyStart it would each time.
+func TestStartsAreLimited(t *testing.T) {
+	o, _ := one(t)
+	o.poolsFull()
+	set := mpc.NewSignerSet("a", "b", "c")
+	for _, defended := range []bool{true, false} {
+		o.stop("b")
+		o.options = func(_ string, opt *Options) { opt.everyStart = !defended }
+		b := o.start("b")
+		now := time.Now()
+		start := byte(0)
+		asks := func(from mpc.PartyID, now time.Time) bool {
+			t.Helper()
+			start++
+			ok, err := b.tuples.discardAccepted(from, [32]byte{start}, now)
+			must(t, err)
+			return ok
+		}
+		for i := range startsAnHour {
+			if !asks("a", now.Add(time.Duration(i)*time.Second)) {
+				t.Errorf("start %d is not answered", i)
+			}
+		}
+		pool, chunk := ownPool(t, b) // which was not proposed before
+		_, err := b.tuples.Choose(mpc.KeyID(pool.Key), set, 1, func() {})
+		must(t, err)
+		here := func() bool {
+			return slices.ContainsFunc(b.store.Chunks(pool), func(c keystore.Chunk) bool { return c.ID == chunk.ID })
+		}
+		if ok := asks("a", now.Add(time.Minute)); ok == defended || here() != defended {
+			t.Errorf("one start more: answered %v, the tuples are there: %v; defended: %v", ok, here(), defended)
+		}
+		if ok, err := b.tuples.discardAccepted("a", [32]byte{startsAnHour}, now.Add(time.Minute)); defended && (!ok || err != nil || !here()) {
+			t.Errorf("the start that was answered, once more: %v, %v, the tuples are there: %v", ok, err, here())
+		}
+		if !asks("c", now.Add(time.Minute)) || here() {
+			t.Error("another operator's start is not answered, or destroys nothing")
+		}
+		if !asks("a", now.Add(time.Hour)) {
+			t.Error("a start is not answered after an hour")
+		}
 	}
 }
 
