@@ -238,17 +238,19 @@ func TestWholeAlgorithms(t *testing.T) {
 	with := func(k testKey, s KeyState) Key { k.State = s; return k.Key }
 	old := []Key{keys[0].Key, keys[1].Key}
 	for _, c := range []struct {
-		name   string
-		second []Key
-		whole  bool
+		name    string
+		second  []Key
+		whole   bool
+		refused bool // all together cannot sign
 	}{
-		{"a KSK alone", []Key{keys[2].Key}, false},
-		{"a ZSK alone", []Key{keys[3].Key}, false},
-		{"a KSK and a ZSK", []Key{keys[2].Key, keys[3].Key}, true},
-		{"a CSK", []Key{csk.Key}, true},
-		{"signatures first", []Key{with(keys[2], PreActive), with(keys[3], PreActive)}, true},
-		{"published only", []Key{with(keys[2], Published), with(keys[3], Published)}, false},
-		{"a KSK that does not sign", []Key{with(keys[2], Retired), keys[3].Key}, false},
+		{"a KSK alone", []Key{keys[2].Key}, false, false},
+		{"a ZSK alone", []Key{keys[3].Key}, false, false},
+		{"a KSK and a ZSK", []Key{keys[2].Key, keys[3].Key}, true, false},
+		{"a CSK", []Key{csk.Key}, true, false},
+		{"signatures first", []Key{with(keys[2], PreActive), with(keys[3], PreActive)}, true, false},
+		{"published only", []Key{with(keys[2], Published), with(keys[3], Published)}, true, true},
+		{"a KSK that does not sign", []Key{with(keys[2], Retired), keys[3].Key}, true, true},
+		{"a ZSK that does not sign", []Key{keys[2].Key, with(keys[3], Retired)}, true, true},
 	} {
 		all := append(slices.Clone(old), c.second...)
 		want := all
@@ -257,6 +259,9 @@ func TestWholeAlgorithms(t *testing.T) {
 		}
 		if got := WholeAlgorithms(all); len(got) != len(want) {
 			t.Errorf("%s: %d keys, expected %d", c.name, len(got), len(want))
+		}
+		if refused := len(unsigning(WholeAlgorithms(all))) > 0; refused != c.refused {
+			t.Errorf("%s: refused to sign: %v, expected %v", c.name, refused, c.refused)
 		}
 	}
 	half := []Key{keys[0].Key, keys[3].Key}

@@ -192,13 +192,18 @@ func unsigning(keys []Key) []uint8 {
 	return slices.DeleteFunc(published, func(a uint8) bool { return slices.Contains(signKeys, a) && slices.Contains(signZone, a) })
 }
 
-// WholeAlgorithms returns the keys of those algorithms that can sign all that
-// they have to, in the same order; all keys when none can. The keys of a second
-// algorithm that are not yet all there are thus left out, and not a reason to
-// sign nothing.
+// WholeAlgorithms returns the keys of those algorithms that have keys to sign
+// all that they have to, whatever their states, in the same order; all keys when
+// none has. The keys of a second algorithm that are not yet all there are thus
+// left out, and not a reason to sign nothing. One that has them all and cannot
+// sign for their states stays: leaving it out would take an algorithm from the
+// zone while caches still hold its keys, or its DS.
 func WholeAlgorithms(keys []Key) []Key {
-	lacking := unsigning(keys)
-	whole := slices.DeleteFunc(slices.Clone(keys), func(k Key) bool { return slices.Contains(lacking, k.Algorithm) })
+	signKeys := algorithms(keys, func(i int) bool { return keys[i].Flags == 257 })
+	signZone := algorithms(keys, func(i int) bool { return keys[i].isZSK() })
+	whole := slices.DeleteFunc(slices.Clone(keys), func(k Key) bool {
+		return !slices.Contains(signKeys, k.Algorithm) || !slices.Contains(signZone, k.Algorithm)
+	})
 	if len(whole) == 0 {
 		return keys
 	}

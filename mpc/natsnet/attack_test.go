@@ -512,6 +512,43 @@ func TestUnsignedMessages(t *testing.T) {
 	})
 }
 
+// An operator that sends two messages for a round and calls again before it
+// signs them is a cheat, and not absent by the reset of its link.
+func TestEquivocationBeforeARedial(t *testing.T) {
+	for _, defended := range []bool{true, false} {
+		t.Run(fmt.Sprint("defended=", defended), func(t *testing.T) {
+			group := startGroup(t, func(c *Config) { c.hooks.forgetful = !defended }, "a", "b")
+			waitReady(t, group)
+			sessions := openAll(t, group, "redial", "a", "b")
+			b := sessions["b"]
+			line := sessions["a"].(*session).lines["b"]
+			frame := func(round, payload string) []byte {
+				e := envelope{version: 1, lane: laneSession, group: line.link.group, session: testSession("redial"), round: round, from: "a", to: "b"}
+				m := outMessage{b: encodeMessage(&e, []byte(payload))}
+				f, _ := m.appendFrame(nil, laneSession)
+				return f
+			}
+			if _, err := line.link.tls.Write(slices.Concat(frame("r", "one"), frame("r", "two"), frame("s", "read"))); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Recv(testContext(t), "a", "s"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := line.peer.connect(); err != nil {
+				t.Fatal(err)
+			}
+			_, err := b.Recv(testContext(t), "a", "never sent")
+			cheat, ok := mpc.AsCheat(err)
+			if ok != defended {
+				t.Fatalf("error %v; operator a a cheat: %v, expected %v", err, ok, defended)
+			}
+			if ok && (!slices.Equal(cheat.Parties, []mpc.PartyID{"a"}) || cheat.Evidence != nil) {
+				t.Errorf("error %v, expected operator a to be a cheat without evidence", err)
+			}
+		})
+	}
+}
+
 func TestGarbageNamesThePeer(t *testing.T) {
 	for name, garbage := range map[string][]byte{
 		"kind":            {99, 0, 0, 0, 0},

@@ -182,10 +182,10 @@ func VerifyEvidence(evidence []byte, keyOf func(mpc.PartyID) ed25519.PublicKey) 
 }
 
 // received is a link's ledger of what the peer sent. Only the reader uses it,
-// but for since.
+// but for since and what conflicts are made of.
 type received struct {
 	ledger    *ledger
-	conflicts []*conflict
+	conflicts []*conflict  // not settled yet; the peer's mu guards them, and the signatures of their ledgers
 	since     atomic.Int64 // Unix time in ns of the oldest message that is not signed; 0: none
 }
 
@@ -209,21 +209,22 @@ func (r *received) unsigned() time.Duration {
 	return 0
 }
 
-// sign takes the signature of what was received since the last one, and
-// returns the conflicts that are evidence now.
-func (r *received) sign(sig []byte, key ed25519.PublicKey, anySignature bool) ([]*conflict, error) {
+// verify checks the signature of what was received since the last one.
+func (r *received) verify(sig []byte, key ed25519.PublicKey, anySignature bool) error {
 	if len(r.ledger.entries) == 0 {
-		return nil, framing("nothing is signed")
+		return framing("nothing is signed")
 	}
 	if !ed25519.Verify(key, r.ledger.text(), sig) && !anySignature {
-		return nil, framing("a signature on its messages is not its own")
+		return framing("a signature on its messages is not its own")
 	}
+	return nil
+}
+
+// sign takes that signature; conflicts are evidence now. The peer's mu is held.
+func (r *received) sign(sig []byte) {
 	r.ledger.sig = sig
 	r.ledger = &ledger{}
 	r.since.Store(0)
-	settled := r.conflicts
-	r.conflicts = nil
-	return settled, nil
 }
 
 // entry is what a ledger has of an envelope.

@@ -328,7 +328,6 @@ func (l *link) batch(b []byte, written *ledger) []byte {
 // read takes what the peer sends until the link ends.
 func (l *link) read() error {
 	p := l.peer
-	defer func() { p.settle(l.received.conflicts) }() // those that will not become evidence
 	frames := frameReader{r: bufio.NewReaderSize(l.tls, maxFrame)}
 	frames.limit[laneControl] = mpc.MaxControl + maxEnvelope
 	frames.limit[laneSession] = p.t.cfg.Limits.Message + maxEnvelope
@@ -348,11 +347,13 @@ func (l *link) read() error {
 			continue
 		}
 		if kind == frameSigned {
-			settled, err := l.received.sign(msg, p.key, p.t.cfg.hooks.signature)
-			if err != nil {
+			if err := l.received.verify(msg, p.key, p.t.cfg.hooks.signature); err != nil {
 				return err
 			}
-			p.settle(settled)
+			p.mu.Lock()
+			l.received.sign(msg)
+			p.settle(l)
+			p.mu.Unlock()
 			continue
 		}
 		e := envelope{version: l.version, lane: (kind - frameFirst) / 2, group: l.group, from: p.id, to: p.t.cfg.Self}

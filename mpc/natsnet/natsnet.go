@@ -86,6 +86,7 @@ type hooks struct {
 	routeKey               bool          // accept any key on a route
 	signature              bool          // accept any signature on a ledger
 	anyNonce               bool          // sign any nonce for a NATS server
+	forgetful              bool          // let conflicts go with their link
 	mangle                 func([]byte)  // alter the signature on a ledger
 	retry                  time.Duration // first wait between attempts at a link
 	via                    string        // before the subject of outgoing packets, to send them through an attacker

@@ -331,10 +331,15 @@ func (p *peer) install(l *link) bool {
 	return true
 }
 
-// unlink ends what depends on l: what sessions wait for may be lost.
+// unlink ends what depends on l: what sessions wait for may be lost. However
+// the link ended, conflicts that will not become evidence now come before that:
+// a cheat must not pass for an absent operator by calling again.
 func (p *peer) unlink(l *link, err error) {
 	p.forget(l.raw)
 	p.mu.Lock()
+	if !p.t.cfg.hooks.forgetful {
+		p.settle(l)
+	}
 	if p.link != l {
 		p.mu.Unlock()
 		return

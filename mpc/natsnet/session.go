@@ -69,13 +69,13 @@ func (p *peer) end(in *inbox, err error) {
 	}
 }
 
-// settle ends the inboxes of conflicts: their sender cheated.
-func (p *peer) settle(conflicts []*conflict) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range conflicts {
+// settle ends the inboxes of a link's conflicts: their sender cheated; mu is
+// held.
+func (p *peer) settle(l *link) {
+	for _, c := range l.received.conflicts {
 		p.end(c.in, c.cheat())
 	}
+	l.received.conflicts = nil
 }
 
 // release drops what an inbox holds; mu is held.

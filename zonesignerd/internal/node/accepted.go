@@ -3,7 +3,9 @@ package node
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
@@ -20,9 +22,20 @@ const bucketAccepted = "accepted"
 type acceptedChunks struct {
 	mu     sync.Mutex
 	chunks map[keystore.ChunkID]bool
-	asked  map[mpc.PartyID][32]byte // the start for which a member last asked
-	most   int                      // chunks, before those that are used up are looked for
+	asked  map[mpc.PartyID]starts
+	most   int // chunks, before those that are used up are looked for
 }
+
+// starts are those for which a member asked, nothing vouching for its disk.
+type starts struct {
+	last    [32]byte
+	times   []time.Time // of those within an hour, oldest first
+	refused bool        // it has asked for too many, and that was logged
+}
+
+// startsAnHour is how many are answered. A machine that is set up anew may start
+// more than once.
+const startsAnHour = 4
 
 // openAccepted reads what was accepted before this start.
 func (t *tuples) openAccepted() error {
@@ -30,7 +43,7 @@ func (t *tuples) openAccepted() error {
 	if err != nil {
 		return fmt.Errorf("chunks of accepted proposals: %w", err)
 	}
-	t.accepted.chunks, t.accepted.asked = map[keystore.ChunkID]bool{}, map[mpc.PartyID][32]byte{}
+	t.accepted.chunks, t.accepted.asked = map[keystore.ChunkID]bool{}, map[mpc.PartyID]starts{}
 	for _, e := range list {
 		var id keystore.ChunkID
 		b, err := hex.DecodeString(e.Key)
@@ -45,12 +58,12 @@ func (t *tuples) openAccepted() error {
 
 // accept durably remembers the chunks of a proposal, before it is made or accepted.
 func (t *tuples) accept(rs []mpc.TupleRange) error {
-	n := &t.accepted
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	a := &t.accepted
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var fresh []keystore.ChunkID
 	for _, r := range rs {
-		if id := keystore.ChunkID(r.Chunk); !n.chunks[id] {
+		if id := keystore.ChunkID(r.Chunk); !a.chunks[id] {
 			fresh = append(fresh, id)
 		}
 	}
@@ -58,9 +71,9 @@ func (t *tuples) accept(rs []mpc.TupleRange) error {
 		return nil
 	}
 	var gone []keystore.ChunkID
-	if len(n.chunks) >= n.most {
+	if len(a.chunks) >= a.most {
 		gone = t.gone()
-		n.most = 2*(len(n.chunks)-len(gone)) + 64
+		a.most = 2*(len(a.chunks)-len(gone)) + 64
 	}
 	err := t.n.store.Update(func(tx *keystore.Tx) error {
 		for _, id := range gone {
@@ -79,15 +92,15 @@ func (t *tuples) accept(rs []mpc.TupleRange) error {
 		return fmt.Errorf("chunks of accepted proposals: %w", err)
 	}
 	for _, id := range gone {
-		delete(n.chunks, id)
+		delete(a.chunks, id)
 	}
 	for _, id := range fresh {
-		n.chunks[id] = true
+		a.chunks[id] = true
 	}
 	return nil
 }
 
-// gone are the accepted chunks that have no unspent tuples any more; n.mu is held.
+// gone are the accepted chunks that have no unspent tuples any more; a.mu is held.
 func (t *tuples) gone() (ids []keystore.ChunkID) {
 	here := map[keystore.ChunkID]bool{}
 	for _, p := range t.n.store.Pools() {
@@ -104,23 +117,37 @@ func (t *tuples) gone() (ids []keystore.ChunkID) {
 }
 
 // discardAccepted destroys the accepted chunks of all signer sets that a peer is in,
-// once for each start of its that it asks for.
-func (t *tuples) discardAccepted(peer mpc.PartyID, start [32]byte) error {
-	n := &t.accepted
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if last, ok := n.asked[peer]; ok && last == start || t.n.opt.reviveAll {
-		return nil
+// once for each start of its that it asks for. It reports whether the peer may be
+// answered: not when it started too often within the hour, for each of its
+// starts costs the others what they have accepted. Its tuples rest until then.
+func (t *tuples) discardAccepted(peer mpc.PartyID, start [32]byte, now time.Time) (bool, error) {
+	a := &t.accepted
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.asked[peer]
+	if len(s.times) > 0 && s.last == start || t.n.opt.reviveAll {
+		return true, nil
+	}
+	s.times = slices.DeleteFunc(s.times, func(at time.Time) bool { return now.Sub(at) >= time.Hour })
+	if len(s.times) >= startsAnHour && !t.n.opt.everyStart {
+		if !s.refused {
+			t.n.log.Warn("an operator says too often that nothing vouches for its disk, and each time tuples that were proposed would be destroyed: it is not answered for a while",
+				"peer", peer, "starts", len(s.times), "until", s.times[0].Add(time.Hour))
+		}
+		s.refused = true
+		a.asked[peer] = s
+		return false, nil
 	}
 	lost, err := t.n.store.DiscardChunks("operator "+string(peer)+" cannot tell what it spent of them", func(p keystore.PoolID, id keystore.ChunkID) bool {
 		set, err := mpc.ParseSignerSet(p.Set)
-		return n.chunks[id] && (err != nil || set.Contains(peer))
+		return a.chunks[id] && (err != nil || set.Contains(peer))
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	if n.asked[peer] = start; lost > 0 {
+	a.asked[peer] = starts{last: start, times: append(s.times, now)}
+	if lost > 0 {
 		t.n.log.Warn("tuples are discarded: they were proposed, and nothing tells a restarted operator whether it spent them", "peer", peer, "tuples", lost)
 	}
-	return nil
+	return true, nil
 }

@@ -17,9 +17,9 @@ import (
 // policy has to allow, and those of the second join the zone's key set when
 // they can sign all of it together: see keyring.zone.
 
-// goesWith reports that keys of an engine cannot stand beside those that a zone
-// has: they are of another algorithm, and the policy allows no two, or no
-// signer set has both engines.
+// goesWith returns nil when keys of an engine can stand beside those that a zone
+// has. They cannot when they are of another algorithm and the policy allows no
+// two, nor when no signer set has both engines.
 func (n *Node) goesWith(engine string, z *zone) error {
 	zone := z.Name()
 	engines := enginesOf(n.keys.of(zone))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -608,6 +609,9 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 	if count != 0 {
 		return refuse("form", "its tuples are not as many as its keys get")
 	}
+	if !rising(body.Tuples) {
+		return refuse("form", "its tuples are named twice, or not in rising order")
+	}
 	set, _ := mpc.ParseSignerSet(body.Set) // judgeSet has read it
 	err := h.n.tuples.Check(mpc.Unbound(body.Engine), set, p.Proposer, body.Tuples)
 	var missing *missingTuples
@@ -620,6 +624,20 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 		return refuse("suspended", "%v", err)
 	}
 	return nil
+}
+
+// rising reports whether no tuple is named twice, and those of a chunk in rising
+// order, as they are spent: of ranges in different runs of a session, the
+// second would only be refused after the first was spent. Their counts are in bounds.
+func rising(rs []mpc.TupleRange) bool {
+	next := map[mpc.ChunkID]int{}
+	for _, r := range rs {
+		if r.From < next[r.Chunk] || r.From > math.MaxInt-r.Count {
+			return false
+		}
+		next[r.Chunk] = r.From + r.Count
+	}
+	return true
 }
 
 // most is how many tuples one pool of a key may hold: enough to sign all of

@@ -46,6 +46,17 @@ func TestFillingRefused(t *testing.T) {
 		"binding less than is":   {kindBind, with(func(b *bindWanted) { b.Keys[0].Count-- }), "form"},
 		"binding that overflows": {kindBind, with(func(b *bindWanted) { b.Keys[0].Count = math.MaxInt }), "count"},
 		"range that overflows":   {kindBind, with(func(b *bindWanted) { b.Tuples[0].Count = math.MaxInt }), "form"},
+		"tuple twice": {kindBind, with(func(b *bindWanted) {
+			r := b.Tuples[0]
+			r.Count = 2
+			b.Tuples = []mpc.TupleRange{r, r}
+		}), "form"},
+		"tuples in falling order": {kindBind, with(func(b *bindWanted) {
+			r, s := b.Tuples[0], b.Tuples[0]
+			r.Count, s.Count = 2, 2
+			s.From += 2
+			b.Tuples = []mpc.TupleRange{s, r}
+		}), "form"},
 		"key twice":              {kindBind, with(func(b *bindWanted) { b.Keys = []ecdsa.KeyCount{{Key: key, Count: 2}, {Key: key, Count: 2}} }), "form"},
 		"no keys":                {kindBind, with(func(b *bindWanted) { b.Keys = nil }), "form"},
 		"unknown key to bind":    {kindBind, with(func(b *bindWanted) { b.Keys[0].Key = "another" }), "key"},

@@ -25,12 +25,19 @@ const (
 // markOf carries an operator's newest statement, whose signature covers its
 // generation mark. It counts whoever relays it.
 type markOf struct {
-	Statement []byte `json:"statement,omitempty"` // empty in mark-held: none is known
+	Statement []byte `json:"statement"`
 }
 
 // markAsk asks what a peer holds of our mark.
 type markAsk struct {
 	Start agree.Digest `json:"start"` // random, for each start that nothing vouched for
+}
+
+// markHeld answers one start, and no other: what a peer knew, and destroyed,
+// before a later start says nothing of what was spent in between.
+type markHeld struct {
+	Start     agree.Digest `json:"start"`               // as asked
+	Statement []byte       `json:"statement,omitempty"` // the asker's newest; empty: none is known
 }
 
 // marks keeps the newest generation mark of every operator, and after a start
@@ -285,7 +292,7 @@ func (m *marks) receive(msg *agree.Message) error {
 		if err := msg.Decode(&k); err != nil {
 			return err
 		}
-		if err := m.n.tuples.discardAccepted(msg.From, k.Start); err != nil {
+		if ok, err := m.n.tuples.discardAccepted(msg.From, k.Start, m.n.opt.Now()); !ok {
 			return err
 		}
 		if err := m.flush(); err != nil {
@@ -298,7 +305,7 @@ func (m *marks) receive(msg *agree.Message) error {
 		if m.n.opt.held != nil {
 			held.Signed = m.n.opt.held(msg.From, held.Signed)
 		}
-		_, err = m.n.say(typeMarkHeld, markOf{Statement: held.Signed}, msg.From)
+		_, err = m.n.say(typeMarkHeld, markHeld{k.Start, held.Signed}, msg.From)
 		return err
 	}
 	return m.confirm(msg)
@@ -308,7 +315,7 @@ func (m *marks) receive(msg *agree.Message) error {
 // signature, so a peer cannot make us discard tuples by lying; that it may
 // say less than it knows is why t+1 of them are needed.
 func (m *marks) confirm(msg *agree.Message) error {
-	var k markOf
+	var k markHeld
 	if err := msg.Decode(&k); err != nil {
 		return err
 	}
@@ -325,9 +332,9 @@ func (m *marks) confirm(msg *agree.Message) error {
 	}
 	_, suspended := m.n.store.Suspended()
 	m.mu.Lock()
-	if m.start.IsZero() {
+	if m.start.IsZero() || k.Start != m.start && !m.n.opt.anyStart {
 		m.mu.Unlock()
-		return nil
+		return nil // late: it may have waited for a link since before this start
 	}
 	m.held[msg.From] = generation
 	var list []keystore.PeerMark

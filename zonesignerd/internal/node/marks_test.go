@@ -1,16 +1,19 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"zonesigner/keystore"
 	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/pipeline"
 )
 
@@ -146,12 +149,12 @@ func TestTupleThatOneHasSpokenOf(t *testing.T) {
 	}
 }
 
-// ownPool is a pool of bound tuples of the set of all three in a's own stripe,
+// ownPool is a pool of bound tuples of the set of all three in an operator's own stripe,
 // and its first chunk.
 func ownPool(t *testing.T, a *Node) (keystore.PoolID, keystore.Chunk) {
 	t.Helper()
 	for _, p := range a.store.Pools() {
-		if p.ID.Set == "a+b+c" && p.ID.Stripe == "a" && !strings.HasPrefix(p.ID.Key, string(mpc.Unbound(""))) {
+		if p.ID.Set == "a+b+c" && p.ID.Stripe == string(a.self) && !strings.HasPrefix(p.ID.Key, string(mpc.Unbound(""))) {
 			return p.ID, a.store.Chunks(p.ID)[0]
 		}
 	}
@@ -207,6 +210,83 @@ func TestTuplesRestUntilAllMembersAnswer(t *testing.T) {
 		_, err := a.store.Get(bucketMark, keyStart)
 		return errors.Is(err, keystore.ErrNotFound)
 	})
+}
+
+// An answer to an earlier start counts for nothing: who gave it had not yet
+// destroyed what it accepted since. With anyStart it would count.
+func TestAnswerToAnEarlierStart(t *testing.T) {
+	o, _ := one(t)
+	o.poolsFull()
+	o.stopAll()
+	pair := mpc.NewSignerSet("a", "b")
+	for _, defended := range []bool{true, false} {
+		must(t, os.RemoveAll(o.path("a", "run")))
+		o.options = func(_ string, opt *Options) { opt.anyStart = !defended }
+		a := o.start("a") // alone, so that no answer comes but these
+		answers := func(start agree.Digest) {
+			t.Helper()
+			body, err := json.Marshal(markHeld{Start: start})
+			must(t, err)
+			must(t, a.dispatch(&agree.Message{Type: typeMarkHeld, From: "b", Body: body}))
+		}
+		answers(agree.Digest{1})
+		if counts := a.marks.cleared(pair) == nil; counts == defended {
+			t.Errorf("an answer to another start counts: %v, expected %v", counts, !defended)
+		}
+		a.marks.mu.Lock()
+		start := a.marks.start
+		a.marks.mu.Unlock()
+		answers(start)
+		if err := a.marks.cleared(pair); err != nil {
+			t.Errorf("the answer to this start does not count: %v", err)
+		}
+		o.stop("a")
+	}
+}
+
+// A member that claims start after start destroys what was accepted only so
+// often. With everyStart it would each time.
+func TestStartsAreLimited(t *testing.T) {
+	o, _ := one(t)
+	o.poolsFull()
+	set := mpc.NewSignerSet("a", "b", "c")
+	for _, defended := range []bool{true, false} {
+		o.stop("b")
+		o.options = func(_ string, opt *Options) { opt.everyStart = !defended }
+		b := o.start("b")
+		now := time.Now()
+		start := byte(0)
+		asks := func(from mpc.PartyID, now time.Time) bool {
+			t.Helper()
+			start++
+			ok, err := b.tuples.discardAccepted(from, [32]byte{start}, now)
+			must(t, err)
+			return ok
+		}
+		for i := range startsAnHour {
+			if !asks("a", now.Add(time.Duration(i)*time.Second)) {
+				t.Errorf("start %d is not answered", i)
+			}
+		}
+		pool, chunk := ownPool(t, b) // which was not proposed before
+		_, err := b.tuples.Choose(mpc.KeyID(pool.Key), set, 1, func() {})
+		must(t, err)
+		here := func() bool {
+			return slices.ContainsFunc(b.store.Chunks(pool), func(c keystore.Chunk) bool { return c.ID == chunk.ID })
+		}
+		if ok := asks("a", now.Add(time.Minute)); ok == defended || here() != defended {
+			t.Errorf("one start more: answered %v, the tuples are there: %v; defended: %v", ok, here(), defended)
+		}
+		if ok, err := b.tuples.discardAccepted("a", [32]byte{startsAnHour}, now.Add(time.Minute)); defended && (!ok || err != nil || !here()) {
+			t.Errorf("the start that was answered, once more: %v, %v, the tuples are there: %v", ok, err, here())
+		}
+		if !asks("c", now.Add(time.Minute)) || here() {
+			t.Error("another operator's start is not answered, or destroys nothing")
+		}
+		if !asks("a", now.Add(time.Hour)) {
+			t.Error("a start is not answered after an hour")
+		}
+	}
 }
 
 func TestRevivable(t *testing.T) {

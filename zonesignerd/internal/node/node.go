@@ -53,6 +53,11 @@ type Options struct {
 	// reviveAll is a test hook: tuples of all signer sets are revived by what
 	// the others say.
 	reviveAll bool
+	// anyStart is a test hook: a confirmation counts whichever start it answers.
+	anyStart bool
+	// everyStart is a test hook: what was accepted is destroyed for any number
+	// of starts.
+	everyStart bool
 	// hasty is a test hook: a key is taken into use when all say that they
 	// hold it, without hearing that all have heard so.
 	hasty bool
