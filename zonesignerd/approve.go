@@ -82,7 +82,7 @@ func (a *app) approve(ctx context.Context, w *waiting, name string, content *dns
 	if output == "-" {
 		return write(a.out)
 	}
-	return pipeline.WriteDurably(output, write)
+	return pipeline.WriteOutput(output, write)
 }
 
 func (a *app) printApproved(r *api.Request) {

@@ -363,7 +363,7 @@ func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
 		_, err = sz.WriteTo(out)
 		return r, err
 	}
-	return r, pipeline.WriteDurably(s.output, func(w io.Writer) error {
+	return r, pipeline.WriteOutput(s.output, func(w io.Writer) error {
 		_, err := sz.WriteTo(w)
 		return err
 	})
