@@ -130,6 +130,26 @@ func TestFindApex(t *testing.T) {
 	}
 }
 
+func TestFindSigned(t *testing.T) {
+	const soa, sig = "@ 1 SOA a b 1 2 3 4 5\n", "@ 1 RRSIG SOA 13 1 60 20300101000000 20200101000000 7 example. AAAA\n"
+	for _, c := range []struct{ text, fault string }{
+		{soa + sig, ""},
+		{sig + "x 1 A 192.0.2.1\n" + soa + "x A bad\n", ""},
+		{soa, "zone: its SOA is not signed"},
+		{soa + "x" + sig[1:], "zone: its SOA is not signed"},
+		{soa + "@ 1 RRSIG NS 13 1 60 20300101000000 20200101000000 7 example. AAAA\n", "zone: its SOA is not signed"},
+		{sig, "zone: no SOA"},
+		{"", "zone: no SOA"},
+		{sig + "other. 1 SOA a b 1 2 3 4 5\n", "zone:2: the SOA of other., expected that of example."},
+		{"no zone", "zone:1: "},
+	} {
+		err := FindSigned(strings.NewReader(c.text), name(t, "example."), "")
+		if c.fault == "" && err != nil || c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
+			t.Errorf("%q: %v, want %q", c.text, err, c.fault)
+		}
+	}
+}
+
 func FuzzParseSignedZone(f *testing.F) {
 	f.Add(minimal + "@ 60 IN RRSIG SOA 13 1 60 20300101000000 20200101000000 7 example. AAAA\n@ NSEC a.example. SOA\n")
 	f.Add(minimal + "x CNAME y\nx NSEC example. CNAME\nx RRSIG CNAME 8 2 3600 20300101000000 20200101000000 7 example. AAAA\n")

@@ -134,9 +134,11 @@ type generator struct {
 
 // part of a template is plain text, or the counter in some form.
 type part struct {
-	text   string
-	format string // for fmt; empty: plain text
-	offset int
+	text    string
+	format  string // for fmt; empty: plain text
+	nibbles string // the digits of bases n and N, in place of format
+	width   int    // of nibbles
+	offset  int
 }
 
 const mostGenerated = 1 << 16
@@ -173,10 +175,16 @@ func newGenerator(text string) (*generator, error) {
 	if g.parts, err = parseTemplate(template); err != nil {
 		return bad(err.Error())
 	}
+	for _, p := range g.parts {
+		if p.nibbles != "" && g.at+p.offset < 0 {
+			return bad("a number below 0 has no nibbles")
+		}
+	}
 	return g, nil
 }
 
-// parseTemplate finds "$" and "${offset[,width[,base]]}"; "\$" is a dollar.
+// parseTemplate finds "$" and "${offset[,width[,base]]}"; "\$" and "$$" are a
+// dollar.
 func parseTemplate(t string) ([]part, error) {
 	var parts []part
 	var plain []byte
@@ -184,6 +192,9 @@ func parseTemplate(t string) ([]part, error) {
 		switch {
 		case t[i] == '\\' && i+1 < len(t):
 			plain = append(plain, t[i], t[i+1])
+			i++
+		case strings.HasPrefix(t[i:], "$$"):
+			plain = append(plain, '\\', '$')
 			i++
 		case t[i] != '$':
 			plain = append(plain, t[i])
@@ -208,7 +219,7 @@ func parseTemplate(t string) ([]part, error) {
 }
 
 func parseModifier(spec string) (part, error) {
-	bad := fmt.Errorf("bad modifier ${%s}, expected offset,width,base with base d, o, x or X", clip(spec))
+	bad := fmt.Errorf("bad modifier ${%s}, expected offset,width,base with base d, o, x, X, n or N", clip(spec))
 	words := strings.Split(spec, ",")
 	if len(words) > 3 {
 		return part{}, bad
@@ -224,9 +235,16 @@ func parseModifier(spec string) (part, error) {
 		}
 	}
 	if len(words) > 2 {
-		if base = words[2]; base != "d" && base != "o" && base != "x" && base != "X" {
-			return part{}, bad
-		}
+		base = words[2]
+	}
+	switch base {
+	case "n":
+		return part{nibbles: "0123456789abcdef", width: width, offset: offset}, nil
+	case "N":
+		return part{nibbles: "0123456789ABCDEF", width: width, offset: offset}, nil
+	case "d", "o", "x", "X":
+	default:
+		return part{}, bad
 	}
 	return part{format: fmt.Sprintf("%%0%d%s", width, base), offset: offset}, nil
 }
@@ -239,10 +257,27 @@ func (g *generator) next() (string, bool) {
 	var b strings.Builder
 	for _, p := range g.parts {
 		b.WriteString(p.text)
-		if p.format != "" {
-			fmt.Fprintf(&b, p.format, g.at+p.offset)
+		switch n := g.at + p.offset; {
+		case p.nibbles != "":
+			writeNibbles(&b, n, p.width, p.nibbles)
+		case p.format != "":
+			fmt.Fprintf(&b, p.format, n)
 		}
 	}
 	g.at += g.step
 	return b.String(), true
+}
+
+// writeNibbles writes n in hexadecimal, the lowest digit first and dots between
+// them, as names under ip6.arpa have it. As in BIND, width counts the dots, too,
+// and what it fills up may end in one.
+func writeNibbles(b *strings.Builder, n, width int, digits string) {
+	for first := true; first || n > 0 || width > 0; first = false {
+		b.WriteByte(digits[n&0xf])
+		n >>= 4
+		if width--; n > 0 || width > 0 {
+			b.WriteByte('.')
+			width--
+		}
+	}
 }

@@ -47,6 +47,37 @@ func FindApex(r io.Reader, file string) (Name, error) {
 	return apex, nil
 }
 
+// FindSigned reads a zone file as far as the SOA of the zone apex and an RRSIG
+// over it, and reports one that has no such thing.
+func FindSigned(r io.Reader, apex Name, file string) error {
+	at := &place{file: cmp.Or(file, "zone")}
+	var soa, signed bool
+	err := eachRecord(r, apex.String(), file, at, func(rr dns.RR) (bool, error) {
+		owner, err := ParseName(rr.Header().Name)
+		if err != nil {
+			return false, err
+		}
+		g, ok := rr.(*dns.RRSIG)
+		signed = signed || ok && owner == apex && g.TypeCovered == dns.TypeSOA
+		if rr.Header().Rrtype == dns.TypeSOA {
+			if owner != apex {
+				return false, fmt.Errorf("the SOA of %s, expected that of %s", owner, apex)
+			}
+			soa = true
+		}
+		return !soa || !signed, nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case !soa:
+		return fmt.Errorf("%s: no SOA, expected exactly one", at.file)
+	case !signed:
+		return fmt.Errorf("%s: its SOA is not signed", at.file)
+	}
+	return nil
+}
+
 // read adds all records of a zone file.
 func (b *Builder) read(r io.Reader, origin, file string) error {
 	b.at = &place{file: cmp.Or(file, "zone")}

@@ -289,6 +289,15 @@ var damages = []damage{
 		w.anchor = testKey{}
 		w.sign("example.", "DNSKEY", nil, w.zsk)
 	}, NotSelfSigned},
+	{"every key revoked", "nsec", func(w *wreck) {
+		w.anchor = testKey{}
+		ksk, zsk := w.ksk, w.zsk
+		ksk.Flags |= 0x80
+		zsk.Flags |= 0x80
+		w.set("example.", 3600, "DNSKEY", dnskey(ksk, func([]byte) {}), ksk)
+		w.add("example.\t3600\tIN\tDNSKEY " + dnskey(zsk, func([]byte) {}))
+		w.sign("example.", "DNSKEY", nil, ksk, zsk)
+	}, NotSelfSigned},
 	{"not the trusted key", "nsec", func(w *wreck) { w.anchor = w.stranger }, NotTrusted},
 	{"the ZSK not in DNSKEY", "nsec", func(w *wreck) {
 		w.set("example.", 3600, "DNSKEY", dnskey(w.ksk, func([]byte) {}), w.ksk)

@@ -296,10 +296,13 @@ func (v *verification) parseNSEC3(s RRset) (r nsec3Record, ok bool) {
 		return bad(NSEC3Owner, "its owner is not a hash")
 	}
 	d := s.first()
-	if len(d) < 5 || len(d) < 5+int(d[4])+1+len(r.next) || d[5+d[4]] != byte(len(r.next)) {
+	if len(d) < 5 {
 		return bad(NSEC3Malformed, "malformed")
 	}
 	salt := int(d[4])
+	if len(d) < 5+salt+1+len(r.next) || d[5+salt] != byte(len(r.next)) {
+		return bad(NSEC3Malformed, "malformed")
+	}
 	if d[0] != 1 || d[1]&^1 != 0 {
 		return bad(NSEC3Parameters, "expected hash algorithm 1, and no flag but opt-out")
 	}

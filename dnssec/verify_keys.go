@@ -137,13 +137,17 @@ func (v *verification) trusted(k *zoneKey) bool {
 
 // checkSelfSigned wants each algorithm of the DNSKEY RRset to sign it: by a
 // key with the SEP flag where it has one and nobody named a trusted key. Keys
-// that are revoked have to sign it as well (RFC 5011, section 2.1).
+// that are revoked have to sign it as well (RFC 5011, section 2.1). Where no key
+// is left, no algorithm is either, and no RRset would lack a signature.
 func (v *verification) checkSelfSigned(signers []*zoneKey) {
 	sep := map[uint8]bool{}
 	for ref, k := range v.keys {
 		if k.sep && !k.revoked && v.o.Unanchored {
 			sep[ref.algorithm] = true
 		}
+	}
+	if len(v.algs) == 0 {
+		v.fault(NotSelfSigned, v.apex, dns.TypeDNSKEY, "no key of it may sign the zone: none is a zone key that is not revoked")
 	}
 	for _, alg := range v.algs {
 		signs := slices.ContainsFunc(signers, func(k *zoneKey) bool {

@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -238,6 +239,17 @@ func TestVerifyOptOut(t *testing.T) {
 	f.remove(f.nsec3("sec.example"))
 	if faults := Verify(f.zone(), o); !strings.Contains(faults[len(faults)-1].String(), "sec.example. NSEC3: missing") {
 		t.Error(faults)
+	}
+}
+
+// A salt may have up to 255 bytes.
+func TestVerifyLongSalts(t *testing.T) {
+	ksk, zsk := kskAndZSK()
+	for _, n := range []int{250, 251, 255} {
+		p := testParams(ksk, zsk)
+		p.Denial = Denial{NSEC3: true, Salt: bytes.Repeat([]byte{0xa5}, n)}
+		sz := signPlan(t, mustPlan(t, mustParse(t, "example.", verified), p), ksk, zsk)
+		wantNoFaults(t, Verify(sz, VerifyOptions{Keys: p.Keys, At: p.Time}))
 	}
 }
 

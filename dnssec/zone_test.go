@@ -155,6 +155,30 @@ func TestTTLs(t *testing.T) {
 	}
 }
 
+// What $GENERATE writes is what BIND writes.
+func TestGenerateAsBIND(t *testing.T) {
+	text := minimal + "ns A 192.0.2.53\n$GENERATE 0-2 a$$b$ TXT q$\n$GENERATE 0-2/2 c\\$d$ A 192.0.2.${-0}\n$GENERATE 250-257 ${0,7,n} PTR h${0,3,N}.\n"
+	for _, base := range []string{"d", "o", "x", "X", "n", "N"} {
+		for width := range 10 {
+			for _, at := range []int{0, 1, 15, 16, 250, 43981, 99999} {
+				text += fmt.Sprintf("$GENERATE %d-%d t TXT %s.%d.${0,%d,%[3]s}.${3,%[4]d,%[3]s}\n", at, at+1, base, width, width)
+			}
+		}
+	}
+	dir := t.TempDir()
+	writeFile(t, dir, "zone", text)
+	out := run(t, dir, "named-compilezone", "-q", "-i", "none", "-k", "ignore", "-o", "-", "example.", "zone")
+	z, bind := mustParse(t, "example.", text), mustParse(t, "example.", out)
+	if z.ContentDigest() != bind.ContentDigest() {
+		t.Errorf("%s\nBIND: %s", unsignedText(t, z), unsignedText(t, bind))
+	}
+	for _, bad := range []string{"0-1 x${-1,2,n} A 192.0.2.1", "0-1 x${0,2,b} A 192.0.2.1", "0-65536 x$ A 192.0.2.1", "0-1 x${0,1,n,d} A 192.0.2.1"} {
+		if _, err := ParseZone(strings.NewReader(minimal+"$GENERATE "+bad+"\n"), "example.", ""); err == nil || !strings.Contains(err.Error(), "$GENERATE") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
 // The order of records, and the way they come in, changes nothing.
 func TestOrderOfInputDoesNotMatter(t *testing.T) {
 	z := readZone(t, "features.zone")

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
-	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
 
 	"zonesigner/dnssec"
@@ -28,22 +26,41 @@ asking alone.
 
 An approval is for one content. It takes the place of the one before, and is
 void once that content, or another, is signed. "zones show" and "status" show
-it. With --output, the signed zone is written to a file when it is there, in
-full or not at all; "-" is standard output.`,
+it. FILE may be -, which is standard input. With --output, the signed zone is
+written to a file when it is there, in full or not at all; "-" is standard
+output. A file in its place has to be this zone, signed.`,
 		Example: "  zonesignerd zones approve example.org.zone\n  zonesignerd zones approve db.example --zone example.org --output example.org.signed",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			content, err := readContent(args[0], zone)
-			if err != nil {
-				return err
+			if zone != "" {
+				var err error
+				if zone, err = zoneName(zone); err != nil {
+					return err
+				}
 			}
-			return a.approve(cmd.Context(), &w, args[0], content, output)
+			s := &fileSigner{signOptions: signOptions{origin: zone, output: output}, file: args[0]}
+			return a.approveFile(cmd.Context(), &w, s, "--zone")
 		},
 	}
 	cmd.Flags().StringVar(&zone, "zone", "", "the zone's `name` (default: the owner of the file's SOA)")
 	cmd.Flags().StringVarP(&output, "output", "f", "", "write the signed zone to a `file`")
 	w.flags(cmd, ceremonyTimeout)
 	return cmd
+}
+
+// approveFile approves the content of a file, whose zone is named by the flag
+// or the file, and follows it.
+func (a *app) approveFile(ctx context.Context, w *waiting, s *fileSigner, flag string) error {
+	if err := s.notItself(); err != nil {
+		return err
+	}
+	if err := s.read(a.in, flag); err != nil {
+		return badInput(err)
+	}
+	if err := s.replaceable(); err != nil {
+		return badInput(err)
+	}
+	return a.approve(ctx, w, s.file, s.zone, s.output)
 }
 
 // approve approves a content, read from a file of that name, and follows it.
@@ -82,7 +99,7 @@ func (a *app) approve(ctx context.Context, w *waiting, name string, content *dns
 	if output == "-" {
 		return write(a.out)
 	}
-	return pipeline.WriteDurably(output, write)
+	return pipeline.WriteOutput(output, write)
 }
 
 func (a *app) printApproved(r *api.Request) {
@@ -91,45 +108,4 @@ func (a *app) printApproved(r *api.Request) {
 		return
 	}
 	a.printf("%s: signed as serial %s", r.Subject, serial(r.Serial))
-}
-
-// readContent reads a zone file; without a name of the zone, it is that of the
-// file's SOA.
-func readContent(file, zone string) (*dnssec.Zone, error) {
-	var err error
-	if zone == "" {
-		zone, err = apexOf(file)
-	} else {
-		zone, err = zoneName(zone)
-	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := dnssec.ParseZone(f, zone, file)
-	if err != nil {
-		return nil, api.Errorf(api.CodeUsage, "%w", err)
-	}
-	return content, nil
-}
-
-// apexOf finds the owner of the first SOA record, which has to be an absolute
-// name.
-func apexOf(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	records := dns.NewZoneParser(f, "", file)
-	for rr, ok := records.Next(); ok; rr, ok = records.Next() {
-		if rr.Header().Rrtype == dns.TypeSOA {
-			return dns.CanonicalName(rr.Header().Name), nil
-		}
-	}
-	return "", &api.Error{Code: api.CodeUsage, Message: file + ": it does not begin with an SOA record of an absolute name", Hint: "name the zone with --zone"}
 }

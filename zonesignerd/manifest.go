@@ -56,7 +56,7 @@ func (a *app) manifestCommand() *cobra.Command {
 version of a zone, and under what terms; its digest is what operators agree on.
 "zonesignerd sign --dry-run" prints one. The file has to be in canonical form:
 what is not, byte for byte, is refused.`,
-		Example: "  zonesignerd manifest example.org.manifest\n  zonesignerd sign --dry-run example.org.zone | zonesignerd manifest --items -",
+		Example: "  zonesignerd manifest example.org.manifest\n  zonesignerd sign --dry-run -o example.org --key ksk:ksk.pem --key zsk:zsk.pem example.org.zone | zonesignerd manifest --items -",
 		Args:    between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := a.readManifest(args[0])
@@ -77,8 +77,9 @@ func (a *app) manifestCompareCommand() *cobra.Command {
 		Use:   "compare A B",
 		Short: "Say how two manifests differ, and how that comes about",
 		Long: `Say how two manifests differ, and how that comes about: it is what to do when
-an operator refuses a manifest that another derived. Let both print theirs with
-"zonesignerd sign --dry-run", and compare.
+signers of one zone do not come to the same. "zonesignerd sign --dry-run" prints a
+manifest where the keys are in files or a token; no command prints the one of a
+group.
 
 The exit status is 0 if they are the same and 1 if they differ.`,
 		Example: "  zonesignerd manifest compare a.manifest b.manifest",

@@ -79,16 +79,24 @@ func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
 		return err
 	}
 	s := &fileSigner{signOptions: o, settings: *settings, file: file}
-	if err := s.read(a.in); err != nil {
+	if err := s.notItself(); err != nil {
+		return err
+	}
+	if err := s.read(a.in, "-o"); err != nil {
 		return badInput(err)
 	}
 	if err := s.readBase(); err != nil {
 		return badInput(err)
 	}
-	if err := s.loadKeys(); err != nil { // last, for it may make some
-		return errors.Join(badInput(err), s.closeToken())
+	var r *signed
+	if err = s.loadKeys(); err != nil { // last, for it may make some
+		err = badInput(err)
+	} else {
+		r, err = s.run(cmd.Context(), a.out)
 	}
-	r, err := s.run(cmd.Context(), a.out)
+	if err != nil && !s.written {
+		err = errors.Join(err, localkeys.Remove(s.made))
+	}
 	if err := errors.Join(err, s.closeToken()); err != nil {
 		return err
 	}
@@ -111,13 +119,7 @@ func (a *app) signByGroup(cmd *cobra.Command, o signOptions, file string) error 
 	}
 	s := &fileSigner{signOptions: o, file: file}
 	s.output = o.outputFor(file)
-	if err := s.read(a.in); err != nil {
-		return badInput(err)
-	}
-	if err := s.notItself(); err != nil {
-		return err
-	}
-	return a.approve(cmd.Context(), &waiting{wait: true, timeout: o.timeout}, file, s.zone, s.output)
+	return a.approveFile(cmd.Context(), &waiting{wait: true, timeout: o.timeout}, s, "-o")
 }
 
 // badInput makes an error one of the files that were given.
@@ -139,10 +141,13 @@ type fileSigner struct {
 	keys  []*localkeys.Key
 	base  *dnssec.SignedZone
 	token *localkeys.Token // nil: none is in use
+
+	made    []*localkeys.Key // by this run
+	written bool             // some output may be there that they signed
 }
 
-// read reads the zone and finds its name.
-func (s *fileSigner) read(in io.Reader) error {
+// read reads the zone and finds its name, which the flag gives otherwise.
+func (s *fileSigner) read(in io.Reader, flag string) error {
 	name := s.file
 	open := func() (io.ReadCloser, error) { return os.Open(s.file) }
 	if s.file == "-" {
@@ -162,7 +167,7 @@ func (s *fileSigner) read(in io.Reader) error {
 		apex, err := dnssec.FindApex(f, name)
 		_ = f.Close()
 		if err != nil {
-			return withHint(err, "say the zone's name with -o")
+			return withHint(err, "say the zone's name with "+flag)
 		}
 		origin = apex.String()
 	}
@@ -177,12 +182,34 @@ func (s *fileSigner) read(in io.Reader) error {
 
 // notItself refuses an output that is the zone file.
 func (s *fileSigner) notItself() error {
+	if s.file == "-" {
+		return nil
+	}
 	in, err := os.Stat(s.file)
 	if err != nil {
-		return nil //nolint:nilerr // standard input
+		return nil //nolint:nilerr // reading it says so
 	}
 	if out, err := os.Stat(s.output); err == nil && os.SameFile(in, out) {
 		return usageError("%s is the zone file itself: want another output", s.output)
+	}
+	return nil
+}
+
+// replaceable refuses an output that is there and is not this zone, signed.
+func (s *fileSigner) replaceable() error {
+	if s.output == "" || s.output == "-" {
+		return nil
+	}
+	f, err := os.Open(s.output)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := dnssec.FindSigned(f, s.zone.Apex(), s.output); err != nil {
+		return withHint(fmt.Errorf("the output is there and is not the zone, signed: %w", err), "another output is chosen with -f")
 	}
 	return nil
 }
@@ -199,7 +226,8 @@ func (s *fileSigner) loadKeys() (err error) {
 		if s.dryRun {
 			return usageError("--dry-run makes no keys: create them first, or give --key")
 		}
-		s.keys, err = localkeys.Create(s.createKeys, apex, s.number, s.csk)
+		s.made, err = localkeys.Create(s.createKeys, apex, s.number, s.csk)
+		s.keys = s.made
 	}
 	if err != nil {
 		return err
@@ -252,7 +280,8 @@ func (s *fileSigner) closeToken() error {
 }
 
 // readBase reads the last signed form of the zone: --base, or the output file
-// where it is there.
+// where it is there. That is refused if it is not the zone, signed, unless a
+// base of none says that it does not matter.
 func (s *fileSigner) readBase() error {
 	path := s.basePath
 	switch {
@@ -262,9 +291,6 @@ func (s *fileSigner) readBase() error {
 		return nil
 	case path == "":
 		path = s.output
-	}
-	if err := s.notItself(); err != nil {
-		return err
 	}
 	f, err := os.Open(path)
 	if s.basePath == "" && errors.Is(err, fs.ErrNotExist) {
@@ -278,7 +304,10 @@ func (s *fileSigner) readBase() error {
 		return withHint(fmt.Errorf("the last signed form of the zone cannot be read: %w", err),
 			"another output is chosen with -f; --base none signs everything and replaces the file")
 	}
-	return nil
+	if s.dryRun {
+		return nil
+	}
+	return s.replaceable()
 }
 
 // signed is what "sign" prints.
@@ -328,9 +357,9 @@ func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
 	if params.Serial, err = s.nextSerial(); err != nil {
 		return nil, err
 	}
-	plan, err := dnssec.NewPlan(s.zone, params)
+	plan, err := s.plan(params)
 	if err != nil {
-		return nil, badInput(err)
+		return nil, err
 	}
 	params.Base, s.base = nil, nil // the plan has it, as long as it is needed
 	if plan, r.Renewed, err = localkeys.CheckKept(ctx, plan, s.keys, s.threads); err != nil {
@@ -360,13 +389,27 @@ func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
 	}
 	r.Expires = isoTime(sz.EarliestExpiration())
 	if s.output == "-" {
+		s.written = true
 		_, err = sz.WriteTo(out)
 		return r, err
 	}
-	return r, pipeline.WriteDurably(s.output, func(w io.Writer) error {
+	err = pipeline.WriteOutput(s.output, func(w io.Writer) error {
 		_, err := sz.WriteTo(w)
 		return err
 	})
+	s.written = err == nil || errors.Is(err, pipeline.ErrUnsynced)
+	return r, err
+}
+
+func (s *fileSigner) plan(p dnssec.Params) (*dnssec.Plan, error) {
+	plan, err := dnssec.NewPlan(s.zone, p)
+	if errors.Is(err, dnssec.ErrTooLarge) { // with its signatures: without them it was read
+		err = fmt.Errorf("%s: %w", s.file, err)
+	}
+	if err != nil {
+		return nil, badInput(err)
+	}
+	return plan, nil
 }
 
 func (s *fileSigner) signPlan(ctx context.Context, plan *dnssec.Plan) (*dnssec.SignedZone, error) {
@@ -406,9 +449,9 @@ func (s *fileSigner) stillGood(ctx context.Context, p dnssec.Params) (bool, erro
 		return false, nil
 	}
 	p.Serial = s.base.Serial()
-	plan, err := dnssec.NewPlan(s.zone, p)
+	plan, err := s.plan(p)
 	if err != nil {
-		return false, badInput(err)
+		return false, err
 	}
 	plan, _, err = localkeys.CheckKept(ctx, plan, s.keys, s.threads)
 	if err != nil || plan.Len() > 0 {

@@ -224,6 +224,26 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
+// Of a key whose files cannot both be written, neither is left.
+func TestWriteFails(t *testing.T) {
+	k, err := Generate(15)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, zone := t.TempDir(), dnssec.Name("\x07example\x03org\x00")
+	record := dnssec.Key{ID: "k", Flags: 257, Algorithm: 15, PublicKey: k.Public, State: dnssec.Active}
+	there := fmt.Sprintf("Kexample.org.+015+%05d.key", record.KeyTag())
+	if err := os.Mkdir(filepath.Join(dir, there), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Write(dir, zone, record); !errors.Is(err, fs.ErrExist) {
+		t.Error(err)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 || files[0].Name() != there {
+		t.Errorf("%v are left: %v", files, err)
+	}
+}
+
 // Names of files are BIND's, whatever the zone's name has in it.
 func TestFileNames(t *testing.T) {
 	for _, zone := range []string{".", "example.org.", "128/26.2.0.192.in-addr.arpa.", `a\.b\\.example.`, "xn--bcher-kva.example.", "under_score.example."} {

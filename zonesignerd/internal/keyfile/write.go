@@ -65,32 +65,34 @@ func (k *Key) BIND() []byte {
 
 // Write puts the key, whose DNSKEY is record, into two files of a directory as
 // BIND has them, and returns their path without .private and .key. A file that
-// is there is not overwritten: the error is fs.ErrExist.
+// is there is not overwritten: the error is fs.ErrExist. After an error neither
+// file is left of those that it made.
 func (k *Key) Write(dir string, zone dnssec.Name, record dnssec.Key) (base string, err error) {
 	base = filepath.Join(dir, fmt.Sprintf("K%s+%03d+%05d", fileZone(zone), record.Algorithm, record.KeyTag()))
 	text := fmt.Sprintf("; key tag %d\n%s IN DNSKEY %d 3 %d %s\n", record.KeyTag(), zone, record.Flags, record.Algorithm,
 		base64.StdEncoding.EncodeToString(record.PublicKey))
 	private := k.BIND()
 	defer clear(private)
-	for _, f := range []struct {
-		name string
-		text []byte
-		mode fs.FileMode
-	}{{base + ".private", private, 0o600}, {base + ".key", []byte(text), 0o644}} {
-		if err := writeNew(f.name, f.text, f.mode); err != nil {
-			return "", err
-		}
+	if err := writeNew(base+".private", private, 0o600); err != nil {
+		return "", err
+	}
+	if err := writeNew(base+".key", []byte(text), 0o644); err != nil {
+		return "", errors.Join(err, os.Remove(base+".private"))
 	}
 	return base, nil
 }
 
+// writeNew writes a file that is not there yet, in full or not at all.
 func writeNew(path string, text []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
 }
 
 // Pattern matches the names of the private keys of a zone and algorithm.

@@ -213,14 +213,20 @@ func Create(dir string, apex dnssec.Name, algorithm uint8, csk bool) ([]*Key, er
 	for _, flags := range roles {
 		k, err := create(dir, apex, algorithm, flags, csk, keys)
 		if err != nil {
-			for _, made := range keys { // a part of a key set is of no use
-				err = errors.Join(err, os.Remove(made.Source), os.Remove(withSuffix(made.Source, ".key")))
-			}
-			return nil, err
+			return nil, errors.Join(err, Remove(keys)) // a part of a key set is of no use
 		}
 		keys = append(keys, k)
 	}
 	return keys, nil
+}
+
+// Remove removes the files of keys that Create made.
+func Remove(made []*Key) error {
+	var errs []error
+	for _, k := range made {
+		errs = append(errs, os.Remove(k.Source), os.Remove(withSuffix(k.Source, ".key")))
+	}
+	return errors.Join(errs...)
 }
 
 func create(dir string, apex dnssec.Name, algorithm uint8, flags uint16, csk bool, beside []*Key) (*Key, error) {
@@ -239,6 +245,10 @@ func create(dir string, apex dnssec.Name, algorithm uint8, flags uint16, csk boo
 		if err != nil {
 			return nil, err
 		}
-		return newKey(secret, flags, csk, apex, base+".private")
+		k, err := newKey(secret, flags, csk, apex, base+".private")
+		if err != nil {
+			return nil, errors.Join(err, Remove([]*Key{{Source: base + ".private"}}))
+		}
+		return k, nil
 	}
 }

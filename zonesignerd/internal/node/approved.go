@@ -251,7 +251,10 @@ func (n *Node) approve(zone string, a *approval) error {
 	n.approved.set(zone, a)
 	n.log.Info("content approved", "zone", zone, "serial", a.Serial, "content", a.Content, "file", a.Name)
 	z.Reconsider(a.Content)
-	return n.removeApproved(old)
+	if err := n.removeApproved(old); err != nil { // the approval holds; the next start sweeps
+		n.log.Warn("a file that was approved before is left", "zone", zone, "err", err)
+	}
+	return nil
 }
 
 // sweepApproved removes files that no approval names, as a crash leaves them.

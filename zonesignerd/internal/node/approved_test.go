@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -186,7 +187,18 @@ func TestApproveRefuses(t *testing.T) {
 	if files, err := os.ReadDir(o.nodes["a"].approvedDir()); err != nil || len(files) != 1 {
 		t.Errorf("%d files after a restart: %v", len(files), err)
 	}
-	_, err = o.nodes["a"].RemoveZone(t.Context(), api.RemoveZone{Zone: "example."})
+	n = o.nodes["a"]
+	old := filepath.Join(n.approvedDir(), n.approved.of("example.").File)
+	must(t, errors.Join(os.Remove(old), os.MkdirAll(filepath.Join(old, "kept"), 0o700))) // cannot be removed
+	_, err = o.approve("a", zoneText(2, ""))
+	must(t, err)
+	if file := n.approved.of("example.").File; file == filepath.Base(old) {
+		t.Error("the second approval is not stored")
+	} else if _, err := os.Stat(filepath.Join(n.approvedDir(), file)); err != nil {
+		t.Errorf("what is approved is lost, for the old file could not be removed: %v", err)
+	}
+	must(t, os.RemoveAll(old))
+	_, err = n.RemoveZone(t.Context(), api.RemoveZone{Zone: "example."})
 	must(t, err)
 	if files, err := os.ReadDir(o.nodes["a"].approvedDir()); err != nil || len(files) != 0 {
 		t.Errorf("%d files of a zone that was removed: %v", len(files), err)

@@ -25,6 +25,11 @@ func TestPolicyComesIntoForceWhenAllStagedIt(t *testing.T) {
 	stage("b")
 	o.write("example.", 2, "www A 192.0.2.11")
 	serial = o.level("example.", serial)
+	info, err := os.Stat(o.path("a", "example.signed"))
+	must(t, err)
+	if info.Mode().Perm()&0o077 == 0 {
+		t.Errorf("no name server can read it: %v", info.Mode())
+	}
 	if text, _ := os.ReadFile(o.path("a", "example.signed")); strings.Contains(string(text), "NSEC3") {
 		t.Fatal("a policy that operator c has not staged is in force")
 	}

@@ -98,13 +98,13 @@ func (p *knotPublisher) Withdraw(ctx context.Context) error {
 	return p.ctl.Purge(ctx, p.zone)
 }
 
-// filePublisher writes the signed zone to a file, which is either the old one
-// or the new one at any moment.
+// filePublisher writes the signed zone to a file for a name server, which is
+// either the old one or the new one at any moment.
 type filePublisher struct{ path string }
 
 // Publish implements pipeline.Publisher.
 func (p *filePublisher) Publish(_ context.Context, s, _ *dnssec.SignedZone) error {
-	return pipeline.WriteDurably(p.path, func(w io.Writer) error {
+	return pipeline.WriteOutput(p.path, func(w io.Writer) error {
 		_, err := s.WriteTo(w)
 		return err
 	})
