@@ -22,7 +22,7 @@ import (
 // by thousands of goroutines.
 type Resolver interface {
 	// NameServers looks for a domain's name servers. The error is the
-	// context's, or ErrNoResolver; whatever servers answer is in the List.
+	// context's, ErrNoResolver or ErrOffline; whatever servers answer is in the List.
 	NameServers(ctx context.Context, domain string) (List, error)
 	// Host looks for a name server's addresses, once for each name as long
 	// as its cache remembers.
@@ -128,6 +128,9 @@ const (
 	EventDead  = "resolver-dead"
 	EventAlive = "resolver-back"
 	EventLies  = "resolver-lies"
+
+	EventOffline = "offline" // nothing answers at all: lookups wait
+	EventOnline  = "online-again"
 )
 
 // budget is what one lookup may still cost. It belongs to one goroutine.

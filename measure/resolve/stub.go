@@ -64,6 +64,15 @@ func NewStub(ctx context.Context, cfg Config, resolvers []netip.AddrPort) (*Stub
 		return nil, err
 	}
 	s := &Stub{Client: c, changed: make(chan struct{}), hosts: newHosts(c.cfg.Hosts), patience: Patience}
+	s.network.lost, s.network.patience = ErrNoResolver, Patience
+	s.network.alive = func(ctx context.Context) bool {
+		u := s.pick()
+		if u == nil {
+			return false
+		}
+		alive, _ := s.test(ctx, u)
+		return alive
+	}
 	s.life, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for _, addr := range resolvers {
 		// A resolver's silence is often that of a name's servers, and says
@@ -104,7 +113,7 @@ func (s *Stub) test(ctx context.Context, u *upstream) (alive, lies bool) {
 		for range 2 {
 			b := &budget{left: s.cfg.Try}
 			q.recurse = true
-			if m, err := s.ask(ctx, b, u.addr, s.cfg.ResolverRate, q, s.cfg.Try); err == nil {
+			if m, _, err := s.send(ctx, b, u.addr, s.cfg.ResolverRate, q, s.cfg.Try); err == nil {
 				return m
 			}
 		}
@@ -244,7 +253,7 @@ func (s *Stub) heard(u *upstream, answered bool) {
 func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *upstream, measure.Status, error) {
 	q.recurse = true
 	worst := measure.Timeout
-	began, whole := time.Now(), *b
+	tried, whole := time.Now(), *b // tried is when the last try began
 	failures := 0
 	for timeout := 2 * s.cfg.Try; ; {
 		u, err := s.await(ctx)
@@ -252,7 +261,7 @@ func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *u
 			return nil, nil, "", err
 		}
 		if b.spent() {
-			if worst != measure.Timeout || s.proven(began) {
+			if worst != measure.Timeout || s.proven(tried) {
 				return nil, u, worst, nil
 			}
 			if alive, lies := s.test(ctx, u); !alive {
@@ -266,13 +275,14 @@ func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *u
 			}
 			queries := b.queries
 			*b = whole
-			b.queries, began, timeout = queries-whole.queries, time.Now(), 2*s.cfg.Try
+			b.queries, timeout = queries-whole.queries, 2*s.cfg.Try
 			if b.queries >= maxQueries {
 				b.queries = 0
 			}
 			continue
 		}
-		m, err := s.ask(ctx, b, u.addr, s.cfg.ResolverRate, q, timeout)
+		m, sent, err := s.send(ctx, b, u.addr, s.cfg.ResolverRate, q, timeout)
+		tried = sent
 		s.heard(u, err == nil)
 		switch {
 		case errors.Is(err, errTimeout):
@@ -308,10 +318,12 @@ func (s *Stub) proven(t time.Time) bool {
 // a resolver follows, it asks the parent's servers themselves whether the name
 // is a zone.
 func (s *Stub) NameServers(ctx context.Context, domain string) (List, error) {
-	b := &budget{left: s.cfg.Timeout}
-	l, err := s.nameServers(ctx, b, domain, domain)
-	l.Queries, l.Waited = b.queries, b.waited
-	return l, err
+	return anew(func() (List, error) {
+		b := &budget{left: s.cfg.Timeout}
+		l, err := s.nameServers(ctx, b, domain, domain)
+		l.Queries, l.Waited = b.queries, b.waited
+		return l, err
+	})
 }
 
 func (s *Stub) nameServers(ctx context.Context, b *budget, domain, zone string) (List, error) {
