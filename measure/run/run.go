@@ -331,7 +331,10 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 				f, err := r.m.look(ctx, i.entry.Name)
 				if err == nil && r.m.wantsOwners(i.entry.Rank, f) {
 					later := func() {
-						if err := r.m.owners(ctx, f); err != nil {
+						err := r.m.owners(ctx, f)
+						if ctx.Err() != nil {
+							return // not final: the next session asks again
+						} else if err != nil {
 							r.fault("whois", fmt.Sprintf("%s: %v", i.entry.Name, err))
 						}
 						if err := finish(i, f); err != nil {
