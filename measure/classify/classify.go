@@ -186,10 +186,14 @@ func (g *Groups) Verdict(e *Evidence) (measure.Status, measure.Data) {
 			g.because(measure.InsideZone, "%s", d.Zone)
 		}
 	}
+	liar := slices.IndexFunc(e.List.Names, func(name string) bool { return e.Hosts[name].Lies })
 	switch {
 	case e.List.Lies:
 		d.Class = measure.Unknown
 		g.because(measure.ResolverLies, "%s", e.List.From)
+	case liar >= 0:
+		d.Class = measure.Unknown
+		g.because(measure.ResolverLies, "addresses of %s", e.List.Names[liar])
 	case status != measure.NoError:
 		d.Class = measure.NoResponse
 		g.reasons = append([]measure.Reason{{Code: measure.NoList, Detail: string(status)}}, g.reasons...)

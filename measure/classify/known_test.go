@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,6 +159,18 @@ func TestJoinedTwice(t *testing.T) {
 		if got, d := classOf(e); got != measure.One || len(d.Operators) != 1 {
 			t.Errorf("%v with one address: %s, %+v", names, got, d)
 		}
+	}
+}
+
+// TestLiarsAddresses has addresses by the word of a resolver that lies: no
+// verdict rests on them.
+func TestLiarsAddresses(t *testing.T) {
+	e := evidence("example.org", "ns1.example.net", "ns1.cloudflare.com")
+	h := e.Hosts["ns1.cloudflare.com"]
+	h.Lies = true
+	e.Hosts["ns1.cloudflare.com"] = h
+	if got, d := classOf(e); got != measure.Unknown || !slices.ContainsFunc(d.Reasons, func(r measure.Reason) bool { return r.Code == measure.ResolverLies }) {
+		t.Errorf("%s for %v", got, d.Reasons)
 	}
 }
 

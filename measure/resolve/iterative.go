@@ -147,15 +147,21 @@ func (r *Iterative) Host(ctx context.Context, name string) (Host, error) {
 }
 
 func (r *Iterative) host(ctx context.Context, b *budget, inside *flight, name string) (Host, error) {
-	return r.hosts.get(ctx, b, inside, name, func(f *flight) (Host, time.Duration, error) {
+	return r.hosts.get(ctx, b, inside, name, func(f *flight) (Host, budget, error) {
 		var own *budget
 		host, err := anew(func() (Host, error) {
 			own = &budget{left: r.cfg.Timeout}
+			if b != nil {
+				own.queries = b.queries
+			}
 			return addresses(r.cfg.NoIPv6, func(qtype uint16) (reply, error) {
 				return r.follow(ctx, own, f, question{name: name, qtype: qtype})
 			})
 		})
-		return host, own.waited, err
+		if b != nil {
+			own.queries -= b.queries
+		}
+		return host, *own, err
 	})
 }
 

@@ -54,6 +54,7 @@ type Host struct {
 	Status measure.Status // NoError where there is an address
 	Addrs  []netip.Addr   // sorted, at most maxAddrs
 	Alias  bool           // the name is a CNAME's
+	Lies   bool           // a resolver said so that gives answers for names that do not exist
 }
 
 // Bounds on what answers make us keep or do.

@@ -331,9 +331,7 @@ func (s *Stub) nameServers(ctx context.Context, b *budget, domain, zone string) 
 	q := question{name: zone, qtype: dns.TypeNS}
 	m, u, status, err := s.resolve(ctx, b, q)
 	if u != nil {
-		s.mu.Lock()
-		l.From, l.Lies = u.addr.String(), u.lies
-		s.mu.Unlock()
+		l.From, l.Lies = u.addr.String(), s.liar(u)
 	}
 	if err != nil || status != measure.NoError {
 		l.Status = status
@@ -355,6 +353,13 @@ func (s *Stub) nameServers(ctx context.Context, b *budget, domain, zone string) 
 		return s.nameServers(ctx, b, domain, rep.zone)
 	}
 	return s.delegated(ctx, b, l, domain)
+}
+
+// liar reports whether a resolver is known to lie.
+func (s *Stub) liar(u *upstream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return u.lies
 }
 
 // delegated settles by the parent's servers whether a name that has no list of
@@ -409,17 +414,20 @@ func (s *Stub) delegated(ctx context.Context, b *budget, l List, domain string) 
 
 // Host asks a resolver for the addresses.
 func (s *Stub) Host(ctx context.Context, name string) (Host, error) {
-	return s.hosts.get(ctx, nil, nil, name, func(*flight) (Host, time.Duration, error) {
+	return s.hosts.get(ctx, nil, nil, name, func(*flight) (Host, budget, error) {
 		b := &budget{left: s.cfg.Timeout}
+		lies := false
 		h, err := addresses(s.cfg.NoIPv6, func(qtype uint16) (reply, error) {
 			q := question{name: name, qtype: qtype}
-			m, _, status, err := s.resolve(ctx, b, q)
+			m, u, status, err := s.resolve(ctx, b, q)
+			lies = lies || u != nil && s.liar(u)
 			if err != nil || status != measure.NoError {
 				return failure(cmp.Or(status, measure.Failed)), err
 			}
 			return readChain(m, q), nil
 		})
-		return h, b.waited, err
+		h.Lies = lies
+		return h, *b, err
 	})
 }
 
