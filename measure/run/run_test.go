@@ -156,7 +156,7 @@ func TestThroughResolvers(t *testing.T) {
 }
 
 func child(dir string) int {
-	_, err := Run(context.Background(), Options{Dir: dir, Resume: true, Concurrency: 200, Resolve: resolve.Config{Rate: -1, ServerRate: -1}})
+	_, err := Run(context.Background(), Options{Dir: dir, Resume: true, Concurrency: 200, WhoisRate: 1000, Resolve: resolve.Config{Rate: -1, ServerRate: -1}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
