@@ -154,7 +154,7 @@ func (r *Iterative) host(ctx context.Context, b *budget, inside *flight, name st
 			if b != nil {
 				own.queries = b.queries
 			}
-			return addresses(r.cfg.NoIPv6, func(qtype uint16) (reply, error) {
+			return addresses(&r.cfg, func(qtype uint16) (reply, error) {
 				return r.follow(ctx, own, f, question{name: name, qtype: qtype})
 			})
 		})
@@ -166,24 +166,29 @@ func (r *Iterative) host(ctx context.Context, b *budget, inside *flight, name st
 }
 
 // addresses puts a host together from both types of records.
-func addresses(noIPv6 bool, lookup func(qtype uint16) (reply, error)) (Host, error) {
+func addresses(cfg *Config, lookup func(qtype uint16) (reply, error)) (Host, error) {
 	v4, err := lookup(dns.TypeA)
 	if err != nil {
 		return Host{}, err
 	}
-	h := Host{Status: v4.hostStatus(), Addrs: v4.addrs, Alias: v4.target != ""}
+	h := Host{Status: v4.hostStatus(), Addrs: cfg.usable(v4.addrs), Alias: v4.target != ""}
 	// A name that does not exist has no records of another type, either.
-	if noIPv6 || v4.kind == kindNXDomain {
+	if len(h.Addrs) == 0 && len(v4.addrs) > 0 {
+		h.Status = measure.NoAddress
+	}
+	if cfg.NoIPv6 || v4.kind == kindNXDomain {
 		return h, nil
 	}
 	v6, err := lookup(dns.TypeAAAA)
 	if err != nil {
 		return Host{}, err
 	}
-	h.Addrs = sortedAddrs(append(h.Addrs, v6.addrs...))
+	h.Addrs = sortedAddrs(append(h.Addrs, cfg.usable(v6.addrs)...))
 	switch {
 	case len(h.Addrs) > 0:
 		h.Status = measure.NoError
+	case len(v4.addrs)+len(v6.addrs) > 0:
+		h.Status = measure.NoAddress
 	case v4.kind == kindNoData && v6.kind == kindFailure:
 		h.Status = v6.status
 	}
@@ -301,7 +306,7 @@ func (r *Iterative) askZone(ctx context.Context, b *budget, inside *flight, at *
 	var addrs []netip.Addr
 	var bare []string
 	for _, name := range at.names {
-		if glue := r.reachable(at.glue[name]); len(glue) > 0 {
+		if glue := r.reachable(r.glueOf(at, name)); len(glue) > 0 {
 			addrs = append(addrs, glue...)
 		} else {
 			bare = append(bare, name)
@@ -387,6 +392,14 @@ func (r *Iterative) askZone(ctx context.Context, b *budget, inside *flight, at *
 		}
 	}
 	return failure(worst), "", nil
+}
+
+// glueOf is a name server's glue. That of the root is given, not found.
+func (r *Iterative) glueOf(at *cut, name string) []netip.Addr {
+	if at == r.root {
+		return at.glue[name]
+	}
+	return r.cfg.usable(at.glue[name])
 }
 
 // reachable leaves out what this machine cannot send to.

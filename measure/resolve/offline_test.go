@@ -29,7 +29,7 @@ func TestOffline(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var mu sync.Mutex
 			var events []string
-			r, err := NewIterative(t.Context(), Config{Port: n.Port, Rate: -1, ServerRate: -1, Timeout: time.Second, Try: 100 * time.Millisecond,
+			r, err := NewIterative(t.Context(), Config{Port: n.Port, Private: true, Rate: -1, ServerRate: -1, Timeout: time.Second, Try: 100 * time.Millisecond,
 				Event: func(kind, _ string) { mu.Lock(); events = append(events, kind); mu.Unlock() }}, n.Roots())
 			if err != nil {
 				t.Fatal(err)

@@ -417,7 +417,7 @@ func (s *Stub) Host(ctx context.Context, name string) (Host, error) {
 	return s.hosts.get(ctx, nil, nil, name, func(*flight) (Host, budget, error) {
 		b := &budget{left: s.cfg.Timeout}
 		lies := false
-		h, err := addresses(s.cfg.NoIPv6, func(qtype uint16) (reply, error) {
+		h, err := addresses(&s.cfg, func(qtype uint16) (reply, error) {
 			q := question{name: name, qtype: qtype}
 			m, u, status, err := s.resolve(ctx, b, q)
 			lies = lies || u != nil && s.liar(u)

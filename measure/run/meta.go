@@ -37,8 +37,9 @@ type Settings struct {
 	Try       time.Duration `json:"try_ns"`
 	NoIPv6    bool          `json:"no_ipv6,omitempty"`
 	Port      uint16        `json:"port"`
-	Suffixes  string        `json:"suffixes"` // version of the public suffix list
-	Aliases   string        `json:"aliases"`  // versions of the tables of aliases
+	Private   bool          `json:"private,omitempty"` // addresses that are not of the Internet are asked, too
+	Suffixes  string        `json:"suffixes"`          // version of the public suffix list
+	Aliases   string        `json:"aliases"`           // versions of the tables of aliases
 	WhoisTop  int           `json:"whois_top,omitempty"`
 	Whois     string        `json:"whois,omitempty"`
 }

@@ -258,7 +258,7 @@ func TestResolverDies(t *testing.T) {
 		case 1:
 			n.Dead[1].Store(true)
 			n.Dead[0].Store(true)
-			time.AfterFunc(1500*time.Millisecond, func() { n.Dead[0].Store(false) })
+			time.AfterFunc(3*time.Second, func() { n.Dead[0].Store(false) })
 		}
 	}
 	m, err := Run(t.Context(), o)

@@ -110,7 +110,7 @@ func prepare(o *Options) (*Meta, error) {
 		return nil, err
 	}
 	m = &Meta{Format: 1, List: info, Started: time.Now().UTC(), Faults: map[string]int{}, Settings: Settings{
-		Timeout: o.Resolve.Timeout, Try: o.Resolve.Try, NoIPv6: o.Resolve.NoIPv6, Port: o.Resolve.Port,
+		Timeout: o.Resolve.Timeout, Try: o.Resolve.Try, NoIPv6: o.Resolve.NoIPv6, Port: o.Resolve.Port, Private: o.Resolve.Private,
 		Suffixes: operator.SuffixVersion(), Aliases: table.Version, WhoisTop: o.WhoisTop, Whois: o.Whois,
 	}}
 	for _, a := range o.Resolvers {
@@ -129,7 +129,7 @@ func prepare(o *Options) (*Meta, error) {
 // the list has changed since.
 func takeSettings(o *Options, m *Meta) error {
 	s := &m.Settings
-	o.Resolve.Timeout, o.Resolve.Try, o.Resolve.NoIPv6, o.Resolve.Port = s.Timeout, s.Try, s.NoIPv6, s.Port
+	o.Resolve.Timeout, o.Resolve.Try, o.Resolve.NoIPv6, o.Resolve.Port, o.Resolve.Private = s.Timeout, s.Try, s.NoIPv6, s.Port, s.Private
 	o.WhoisTop, o.Whois = s.WhoisTop, s.Whois
 	o.Resolvers, o.Roots = nil, nil
 	for _, text := range s.Resolvers {
