@@ -187,14 +187,13 @@ func scan(r io.Reader, info *Info, each func(Entry) error, fault func(Fault)) er
 	seed := maphash.MakeSeed()
 	use := func(l line) error {
 		place++
-		e, why := form.entry(l.text, place)
-		switch {
-		case l.long:
-			note(Fault{Kind: Malformed, Line: l.number, Why: fmt.Sprintf("longer than %d bytes", MaxLine)})
-			return nil
-		case why != nil:
-			note(Fault{Kind: Malformed, Line: l.number, Why: why.Error()})
-			return nil
+		e, err := form.entry(l.text, place)
+		if l.long {
+			err = fmt.Errorf("longer than %d bytes", MaxLine)
+		}
+		if err != nil {
+			note(Fault{Kind: Malformed, Line: l.number, Why: err.Error()})
+			return nil //nolint:nilerr // the line is passed over
 		}
 		h := maphash.String(seed, e.Name)
 		if _, twice := seen[h]; twice {
