@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +41,7 @@ type resolveFlags struct {
 	aliases                        string
 	timeout, try                   time.Duration
 	rate, serverRate, resolverRate float64
-	noIPv6                         bool
+	noIPv6, private                bool
 	port                           uint16
 	whoisTop                       int
 	whois                          string
@@ -58,6 +59,7 @@ func (f *resolveFlags) add(cmd *cobra.Command) {
 	flags.Float64Var(&f.serverRate, "server-rate", 50, "`queries` a second to one authoritative server; 0 for no limit")
 	flags.Float64Var(&f.resolverRate, "resolver-rate", 500, "`queries` a second to one resolver; 0 for no limit")
 	flags.BoolVar(&f.noIPv6, "no-ipv6", false, "neither ask over IPv6 nor for IPv6 addresses")
+	flags.BoolVar(&f.private, "private", false, "ask servers at private, loopback and other addresses that are not of the Internet, too, as in a test network")
 	flags.Uint16Var(&f.port, "port", 53, "`port` of authoritative servers")
 	flags.IntVar(&f.whoisTop, "whois-top", 0, "ask WHOIS about domains of up to this `rank` that seem to have several operators")
 	flags.StringVar(&f.whois, "whois-server", "", "the WHOIS server, `host[:port]`, whose referrals are followed (default whois.iana.org)")
@@ -75,7 +77,7 @@ func (f *resolveFlags) options() (run.Options, error) {
 	o := run.Options{
 		Aliases: f.aliases, WhoisTop: f.whoisTop, Whois: f.whois, WhoisRate: f.whoisRate, Program: "zonesignerd " + programVersion(),
 		Resolve: resolve.Config{Timeout: f.timeout, Try: f.try, Rate: limit(f.rate), ServerRate: limit(f.serverRate),
-			ResolverRate: limit(f.resolverRate), NoIPv6: f.noIPv6, Port: f.port},
+			ResolverRate: limit(f.resolverRate), NoIPv6: f.noIPv6, Port: f.port, Private: f.private},
 	}
 	switch {
 	case f.rate < 0 || f.serverRate < 0 || f.resolverRate < 0 || f.whoisRate <= 0:
@@ -109,6 +111,9 @@ func (f *resolveFlags) options() (run.Options, error) {
 	return o, nil
 }
 
+// kept are the options that a run goes on with as it began.
+var kept = []string{"resolver", "root", "aliases", "timeout", "try", "no-ipv6", "private", "port", "whois-top", "whois-server"}
+
 func (a *app) measureRunCommand() *cobra.Command {
 	var f resolveFlags
 	var o run.Options
@@ -131,6 +136,11 @@ the list and the settings that it began with, but for rates and concurrency.`,
 			options, err := f.options()
 			if err != nil {
 				return err
+			}
+			for _, name := range kept {
+				if o.Resume && cmd.Flags().Changed(name) {
+					return usageError("--%s with --resume: the run goes on with the settings that it began with", name)
+				}
 			}
 			options.Dir, options.List, options.Resume, options.Concurrency = o.Dir, o.List, o.Resume, o.Concurrency
 			switch {
@@ -159,8 +169,11 @@ func (a *app) measureRun(ctx context.Context, o run.Options) error {
 	// more often keeps a run small for little time.
 	debug.SetGCPercent(40)
 	p := progress{a: a}
+	var mu sync.Mutex // over p and a.err: both are told from goroutines of their own
 	shown := time.Time{}
 	o.Progress = func(now run.Progress) {
+		mu.Lock()
+		defer mu.Unlock()
 		// Not on a terminal, a line a minute is enough.
 		if !a.live && now.Done < now.Total && time.Since(shown) < time.Minute {
 			return
@@ -169,6 +182,8 @@ func (a *app) measureRun(ctx context.Context, o run.Options) error {
 		p.say(fmt.Sprintf("%d of %d domains, %.0f a second, %s left", now.Done, now.Total, now.Rate, now.Left.Round(time.Second)))
 	}
 	o.Fault = func(f run.Fault) {
+		mu.Lock()
+		defer mu.Unlock()
 		p.end()
 		fmt.Fprintln(a.err, clean(f.Kind+": "+f.Text))
 	}
@@ -208,6 +223,8 @@ func (a *app) measureReportCommand() *cobra.Command {
 			}
 			write := map[string]func(io.Writer) error{"text": r.Text, "csv": r.CSV, "svg": r.SVG, "html": r.HTML}[format]
 			switch {
+			case a.json && (out != "" || cmd.Flags().Changed("format")):
+				return usageError("--json goes to standard output, without --format and --out")
 			case write == nil:
 				return usageError("format %q: want text, csv, svg or html", format)
 			case a.json:

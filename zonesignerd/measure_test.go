@@ -51,7 +51,7 @@ func TestMeasure(t *testing.T) {
 	if err := testnet.WriteList(&text, count); err != nil {
 		t.Fatal(err)
 	}
-	flags := []string{"--root", net.Roots()[0].String(), "--port", strconv.Itoa(int(net.Port)), "--timeout", "2s", "--try", "200ms", "--rate", "0", "--server-rate", "0",
+	flags := []string{"--private", "--root", net.Roots()[0].String(), "--port", strconv.Itoa(int(net.Port)), "--timeout", "2s", "--try", "200ms", "--rate", "0", "--server-rate", "0",
 		"--aliases", file("aliases", testnet.Aliases)}
 	run1, run2 := filepath.Join(dir, "run1"), filepath.Join(dir, "run2")
 	top := file("top.csv", text.String()+"nonsense\n")
@@ -63,6 +63,9 @@ func TestMeasure(t *testing.T) {
 	command(t, 2, append([]string{"measure", "run", "--list", top, "--out", run1}, flags...)...)
 	command(t, 0, "measure", "run", "--out", run1, "--resume")
 	command(t, 1, "measure", "run", "--out", dir, "--resume")
+	if _, told := command(t, 2, "measure", "run", "--out", run1, "--resume", "--timeout", "5s"); !strings.Contains(told, "--timeout with --resume") {
+		t.Errorf("another setting: %q", told)
+	}
 
 	classes := map[measure.Class]int{}
 	for i := range count {
@@ -100,6 +103,7 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("the page is %d bytes of %s: %v", len(html), http.DetectContentType(html), err)
 	}
 	command(t, 2, "measure", "report", run1, "--format", "pdf")
+	command(t, 2, "measure", "report", run1, "--json", "--out", filepath.Join(dir, "other"))
 
 	var name string
 	for i := range count {

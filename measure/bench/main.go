@@ -76,7 +76,7 @@ func bench(ctx context.Context) error {
 			}
 		}
 		common := []string{"measure", "run", "--list", list, "--concurrency", strconv.Itoa(*concurrency), "--rate", "0", "--server-rate", "0", "--resolver-rate", "0",
-			"--port", strconv.Itoa(int(net.Port)), "--aliases", aliases}
+			"--private", "--port", strconv.Itoa(int(net.Port)), "--aliases", aliases}
 		run := filepath.Join(dir, fmt.Sprintf("run%d", round))
 		if err := measure(ctx, net, "zonesignerd, by resolver", *ours, append(common, "--out", run, "--resolver", resolver, "--no-ipv6")...); err != nil {
 			return err
@@ -145,7 +145,7 @@ func check(dir string) error {
 		return err
 	}
 	defer f.Close()
-	lines, wrong := 0, 0
+	lines, wrong, seen := 0, 0, make([]bool, *names)
 	for s := bufio.NewScanner(f); s.Scan(); lines++ {
 		var r struct {
 			Name string
@@ -155,6 +155,10 @@ func check(dir string) error {
 		if err := json.Unmarshal(s.Bytes(), &r); err != nil {
 			return err
 		}
+		if r.Rank < 1 || r.Rank > *names || seen[r.Rank-1] {
+			return fmt.Errorf("%s: rank %d of %s is of no domain, or is there twice", dir, r.Rank, r.Name)
+		}
+		seen[r.Rank-1] = true
 		if want := testnet.At(r.Rank - 1); want.Class.String() != r.Data.Class {
 			if wrong++; wrong <= 5 {
 				fmt.Printf("  %s is %s, want %s\n", r.Name, r.Data.Class, want.Class)
@@ -162,5 +166,8 @@ func check(dir string) error {
 		}
 	}
 	fmt.Printf("  %d of %d in their class\n", lines-wrong, *names)
+	if lines != *names || wrong > 0 {
+		return fmt.Errorf("%s has %d lines of %d domains, %d of them wrong", dir, lines, *names, wrong)
+	}
 	return nil
 }

@@ -11,6 +11,7 @@ package classify
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,13 +37,14 @@ type Groups struct {
 	Servers []measure.NameServer // as List.Names
 	IDs     []string             // of operators, sorted
 	table   *operator.Table
+	joined  map[string]string // of an operator, the one that it was found to be
 	reasons []measure.Reason
 }
 
 // NewGroups tells the operators of a domain's name servers by their names and
 // addresses.
 func NewGroups(table *operator.Table, e *Evidence) *Groups {
-	g := &Groups{table: table}
+	g := &Groups{table: table, joined: map[string]string{}}
 	for _, name := range e.List.Names {
 		h := e.Hosts[name]
 		ns := measure.NameServer{Name: name, Status: h.Status, Addresses: h.Addrs}
@@ -82,29 +84,28 @@ func (g *Groups) shareAddresses() {
 	for _, ns := range g.Servers {
 		for _, a := range ns.Addresses {
 			other, ok := by[a]
-			if !ok {
-				by[a] = g.current(ns.Name)
-				continue
+			if !ok && ns.Operator != "" {
+				by[a] = ns.Operator
 			}
-			if g.join(g.current(ns.Name), other) {
+			if ok && g.join(ns.Operator, other) {
 				g.because(measure.ByAddress, "%s has the address %s of another", ns.Name, a)
 			}
 		}
 	}
 }
 
-// current is the operator of a name server after what was joined.
-func (g *Groups) current(name string) string {
-	i := slices.IndexFunc(g.Servers, func(ns measure.NameServer) bool { return ns.Name == name })
-	if i < 0 {
-		return ""
+// current is the operator that id is after what was joined.
+func (g *Groups) current(id string) string {
+	for g.joined[id] != "" {
+		id = g.joined[id]
 	}
-	return g.Servers[i].Operator
+	return id
 }
 
 // join makes two operators one, whose name is the one of the table, or the
 // first in the alphabet. Those that the table tells apart stay apart.
 func (g *Groups) join(a, b string) bool {
+	a, b = g.current(a), g.current(b)
 	if a == b || a == "" || b == "" || g.table.Known(a) && g.table.Known(b) {
 		return false
 	}
@@ -112,6 +113,7 @@ func (g *Groups) join(a, b string) bool {
 	if g.table.Known(drop) {
 		keep, drop = drop, keep
 	}
+	g.joined[drop] = keep
 	for i := range g.Servers {
 		if g.Servers[i].Operator == drop {
 			g.Servers[i].Operator = keep
@@ -184,10 +186,14 @@ func (g *Groups) Verdict(e *Evidence) (measure.Status, measure.Data) {
 			g.because(measure.InsideZone, "%s", d.Zone)
 		}
 	}
+	liar := slices.IndexFunc(e.List.Names, func(name string) bool { return e.Hosts[name].Lies })
 	switch {
 	case e.List.Lies:
 		d.Class = measure.Unknown
 		g.because(measure.ResolverLies, "%s", e.List.From)
+	case liar >= 0:
+		d.Class = measure.Unknown
+		g.because(measure.ResolverLies, "addresses of %s", e.List.Names[liar])
 	case status != measure.NoError:
 		d.Class = measure.NoResponse
 		g.reasons = append([]measure.Reason{{Code: measure.NoList, Detail: string(status)}}, g.reasons...)
@@ -200,7 +206,7 @@ func (g *Groups) Verdict(e *Evidence) (measure.Status, measure.Data) {
 	g.remark(e, &d)
 	g.note()
 	for _, id := range g.IDs {
-		o := measure.Operator{ID: id, Owners: e.Owners[id]}
+		o := measure.Operator{ID: id, Owners: g.owner(e, id)}
 		if p, ok := e.Probes[id]; ok {
 			o.Probe = &p
 		}
@@ -208,6 +214,22 @@ func (g *Groups) Verdict(e *Evidence) (measure.Status, measure.Data) {
 	}
 	d.NameServers, d.Reasons = g.Servers, g.reasons
 	return status, d
+}
+
+// owner is who the addresses of an operator, and of those that were joined to
+// it, are registered to; "" where that is not one.
+func (g *Groups) owner(e *Evidence, id string) string {
+	owner := e.Owners[id]
+	for _, other := range slices.Sorted(maps.Keys(e.Owners)) {
+		switch o := e.Owners[other]; {
+		case g.current(other) != id || o == "":
+		case owner == "":
+			owner = o
+		case !strings.EqualFold(owner, o):
+			return ""
+		}
+	}
+	return owner
 }
 
 // misconfigured is the paper's rule, made exact: a name server without an

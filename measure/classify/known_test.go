@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,6 +132,45 @@ func TestRules(t *testing.T) {
 		if got != c.want || !found {
 			t.Errorf("%s: %s for %v, want %s for %s", name, got, d.Reasons, c.want, c.code)
 		}
+	}
+}
+
+// TestJoinedTwice joins three operators through one that the table names, by
+// owner and by address, in whatever order they come: one is left.
+func TestJoinedTwice(t *testing.T) {
+	for _, names := range [][]string{
+		{"ns1.alpha.net", "ns1.cloudflare.com", "ns1.zeta.net"},
+		{"ns1.zeta.net", "ns1.alpha.net", "ns1.cloudflare.com"},
+		{"ns1.cloudflare.com", "ns1.zeta.net", "ns1.alpha.net"},
+		{"ns1.alpha.net", "ns1.beta.net", "ns1.gamma.net"},
+	} {
+		e := evidence("example.org", names...)
+		for _, id := range NewGroups(operator.Default(), e).IDs {
+			e.Owners[id] = "Example Ltd"
+		}
+		if got, d := classOf(e); got != measure.One || len(d.Operators) != 1 || d.Operators[0].Owners != "Example Ltd" {
+			t.Errorf("%v of one owner: %s, %+v", names, got, d)
+		}
+		e = evidence("example.org", names...)
+		first, second, third := e.Hosts[names[0]], e.Hosts[names[1]], e.Hosts[names[2]]
+		second.Addrs = append(second.Addrs, first.Addrs[0])
+		third.Addrs = append(third.Addrs, first.Addrs[0])
+		e.Hosts[names[1]], e.Hosts[names[2]] = second, third
+		if got, d := classOf(e); got != measure.One || len(d.Operators) != 1 {
+			t.Errorf("%v with one address: %s, %+v", names, got, d)
+		}
+	}
+}
+
+// TestLiarsAddresses has addresses by the word of a resolver that lies: no
+// verdict rests on them.
+func TestLiarsAddresses(t *testing.T) {
+	e := evidence("example.org", "ns1.example.net", "ns1.cloudflare.com")
+	h := e.Hosts["ns1.cloudflare.com"]
+	h.Lies = true
+	e.Hosts["ns1.cloudflare.com"] = h
+	if got, d := classOf(e); got != measure.Unknown || !slices.ContainsFunc(d.Reasons, func(r measure.Reason) bool { return r.Code == measure.ResolverLies }) {
+		t.Errorf("%s for %v", got, d.Reasons)
 	}
 }
 

@@ -159,7 +159,21 @@ type columns struct {
 	format       string
 }
 
-// scan reads lines. The first one settles the format.
+// Lines are held until so many tell the format, or until one is a header; of
+// those that no format fits, so many more.
+const (
+	settling = 64
+	hopeless = 1000
+)
+
+// line is one that holds something.
+type line struct {
+	number int // in the file, from 1
+	text   string
+	long   bool // cut for its length
+}
+
+// scan reads lines. The first ones settle the format.
 func scan(r io.Reader, info *Info, each func(Entry) error, fault func(Fault)) error {
 	note := func(f Fault) {
 		info.Faults[f.Kind]++
@@ -168,55 +182,112 @@ func scan(r io.Reader, info *Info, each func(Entry) error, fault func(Fault)) er
 		}
 	}
 	var form *columns
+	place := 0                    // among lines that could hold a domain
 	seen := map[uint64]struct{}{} // a hash of each name: 16 bytes a name where the names were 60
 	seed := maphash.MakeSeed()
-	lines := bufio.NewReaderSize(r, MaxLine)
-	for n := 1; ; n++ {
-		line, long, err := readLine(lines)
-		if err != nil && !errors.Is(err, io.EOF) {
-			note(Fault{Kind: Damaged, Line: n, Why: err.Error()})
-			return nil
+	use := func(l line) error {
+		place++
+		e, err := form.entry(l.text, place)
+		if l.long {
+			err = fmt.Errorf("longer than %d bytes", MaxLine)
 		}
-		if err != nil && len(line) == 0 {
-			return nil
-		}
-		if n == 1 {
-			line = strings.TrimPrefix(line, "\ufeff")
-		}
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
-			continue
-		}
-		if form == nil {
-			var header bool
-			form, header = formOf(line)
-			info.Format = form.format
-			if header {
-				continue
-			}
-		}
-		e, why := form.entry(line, n)
-		switch {
-		case long:
-			note(Fault{Kind: Malformed, Line: n, Why: fmt.Sprintf("longer than %d bytes", MaxLine)})
-			continue
-		case why != nil:
-			note(Fault{Kind: Malformed, Line: n, Why: why.Error()})
-			continue
+		if err != nil {
+			note(Fault{Kind: Malformed, Line: l.number, Why: err.Error()})
+			return nil //nolint:nilerr // the line is passed over
 		}
 		h := maphash.String(seed, e.Name)
 		if _, twice := seen[h]; twice {
-			note(Fault{Kind: Duplicate, Line: n, Why: e.Name})
-			continue
+			note(Fault{Kind: Duplicate, Line: l.number, Why: e.Name})
+			return nil
 		}
 		if info.Domains == MaxEntries {
-			return fmt.Errorf("line %d: more than %d domains", n, MaxEntries)
+			return fmt.Errorf("line %d: more than %d domains", l.number, MaxEntries)
 		}
 		seen[h] = struct{}{}
 		info.Domains++
-		if err := each(e); err != nil {
-			return err
+		return each(e)
+	}
+	var held []line
+	good := 0 // lines of those held that a format fits
+	settle := func() error {
+		if form == nil {
+			form = guess(held)
+			info.Format = form.format
+		}
+		for _, l := range held {
+			if err := use(l); err != nil {
+				return err
+			}
+		}
+		held = nil
+		return nil
+	}
+	lines := bufio.NewReaderSize(r, MaxLine)
+	for n := 1; ; n++ {
+		text, long, err := readLine(lines)
+		if err != nil && !errors.Is(err, io.EOF) {
+			failed := settle()
+			note(Fault{Kind: Damaged, Line: n, Why: err.Error()})
+			return failed
+		}
+		if err != nil && len(text) == 0 {
+			return settle()
+		}
+		if n == 1 {
+			text = strings.TrimPrefix(text, "\ufeff")
+		}
+		if text = strings.TrimSpace(text); text == "" || text[0] == '#' {
+			continue
+		}
+		l := line{n, text, long}
+		if form != nil {
+			if err := use(l); err != nil {
+				return err
+			}
+			continue
+		}
+		if f, ok := header(text); ok && good == 0 {
+			for _, l := range held {
+				note(Fault{Kind: Malformed, Line: l.number, Why: "before the line of column names"})
+			}
+			held = nil
+			form, info.Format = f, f.format
+			continue
+		}
+		held = append(held, l)
+		if _, ok := formOf(l); ok {
+			good++
+		}
+		if good >= settling || len(held) >= hopeless {
+			if err := settle(); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// guess is the format that fits most lines.
+func guess(lines []line) *columns {
+	count := map[*columns]int{}
+	for _, l := range lines {
+		if f, ok := formOf(l); ok {
+			count[f]++
+		}
+	}
+	if count[names] > count[ranked] {
+		return names
+	}
+	return ranked
+}
+
+// formOf is the format without a header that fits a line.
+func formOf(l line) (form *columns, ok bool) {
+	for _, form := range []*columns{ranked, names} {
+		if _, err := form.entry(l.text, 1); err == nil && !l.long {
+			return form, true
+		}
+	}
+	return nil, false
 }
 
 // readLine returns a line without its end, and whether it was cut for its
@@ -231,11 +302,16 @@ func readLine(r *bufio.Reader) (line string, long bool, err error) {
 	return line, long, err
 }
 
-// formOf tells the format by the first line, and whether that is a header.
-func formOf(line string) (form *columns, header bool) {
+// The formats without a header.
+var (
+	ranked = &columns{rank: 0, domain: 1, format: "rank,domain"}
+	names  = &columns{rank: -1, domain: 0, format: "names"}
+)
+
+// header reads a line of column names.
+func header(line string) (form *columns, ok bool) {
 	form = &columns{rank: -1, domain: -1, format: "columns"}
-	cells := strings.Split(line, ",")
-	for i, cell := range cells {
+	for i, cell := range strings.Split(line, ",") {
 		switch strings.ToLower(unquote(cell)) {
 		case "domain", "origin", "host", "hostname":
 			if form.domain < 0 {
@@ -245,16 +321,10 @@ func formOf(line string) (form *columns, header bool) {
 			form.rank = i
 		}
 	}
-	switch {
-	case form.domain >= 0:
-		return form, true
-	case len(cells) >= 2:
-		return &columns{rank: 0, domain: 1, format: "rank,domain"}, false
-	}
-	return &columns{rank: -1, domain: 0, format: "names"}, false
+	return form, form.domain >= 0
 }
 
-// entry reads one line, the nth.
+// entry reads one line, the nth that could hold a domain.
 func (c *columns) entry(line string, n int) (Entry, error) {
 	cells := strings.Split(line, ",")
 	if len(cells) <= max(c.rank, c.domain) {

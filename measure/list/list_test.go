@@ -84,6 +84,29 @@ func TestFormats(t *testing.T) {
 	}
 }
 
+// TestGarbageFirst has lines before the first domain that are of no list, or of
+// another format: the lines that follow tell the format.
+func TestGarbageFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		content string
+		format  string
+		faults  int
+		want    []Entry
+	}{
+		"ranked":         {"<html>\nnot.a.list\n1,example.com\n2,example.org\n", "rank,domain", 2, []Entry{{1, "example.com"}, {2, "example.org"}}},
+		"names":          {"7,generated.example\nexample.com\n!\nexample.org\n", "names", 2, []Entry{{2, "example.com"}, {4, "example.org"}}},
+		"columns":        {"made by hand\nrank,domain\n1,example.com\n", "columns", 1, []Entry{{1, "example.com"}}},
+		"comments":       {"# names\n\nexample.com\n# more\nexample.org\n", "names", 0, []Entry{{1, "example.com"}, {2, "example.org"}}},
+		"much of it":     {strings.Repeat("<p>\n", 500) + "1,example.com\n", "rank,domain", 500, []Entry{{1, "example.com"}}},
+		"many of it all": {strings.Repeat("<p>\n", 3000) + "1,example.com\n", "rank,domain", 3000, []Entry{{1, "example.com"}}},
+	} {
+		got, faults, info, err := readAll(t, []byte(c.content))
+		if err != nil || info.Format != c.format || len(faults) != c.faults || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, %s, %d faults, %v", name, err, info.Format, len(faults), got)
+		}
+	}
+}
+
 // TestFaults wants every bad line named by its number, and the rest read.
 func TestFaults(t *testing.T) {
 	long := strings.Repeat("a", 64)

@@ -55,33 +55,66 @@ func (l *lru[V]) put(name string, v V) {
 
 // hosts looks up the addresses of name servers, each once, and remembers them.
 type hosts struct {
-	cache *lru[Host]
+	cache *lru[known]
 	mu    sync.Mutex
 	under map[string]*flight
+}
+
+// known is a host with the time until which it is believed; zero for good.
+type known struct {
+	Host
+	until time.Time
+}
+
+// failureLife is how long a failed lookup stands for those to come: a server
+// that was out for a while is no fact of the whole run.
+const failureLife = 2 * time.Minute
+
+// fails reports whether an address could not be found out, which is not the
+// same as that there is none.
+func (h Host) fails() bool {
+	switch h.Status {
+	case measure.NoError, measure.NXDomain, measure.NoAnswer:
+		return false
+	}
+	return true
 }
 
 // flight is a lookup of a name server's addresses that is under way. It waits
 // for at most one other, so that a loop shows as a chain that leads back.
 type flight struct {
-	done   chan struct{}
-	waits  *flight // under hosts.mu
-	depth  int
-	host   Host
-	waited time.Duration
-	err    error
+	done  chan struct{}
+	waits *flight // under hosts.mu
+	depth int
+	host  Host
+	cost  budget // what it took
+	short bool   // it failed for want of what its first asker had left
+	err   error
 }
 
 func newHosts(limit int) *hosts {
-	return &hosts{cache: newLRU[Host](limit), under: map[string]*flight{}}
+	return &hosts{cache: newLRU[known](limit), under: map[string]*flight{}}
 }
 
 // get returns a host from the cache, from a lookup that is under way, or from
 // find. inside is the lookup that needs this one, nil for a domain's own. What
-// this lookup took is b's to pay. A chain of lookups that would wait for itself,
+// this lookup took is b's to pay, in queries when it was made for b, and in time
+// also when it was under way. One that failed because its first asker had few
+// queries left is made again for others. A chain of lookups that would wait for itself,
 // and one too deep, gives Loop at once.
-func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string, find func(f *flight) (Host, time.Duration, error)) (Host, error) {
-	if host, ok := h.cache.get(name); ok {
-		return host, nil
+func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string, find func(f *flight) (Host, budget, error)) (Host, error) {
+	for {
+		host, again, err := h.once(ctx, b, inside, name, find)
+		if !again {
+			return host, err
+		}
+	}
+}
+
+// once is get, without beginning again.
+func (h *hosts) once(ctx context.Context, b *budget, inside *flight, name string, find func(f *flight) (Host, budget, error)) (host Host, again bool, err error) {
+	if k, ok := h.cache.get(name); ok && (k.until.IsZero() || time.Now().Before(k.until)) {
+		return k.Host, false, nil
 	}
 	h.mu.Lock()
 	f, running := h.under[name]
@@ -89,7 +122,7 @@ func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string,
 		for g := f; g != nil; g = g.waits {
 			if g == inside {
 				h.mu.Unlock()
-				return Host{Status: measure.Loop}, nil
+				return Host{Status: measure.Loop}, false, nil
 			}
 		}
 	}
@@ -100,7 +133,7 @@ func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string,
 		}
 		if f.depth > maxDepth {
 			h.mu.Unlock()
-			return Host{Status: measure.Loop}, nil
+			return Host{Status: measure.Loop}, false, nil
 		}
 		h.under[name] = f
 	}
@@ -112,10 +145,11 @@ func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string,
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return Host{}, ctx.Err()
+			return Host{}, false, ctx.Err()
 		}
 	} else {
-		f.host, f.waited, f.err = find(f)
+		f.host, f.cost, f.err = find(f)
+		f.short = b != nil && b.queries > 0 && f.cost.queries+b.queries >= maxQueries && f.host.fails()
 	}
 	h.mu.Lock()
 	if inside != nil {
@@ -127,14 +161,24 @@ func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string,
 	}
 	h.mu.Unlock()
 	if f.err != nil {
-		return Host{}, f.err
+		return Host{}, false, f.err
+	}
+	if running && f.short && (b == nil || !b.spent()) {
+		return Host{}, true, nil
 	}
 	// A loop that was met on the way of another lookup may be none on its own.
-	if !running && (f.host.Status != measure.Loop || inside == nil) {
-		h.cache.put(name, f.host)
+	if !running && !f.short && (f.host.Status != measure.Loop || inside == nil) {
+		k := known{Host: f.host}
+		if k.fails() {
+			k.until = time.Now().Add(failureLife)
+		}
+		h.cache.put(name, k)
 	}
 	if b != nil {
-		b.spend(f.waited)
+		b.spend(f.cost.waited)
+		if !running {
+			b.queries += f.cost.queries
+		}
 	}
-	return f.host, nil
+	return f.host, false, nil
 }

@@ -21,6 +21,7 @@ type Client struct {
 	servers servers
 	udp     *udp
 	count   counters
+	network network
 }
 
 type counters struct{ udp, tcp, timeouts, garbage atomic.Int64 }
@@ -78,26 +79,41 @@ func (q question) answers(m *dns.Msg) bool {
 		m.Question[0].Qclass == dns.ClassINET && strings.EqualFold(strings.TrimSuffix(m.Question[0].Name, "."), q.name)
 }
 
-// ask sends q to a server once, over UDP and, when the answer is truncated,
-// over TCP. It waits for its turn first, and then for at most timeout; what the
-// server took is b's to pay. Errors are errTimeout, errUnreachable or the
-// context's.
+// ask is send, with errors that are this machine's own, and not the server's,
+// told apart: it waits until the network is back, and the error is errAgain, or
+// says that it has waited for too long.
 func (c *Client) ask(ctx context.Context, b *budget, to netip.AddrPort, limit float64, q question, timeout time.Duration) (*dns.Msg, error) {
+	m, sent, err := c.send(ctx, b, to, limit, q, timeout)
+	if err != nil {
+		err = c.blame(ctx, sent, err)
+	}
+	return m, err
+}
+
+// send sends q to a server once, over UDP and, when the answer is truncated,
+// over TCP. It waits for its turn first, until sent, and then for at most
+// timeout; what the server took is b's to pay. Errors are errTimeout,
+// errUnreachable or the context's.
+func (c *Client) send(ctx context.Context, b *budget, to netip.AddrPort, limit float64, q question, timeout time.Duration) (m *dns.Msg, sent time.Time, err error) {
 	s := c.servers.get(to, limit, time.Now())
 	for edns := true; ; edns = false {
 		if err := c.turn(ctx, s); err != nil {
-			return nil, err
+			return nil, time.Now(), err
 		}
+		sent = time.Now()
 		timeout := min(timeout, b.left)
 		if timeout <= 0 {
-			return nil, errTimeout
+			return nil, sent, errTimeout
 		}
 		b.queries++
-		m, took, err := c.once(ctx, to, q, edns, timeout)
+		var took time.Duration
+		m, took, err = c.once(ctx, to, q, edns, timeout)
 		b.spend(took)
 		switch {
 		case err == nil:
-			s.answers(time.Now())
+			now := time.Now()
+			s.answers(now)
+			c.network.answer(now)
 		case errors.Is(err, errTimeout):
 			c.count.timeouts.Add(1)
 			s.drops(time.Now(), timeout)
@@ -106,7 +122,7 @@ func (c *Client) ask(ctx context.Context, b *budget, to netip.AddrPort, limit fl
 		if err == nil && edns && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && m.IsEdns0() == nil {
 			continue
 		}
-		return m, err
+		return m, sent, err
 	}
 }
 
@@ -122,7 +138,7 @@ func (c *Client) turn(ctx context.Context, s *server) error {
 func (c *Client) once(ctx context.Context, to netip.AddrPort, q question, edns bool, timeout time.Duration) (*dns.Msg, time.Duration, error) {
 	query, err := q.query(edns)
 	if err != nil {
-		return nil, 0, errUnreachable
+		return nil, 0, errUnaskable
 	}
 	var m *dns.Msg
 	c.count.udp.Add(1)

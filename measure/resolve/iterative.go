@@ -39,8 +39,8 @@ type cut struct {
 const cutLife = 6 * time.Hour
 
 // NewIterative resolves by the root servers at the addresses given; none means
-// those of IANA's root hints.
-func NewIterative(cfg Config, roots []netip.Addr) (*Iterative, error) {
+// those of IANA's root hints. One of them has to answer.
+func NewIterative(ctx context.Context, cfg Config, roots []netip.Addr) (*Iterative, error) {
 	c, err := NewClient(cfg)
 	if err != nil {
 		return nil, err
@@ -49,17 +49,56 @@ func NewIterative(cfg Config, roots []netip.Addr) (*Iterative, error) {
 	if len(roots) == 0 {
 		root = rootHints()
 	}
-	return &Iterative{Client: c, root: root, cuts: newLRU[*cut](c.cfg.Zones), hosts: newHosts(c.cfg.Hosts)}, nil
+	r := &Iterative{Client: c, root: root, cuts: newLRU[*cut](c.cfg.Zones), hosts: newHosts(c.cfg.Hosts)}
+	r.network.lost, r.network.patience = ErrOffline, Patience
+	r.network.alive = r.rooted
+	for range 3 {
+		if r.rooted(ctx) {
+			return r, nil
+		}
+	}
+	c.Close()
+	return nil, cmp.Or(ctx.Err(), ErrOffline)
+}
+
+// maxSilentRoots is how many root servers are asked in vain.
+const maxSilentRoots = 4
+
+// rooted reports whether a root server answers, of a few that are asked. Those
+// that this machine has no route to, as to those of IPv6 where there is none,
+// cost nothing.
+func (r *Iterative) rooted(ctx context.Context) bool {
+	var addrs []netip.Addr
+	for _, glue := range r.root.glue {
+		addrs = append(addrs, r.reachable(glue)...)
+	}
+	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	silent := 0
+	for _, a := range addrs {
+		_, _, err := r.send(ctx, &budget{left: r.cfg.Try}, netip.AddrPortFrom(a, r.cfg.Port), r.cfg.ServerRate, question{qtype: dns.TypeNS}, r.cfg.Try)
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, errUnreachable):
+			continue
+		}
+		if silent++; silent == maxSilentRoots || ctx.Err() != nil {
+			return false
+		}
+	}
+	return false
 }
 
 // NameServers looks for the domain's delegation at its parent, and then asks
 // the domain's own servers for their list, which counts (RFC 2181, section
 // 5.4.1).
 func (r *Iterative) NameServers(ctx context.Context, domain string) (List, error) {
-	b := &budget{left: r.cfg.Timeout}
-	l, err := r.nameServers(ctx, b, domain, domain)
-	l.Queries, l.Waited = b.queries, b.waited
-	return l, err
+	return anew(func() (List, error) {
+		b := &budget{left: r.cfg.Timeout}
+		l, err := r.nameServers(ctx, b, domain, domain)
+		l.Queries, l.Waited = b.queries, b.waited
+		return l, err
+	})
 }
 
 // nameServers looks for the list of zone, which domain is, or is inside of.
@@ -108,34 +147,48 @@ func (r *Iterative) Host(ctx context.Context, name string) (Host, error) {
 }
 
 func (r *Iterative) host(ctx context.Context, b *budget, inside *flight, name string) (Host, error) {
-	return r.hosts.get(ctx, b, inside, name, func(f *flight) (Host, time.Duration, error) {
-		own := &budget{left: r.cfg.Timeout}
-		host, err := addresses(r.cfg.NoIPv6, func(qtype uint16) (reply, error) {
-			return r.follow(ctx, own, f, question{name: name, qtype: qtype})
+	return r.hosts.get(ctx, b, inside, name, func(f *flight) (Host, budget, error) {
+		var own *budget
+		host, err := anew(func() (Host, error) {
+			own = &budget{left: r.cfg.Timeout}
+			if b != nil {
+				own.queries = b.queries
+			}
+			return addresses(&r.cfg, func(qtype uint16) (reply, error) {
+				return r.follow(ctx, own, f, question{name: name, qtype: qtype})
+			})
 		})
-		return host, own.waited, err
+		if b != nil {
+			own.queries -= b.queries
+		}
+		return host, *own, err
 	})
 }
 
 // addresses puts a host together from both types of records.
-func addresses(noIPv6 bool, lookup func(qtype uint16) (reply, error)) (Host, error) {
+func addresses(cfg *Config, lookup func(qtype uint16) (reply, error)) (Host, error) {
 	v4, err := lookup(dns.TypeA)
 	if err != nil {
 		return Host{}, err
 	}
-	h := Host{Status: v4.hostStatus(), Addrs: v4.addrs, Alias: v4.target != ""}
+	h := Host{Status: v4.hostStatus(), Addrs: cfg.usable(v4.addrs), Alias: v4.target != ""}
 	// A name that does not exist has no records of another type, either.
-	if noIPv6 || v4.kind == kindNXDomain {
+	if len(h.Addrs) == 0 && len(v4.addrs) > 0 {
+		h.Status = measure.NoAddress
+	}
+	if cfg.NoIPv6 || v4.kind == kindNXDomain {
 		return h, nil
 	}
 	v6, err := lookup(dns.TypeAAAA)
 	if err != nil {
 		return Host{}, err
 	}
-	h.Addrs = sortedAddrs(append(h.Addrs, v6.addrs...))
+	h.Addrs = sortedAddrs(append(h.Addrs, cfg.usable(v6.addrs)...))
 	switch {
 	case len(h.Addrs) > 0:
 		h.Status = measure.NoError
+	case len(v4.addrs)+len(v6.addrs) > 0:
+		h.Status = measure.NoAddress
 	case v4.kind == kindNoData && v6.kind == kindFailure:
 		h.Status = v6.status
 	}
@@ -253,7 +306,7 @@ func (r *Iterative) askZone(ctx context.Context, b *budget, inside *flight, at *
 	var addrs []netip.Addr
 	var bare []string
 	for _, name := range at.names {
-		if glue := r.reachable(at.glue[name]); len(glue) > 0 {
+		if glue := r.reachable(r.glueOf(at, name)); len(glue) > 0 {
 			addrs = append(addrs, glue...)
 		} else {
 			bare = append(bare, name)
@@ -339,6 +392,14 @@ func (r *Iterative) askZone(ctx context.Context, b *budget, inside *flight, at *
 		}
 	}
 	return failure(worst), "", nil
+}
+
+// glueOf is a name server's glue. That of the root is given, not found.
+func (r *Iterative) glueOf(at *cut, name string) []netip.Addr {
+	if at == r.root {
+		return at.glue[name]
+	}
+	return r.cfg.usable(at.glue[name])
 }
 
 // reachable leaves out what this machine cannot send to.

@@ -13,8 +13,13 @@ import (
 
 // Probe asks one server for the zone's SOA and DNSKEY RRsets with their
 // signatures, without recursion. Status is NoError only when the server has
-// the zone. The error is the context's.
+// the zone. The error is the context's, ErrNoResolver
+// or ErrOffline.
 func (c *Client) Probe(ctx context.Context, addr netip.Addr, zone string) (measure.Probe, error) {
+	return anew(func() (measure.Probe, error) { return c.probe(ctx, addr, zone) })
+}
+
+func (c *Client) probe(ctx context.Context, addr netip.Addr, zone string) (measure.Probe, error) {
 	var p measure.Probe
 	b := &budget{left: c.cfg.Timeout / 3}
 	m, status, err := c.direct(ctx, b, addr, question{name: zone, qtype: dns.TypeSOA, dnssec: true})

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"zonesigner/measure"
@@ -22,7 +23,7 @@ import (
 // by thousands of goroutines.
 type Resolver interface {
 	// NameServers looks for a domain's name servers. The error is the
-	// context's, or ErrNoResolver; whatever servers answer is in the List.
+	// context's, ErrNoResolver or ErrOffline; whatever servers answer is in the List.
 	NameServers(ctx context.Context, domain string) (List, error)
 	// Host looks for a name server's addresses, once for each name as long
 	// as its cache remembers.
@@ -54,6 +55,7 @@ type Host struct {
 	Status measure.Status // NoError where there is an address
 	Addrs  []netip.Addr   // sorted, at most maxAddrs
 	Alias  bool           // the name is a CNAME's
+	Lies   bool           // a resolver said so that gives answers for names that do not exist
 }
 
 // Bounds on what answers make us keep or do.
@@ -77,6 +79,7 @@ type Config struct {
 	ResolverRate float64 // to one given resolver (500); negative for no limit
 
 	Port    uint16 // of authoritative servers (53)
+	Private bool   // ask servers at addresses that are not of the Internet, too, as in a test network
 	NoIPv6  bool   // neither ask over IPv6 nor for IPv6 addresses
 	Hosts   int    // name servers that the cache remembers (1,000,000)
 	Zones   int    // zone cuts that the cache remembers (100,000)
@@ -123,11 +126,38 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// usable leaves out addresses at which no server of the Internet can be:
+// loopback, private, link-local, multicast and such. They would have this
+// machine's own network asked, and operators joined who have nothing in common.
+func (c *Config) usable(addrs []netip.Addr) []netip.Addr {
+	if c.Private || !slices.ContainsFunc(addrs, special) {
+		return addrs
+	}
+	return slices.DeleteFunc(slices.Clone(addrs), special)
+}
+
+// notGlobal are networks of IANA's special-purpose registries (RFC 6890) that
+// netip has no method for.
+var notGlobal = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("198.51.100.0/24"),
+	netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/96"), netip.MustParsePrefix("100::/64"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("fec0::/10"),
+}
+
+func special(a netip.Addr) bool {
+	a = a.Unmap()
+	return !a.IsGlobalUnicast() || a.IsPrivate() || slices.ContainsFunc(notGlobal, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
 // Kinds of events.
 const (
 	EventDead  = "resolver-dead"
 	EventAlive = "resolver-back"
 	EventLies  = "resolver-lies"
+
+	EventOffline = "offline" // nothing answers at all: lookups wait
+	EventOnline  = "online-again"
 )
 
 // budget is what one lookup may still cost. It belongs to one goroutine.

@@ -90,7 +90,7 @@ func TestPolite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	r, err := NewIterative(Config{Port: n.Port, Rate: 200, ServerRate: 1000, Try: time.Second}, n.Roots())
+	r, err := NewIterative(t.Context(), Config{Port: n.Port, Private: true, Rate: 200, ServerRate: 1000, Try: time.Second}, n.Roots())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestHostsOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	r, err := NewStub(t.Context(), Config{Port: n.Port, Rate: -1, ResolverRate: -1}, []netip.AddrPort{n.Resolver(0)})
+	r, err := NewStub(t.Context(), Config{Port: n.Port, Private: true, Rate: -1, ResolverRate: -1}, []netip.AddrPort{n.Resolver(0)})
 	if err != nil {
 		t.Fatal(err)
 	}

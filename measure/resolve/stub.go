@@ -64,6 +64,15 @@ func NewStub(ctx context.Context, cfg Config, resolvers []netip.AddrPort) (*Stub
 		return nil, err
 	}
 	s := &Stub{Client: c, changed: make(chan struct{}), hosts: newHosts(c.cfg.Hosts), patience: Patience}
+	s.network.lost, s.network.patience = ErrNoResolver, Patience
+	s.network.alive = func(ctx context.Context) bool {
+		u := s.pick()
+		if u == nil {
+			return false
+		}
+		alive, _ := s.test(ctx, u)
+		return alive
+	}
 	s.life, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for _, addr := range resolvers {
 		// A resolver's silence is often that of a name's servers, and says
@@ -104,7 +113,7 @@ func (s *Stub) test(ctx context.Context, u *upstream) (alive, lies bool) {
 		for range 2 {
 			b := &budget{left: s.cfg.Try}
 			q.recurse = true
-			if m, err := s.ask(ctx, b, u.addr, s.cfg.ResolverRate, q, s.cfg.Try); err == nil {
+			if m, _, err := s.send(ctx, b, u.addr, s.cfg.ResolverRate, q, s.cfg.Try); err == nil {
 				return m
 			}
 		}
@@ -244,7 +253,7 @@ func (s *Stub) heard(u *upstream, answered bool) {
 func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *upstream, measure.Status, error) {
 	q.recurse = true
 	worst := measure.Timeout
-	began, whole := time.Now(), *b
+	tried, whole := time.Now(), *b // tried is when the last try began
 	failures := 0
 	for timeout := 2 * s.cfg.Try; ; {
 		u, err := s.await(ctx)
@@ -252,7 +261,7 @@ func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *u
 			return nil, nil, "", err
 		}
 		if b.spent() {
-			if worst != measure.Timeout || s.proven(began) {
+			if worst != measure.Timeout || s.proven(tried) {
 				return nil, u, worst, nil
 			}
 			if alive, lies := s.test(ctx, u); !alive {
@@ -266,13 +275,14 @@ func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *u
 			}
 			queries := b.queries
 			*b = whole
-			b.queries, began, timeout = queries-whole.queries, time.Now(), 2*s.cfg.Try
+			b.queries, timeout = queries-whole.queries, 2*s.cfg.Try
 			if b.queries >= maxQueries {
 				b.queries = 0
 			}
 			continue
 		}
-		m, err := s.ask(ctx, b, u.addr, s.cfg.ResolverRate, q, timeout)
+		m, sent, err := s.send(ctx, b, u.addr, s.cfg.ResolverRate, q, timeout)
+		tried = sent
 		s.heard(u, err == nil)
 		switch {
 		case errors.Is(err, errTimeout):
@@ -308,10 +318,12 @@ func (s *Stub) proven(t time.Time) bool {
 // a resolver follows, it asks the parent's servers themselves whether the name
 // is a zone.
 func (s *Stub) NameServers(ctx context.Context, domain string) (List, error) {
-	b := &budget{left: s.cfg.Timeout}
-	l, err := s.nameServers(ctx, b, domain, domain)
-	l.Queries, l.Waited = b.queries, b.waited
-	return l, err
+	return anew(func() (List, error) {
+		b := &budget{left: s.cfg.Timeout}
+		l, err := s.nameServers(ctx, b, domain, domain)
+		l.Queries, l.Waited = b.queries, b.waited
+		return l, err
+	})
 }
 
 func (s *Stub) nameServers(ctx context.Context, b *budget, domain, zone string) (List, error) {
@@ -319,9 +331,7 @@ func (s *Stub) nameServers(ctx context.Context, b *budget, domain, zone string) 
 	q := question{name: zone, qtype: dns.TypeNS}
 	m, u, status, err := s.resolve(ctx, b, q)
 	if u != nil {
-		s.mu.Lock()
-		l.From, l.Lies = u.addr.String(), u.lies
-		s.mu.Unlock()
+		l.From, l.Lies = u.addr.String(), s.liar(u)
 	}
 	if err != nil || status != measure.NoError {
 		l.Status = status
@@ -343,6 +353,13 @@ func (s *Stub) nameServers(ctx context.Context, b *budget, domain, zone string) 
 		return s.nameServers(ctx, b, domain, rep.zone)
 	}
 	return s.delegated(ctx, b, l, domain)
+}
+
+// liar reports whether a resolver is known to lie.
+func (s *Stub) liar(u *upstream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return u.lies
 }
 
 // delegated settles by the parent's servers whether a name that has no list of
@@ -397,17 +414,20 @@ func (s *Stub) delegated(ctx context.Context, b *budget, l List, domain string) 
 
 // Host asks a resolver for the addresses.
 func (s *Stub) Host(ctx context.Context, name string) (Host, error) {
-	return s.hosts.get(ctx, nil, nil, name, func(*flight) (Host, time.Duration, error) {
+	return s.hosts.get(ctx, nil, nil, name, func(*flight) (Host, budget, error) {
 		b := &budget{left: s.cfg.Timeout}
-		h, err := addresses(s.cfg.NoIPv6, func(qtype uint16) (reply, error) {
+		lies := false
+		h, err := addresses(&s.cfg, func(qtype uint16) (reply, error) {
 			q := question{name: name, qtype: qtype}
-			m, _, status, err := s.resolve(ctx, b, q)
+			m, u, status, err := s.resolve(ctx, b, q)
+			lies = lies || u != nil && s.liar(u)
 			if err != nil || status != measure.NoError {
 				return failure(cmp.Or(status, measure.Failed)), err
 			}
 			return readChain(m, q), nil
 		})
-		return h, b.waited, err
+		h.Lies = lies
+		return h, *b, err
 	})
 }
 

@@ -20,6 +20,8 @@ type udp struct {
 	next   atomic.Uint32
 	stray  atomic.Int64 // datagrams nobody waits for: late, or with a wrong id
 	wg     sync.WaitGroup
+
+	unplugged atomic.Pointer[error] // for tests: what sending gives; nil in it: datagrams get lost
 }
 
 type socket struct {
@@ -42,6 +44,9 @@ var errTimeout = errors.New("no answer in time")
 
 // errUnreachable is that this machine cannot send there.
 var errUnreachable = errors.New("unreachable from here")
+
+// errUnaskable is that there can be no such question.
+var errUnaskable = fmt.Errorf("%w: no name", errUnreachable)
 
 // listen opens n sockets for each version of IP that there is.
 func listen(n int, noIPv6 bool) (*udp, error) {
@@ -121,7 +126,7 @@ func (u *udp) exchange(ctx context.Context, to netip.AddrPort, query []byte, tim
 	defer s.release(t)
 	query[0], query[1] = byte(t.id>>8), byte(t.id)
 	start := time.Now()
-	if _, err := s.conn.WriteToUDPAddrPort(query, to); err != nil {
+	if err := u.write(s, query, to); err != nil {
 		if errors.Is(err, net.ErrClosed) {
 			return 0, err
 		}
@@ -141,6 +146,14 @@ func (u *udp) exchange(ctx context.Context, to netip.AddrPort, query []byte, tim
 			return time.Since(start), ctx.Err()
 		}
 	}
+}
+
+func (u *udp) write(s *socket, query []byte, to netip.AddrPort) error {
+	if p := u.unplugged.Load(); p != nil {
+		return *p
+	}
+	_, err := s.conn.WriteToUDPAddrPort(query, to)
+	return err
 }
 
 // register finds an id that is free for the server, and that nobody can guess.

@@ -32,7 +32,7 @@ func NewMeasurer(ctx context.Context, o Options, table *operator.Table, cache wh
 		}
 		m.resolver, m.client = s, s.Client
 	} else {
-		it, err := resolve.NewIterative(o.Resolve, o.Roots)
+		it, err := resolve.NewIterative(ctx, o.Resolve, o.Roots)
 		if err != nil {
 			return nil, err
 		}
@@ -54,7 +54,7 @@ func NewMeasurer(ctx context.Context, o Options, table *operator.Table, cache wh
 func (m *Measurer) Close() { m.resolver.Close() }
 
 // Measure measures one domain, WHOIS included where that is wanted at all. The
-// error is the context's, or resolve.ErrNoResolver.
+// error is the context's, resolve.ErrNoResolver or resolve.ErrOffline.
 func (m *Measurer) Measure(ctx context.Context, e list.Entry) (*measure.Record, error) {
 	f, err := m.look(ctx, e.Name)
 	if err != nil {

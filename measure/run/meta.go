@@ -37,21 +37,25 @@ type Settings struct {
 	Try       time.Duration `json:"try_ns"`
 	NoIPv6    bool          `json:"no_ipv6,omitempty"`
 	Port      uint16        `json:"port"`
-	Suffixes  string        `json:"suffixes"` // version of the public suffix list
-	Aliases   string        `json:"aliases"`  // versions of the tables of aliases
+	Private   bool          `json:"private,omitempty"` // addresses that are not of the Internet are asked, too
+	Suffixes  string        `json:"suffixes"`          // version of the public suffix list
+	Aliases   string        `json:"aliases"`           // versions of the tables of aliases
 	WhoisTop  int           `json:"whois_top,omitempty"`
 	Whois     string        `json:"whois,omitempty"`
 }
 
 // Session is one start of the program for a run.
 type Session struct {
-	Program     string         `json:"program"`
-	Started     time.Time      `json:"started"`
-	Ended       time.Time      `json:"ended,omitzero"` // zero after a kill
-	Done        int            `json:"done"`           // domains before it
-	Concurrency int            `json:"concurrency"`
-	Rate        float64        `json:"rate"`
-	Queries     *resolve.Stats `json:"queries,omitempty"`
+	Program      string         `json:"program"`
+	Started      time.Time      `json:"started"`
+	Ended        time.Time      `json:"ended,omitzero"` // zero after a kill
+	Done         int            `json:"done"`           // domains before it
+	Concurrency  int            `json:"concurrency"`
+	Rate         float64        `json:"rate"` // limits; 0 is the default, and below it none
+	ServerRate   float64        `json:"server_rate"`
+	ResolverRate float64        `json:"resolver_rate"`
+	WhoisRate    float64        `json:"whois_rate,omitempty"`
+	Queries      *resolve.Stats `json:"queries,omitempty"`
 }
 
 // LoadMeta reads what is recorded of the run in dir.
@@ -112,11 +116,12 @@ func importList(dir, path string) (list.Info, error) {
 	err = replace(filepath.Join(dir, listFile), func(w io.Writer) error {
 		z := gzip.NewWriter(w)
 		var err error
+		count := map[list.Kind]int{}
 		info, err = list.Read(path, func(e list.Entry) error {
 			_, err := fmt.Fprintf(z, "%d\t%s\n", e.Rank, e.Name)
 			return err
 		}, func(f list.Fault) {
-			if n := info.Faults[f.Kind]; n < maxFaults {
+			if count[f.Kind]++; count[f.Kind] <= maxFaults {
 				b, _ := json.Marshal(Fault{Kind: string(f.Kind), Text: f.String()}) // strings can be written
 				told.Write(append(b, '\n'))
 			}

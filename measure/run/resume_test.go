@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -55,6 +56,7 @@ func TestKilled(t *testing.T) {
 	count := 2000
 	n := start(t)
 	o := options(t, n, count)
+	o.WhoisTop, o.Whois, o.WhoisRate = 400, "127.0.0.1:1", 1000 // nobody is there, which is a fault of each domain
 	begin(t, o)
 	kills := 0
 	// Some domains take as long as the time-out; so the last sessions have to
@@ -79,8 +81,13 @@ func TestKilled(t *testing.T) {
 	t.Logf("%d kills, %d sessions that got as far as measuring", kills, len(m.Sessions))
 
 	whole := options(t, n, count)
-	if _, err := Run(t.Context(), whole); err != nil {
+	whole.WhoisTop, whole.Whois, whole.WhoisRate = o.WhoisTop, o.Whois, o.WhoisRate
+	calm, err := Run(t.Context(), whole)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if !maps.Equal(m.Faults, calm.Faults) || m.Faults["whois"] < 10 {
+		t.Errorf("faults with kills %v, without %v", m.Faults, calm.Faults)
 	}
 	differ := 0
 	for name, want := range records(t, whole.Dir) {
@@ -181,6 +188,41 @@ func TestChangedList(t *testing.T) {
 	}
 }
 
+// TestChangedVersions goes on with a run that began with other data: it is
+// named and counted. A new run has nothing of one that failed before.
+func TestChangedVersions(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	o := options(t, n, 50)
+	begin(t, o)
+	m, err := LoadMeta(o.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Settings.Suffixes, m.Settings.Aliases = "of old", "0 aliases"
+	if err := m.save(o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	o.Resume = true
+	if m, err = Run(t.Context(), o); err != nil || m.Faults["version-changed"] != 2 {
+		t.Errorf("%v, faults %v", err, m.Faults)
+	}
+	o = options(t, n, 50)
+	if err := os.Mkdir(o.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(o.Dir, aliasFile), []byte("name\tstale\tstale\tx\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o.Aliases = ""
+	if m, err = Run(t.Context(), o); err != nil || len(m.Faults) > 0 || strings.Contains(m.Settings.Aliases, " ") {
+		t.Errorf("%v, faults %v, aliases %q", err, m.Faults, m.Settings.Aliases)
+	}
+	if _, err := os.Stat(filepath.Join(o.Dir, aliasFile)); err == nil {
+		t.Error("the stale table is still there")
+	}
+}
+
 // TestListFaults counts bad lines in the run's record.
 func TestListFaults(t *testing.T) {
 	t.Parallel()
@@ -216,7 +258,7 @@ func TestResolverDies(t *testing.T) {
 		case 1:
 			n.Dead[1].Store(true)
 			n.Dead[0].Store(true)
-			time.AfterFunc(1500*time.Millisecond, func() { n.Dead[0].Store(false) })
+			time.AfterFunc(3*time.Second, func() { n.Dead[0].Store(false) })
 		}
 	}
 	m, err := Run(t.Context(), o)

@@ -12,9 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,7 +110,7 @@ func prepare(o *Options) (*Meta, error) {
 		return nil, err
 	}
 	m = &Meta{Format: 1, List: info, Started: time.Now().UTC(), Faults: map[string]int{}, Settings: Settings{
-		Timeout: o.Resolve.Timeout, Try: o.Resolve.Try, NoIPv6: o.Resolve.NoIPv6, Port: o.Resolve.Port,
+		Timeout: o.Resolve.Timeout, Try: o.Resolve.Try, NoIPv6: o.Resolve.NoIPv6, Port: o.Resolve.Port, Private: o.Resolve.Private,
 		Suffixes: operator.SuffixVersion(), Aliases: table.Version, WhoisTop: o.WhoisTop, Whois: o.Whois,
 	}}
 	for _, a := range o.Resolvers {
@@ -127,7 +129,7 @@ func prepare(o *Options) (*Meta, error) {
 // the list has changed since.
 func takeSettings(o *Options, m *Meta) error {
 	s := &m.Settings
-	o.Resolve.Timeout, o.Resolve.Try, o.Resolve.NoIPv6, o.Resolve.Port = s.Timeout, s.Try, s.NoIPv6, s.Port
+	o.Resolve.Timeout, o.Resolve.Try, o.Resolve.NoIPv6, o.Resolve.Port, o.Resolve.Private = s.Timeout, s.Try, s.NoIPv6, s.Port, s.Private
 	o.WhoisTop, o.Whois = s.WhoisTop, s.Whois
 	o.Resolvers, o.Roots = nil, nil
 	for _, text := range s.Resolvers {
@@ -154,7 +156,7 @@ func takeSettings(o *Options, m *Meta) error {
 const aliasFile = "aliases.tsv"
 
 // aliases is the shipped table with a file added: of a new run the one that is
-// named, of which dir keeps a copy, otherwise that copy.
+// named, if any, of which dir keeps a copy, otherwise that copy.
 func aliases(dir, file string, fresh bool) (*operator.Table, error) {
 	t := operator.Default()
 	own := filepath.Join(dir, aliasFile)
@@ -164,6 +166,11 @@ func aliases(dir, file string, fresh bool) (*operator.Table, error) {
 			return nil, err
 		}
 		if err := os.WriteFile(own, b, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if fresh && file == "" {
+		if err := os.Remove(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
@@ -207,7 +214,15 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	counted, err := r.store.faults()
+	if err != nil {
+		return err
+	}
+	for kind, n := range counted { // of a session that was killed
+		r.meta.Faults[kind] = max(r.meta.Faults[kind], n)
+	}
 	r.compareList()
+	r.compareVersions()
 	if count > 0 {
 		err := r.store.Each(func(s Summary) error {
 			if s.Class <= measure.Unknown {
@@ -222,7 +237,8 @@ func (r *runner) run(ctx context.Context) (err error) {
 	if count == r.meta.List.Domains && !r.meta.Finished.IsZero() {
 		return nil
 	}
-	r.meta.Sessions = append(r.meta.Sessions, Session{Program: r.o.Program, Started: time.Now().UTC(), Done: count, Concurrency: r.o.Concurrency, Rate: r.o.Resolve.Rate})
+	r.meta.Sessions = append(r.meta.Sessions, Session{Program: r.o.Program, Started: time.Now().UTC(), Done: count, Concurrency: r.o.Concurrency,
+		Rate: r.o.Resolve.Rate, ServerRate: r.o.Resolve.ServerRate, ResolverRate: r.o.Resolve.ResolverRate, WhoisRate: r.o.WhoisRate})
 	if err := r.meta.save(r.o.Dir); err != nil {
 		return err
 	}
@@ -263,12 +279,34 @@ func (r *runner) compareList() {
 	}
 }
 
+// compareVersions notes that what the program knows is not what it was when
+// the run began: from here on domains are classified by the new.
+func (r *runner) compareVersions() {
+	s := &r.meta.Settings
+	table, _, _ := strings.Cut(s.Aliases, " ") // what follows is the run's own
+	for _, v := range []struct{ what, was, is string }{
+		{"table of aliases", table, operator.Default().Version},
+		{"public suffix list", s.Suffixes, operator.SuffixVersion()},
+	} {
+		if v.was != v.is {
+			r.fault("version-changed", fmt.Sprintf("the %s was %q when the run began, and is %q for what follows", v.what, v.was, v.is))
+		}
+	}
+}
+
 // fault names and counts what went wrong.
 func (r *runner) fault(kind, text string) {
+	r.faultMu.Lock()
+	r.meta.Faults[kind]++
+	r.faultMu.Unlock()
+	r.tell(kind, text)
+}
+
+// tell names what went wrong, which a result counts.
+func (r *runner) tell(kind, text string) {
 	f := Fault{Time: time.Now().UTC(), Kind: kind, Text: text}
 	r.faultMu.Lock()
 	defer r.faultMu.Unlock()
-	r.meta.Faults[kind]++
 	if r.told++; r.told <= maxFaults {
 		b, _ := json.Marshal(f) // strings and a time can be written
 		r.faults.Write(append(b, '\n'))
@@ -312,14 +350,14 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 		}
 	})
 	late := make(chan func(), 4*whoisWorkers)
-	finish := func(i item, f *finding) error {
+	finish := func(i item, f *finding, faults ...string) error {
 		rec := f.Record(i.entry)
 		line, err := json.Marshal(rec)
 		if err != nil {
 			return err
 		}
 		select {
-		case results <- result{number: i.number, line: line, summary: Summarise(rec)}:
+		case results <- result{number: i.number, line: line, summary: Summarise(rec), faults: faults}:
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -331,10 +369,16 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 				f, err := r.m.look(ctx, i.entry.Name)
 				if err == nil && r.m.wantsOwners(i.entry.Rank, f) {
 					later := func() {
-						if err := r.m.owners(ctx, f); err != nil {
-							r.fault("whois", fmt.Sprintf("%s: %v", i.entry.Name, err))
+						err := r.m.owners(ctx, f)
+						if ctx.Err() != nil {
+							return // not final: the next session asks again
 						}
-						if err := finish(i, f); err != nil {
+						var faults []string
+						if err != nil {
+							faults = append(faults, "whois")
+							r.tell("whois", fmt.Sprintf("%s: %v", i.entry.Name, err))
+						}
+						if err := finish(i, f, faults...); err != nil {
 							cancel(err)
 						}
 					}
@@ -397,8 +441,22 @@ func (r *runner) write(ctx context.Context, results <-chan result, before int) e
 	tick := time.NewTicker(batchAge)
 	defer tick.Stop()
 	reported := began
+	var stored map[string]int
 	put := func() error {
-		if err := r.store.put(batch); err != nil {
+		r.faultMu.Lock()
+		for _, res := range batch {
+			for _, kind := range res.faults {
+				r.meta.Faults[kind]++
+			}
+		}
+		faults := maps.Clone(r.meta.Faults)
+		r.faultMu.Unlock()
+		if maps.Equal(faults, stored) {
+			faults = nil
+		} else {
+			stored = faults
+		}
+		if err := r.store.put(batch, faults); err != nil {
 			return fmt.Errorf("%s: %w", r.o.Dir, err)
 		}
 		for _, res := range batch {

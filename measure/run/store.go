@@ -43,9 +43,10 @@ type Store struct {
 // Buckets.
 var (
 	bucketResults = []byte("results") // number in the list, 8 bytes -> summary
-	bucketState   = []byte("state")   // "end" -> bytes of results.jsonl, 8 bytes
+	bucketState   = []byte("state")   // "end" -> bytes of results.jsonl, 8 bytes; "faults"
 	bucketWHOIS   = []byte("whois")   // network -> owner
 	keyEnd        = []byte("end")
+	keyFaults     = []byte("faults") // how many of each kind, JSON
 )
 
 // openStore opens a directory's store for writing, and makes it where there is
@@ -97,8 +98,9 @@ func (s *Store) cut() error {
 	return err
 }
 
-// OpenStore opens a run's store for reading, while a run may be writing to it:
-// then it holds what is done so far.
+// OpenStore opens a run's store for reading. It fails while a run writes to it,
+// and then says so: what is done so far can be read in results.jsonl, or when
+// the run was stopped.
 func OpenStore(dir string) (*Store, error) {
 	path := filepath.Join(dir, storeFile)
 	if _, err := os.Stat(path); err != nil {
@@ -131,11 +133,13 @@ type result struct {
 	number  int // in the list, from 0
 	line    []byte
 	summary Summary
+	faults  []string // kinds of what went wrong with it
 }
 
-// put makes a batch of results last.
-func (s *Store) put(batch []result) error {
-	if len(batch) == 0 {
+// put makes a batch of results last, and the count of faults by kind with it;
+// nil leaves that as it is.
+func (s *Store) put(batch []result, faults map[string]int) error {
+	if len(batch) == 0 && faults == nil {
 		return nil
 	}
 	// In the order of the list, as far as a batch goes, pages fill up.
@@ -158,6 +162,15 @@ func (s *Store) put(batch []result) error {
 		results.FillPercent = 0.9
 		for _, r := range batch {
 			if err := results.Put(number(r.number), r.summary.encode()); err != nil {
+				return err
+			}
+		}
+		if faults != nil {
+			b, err := json.Marshal(faults)
+			if err == nil {
+				err = tx.Bucket(bucketState).Put(keyFaults, b)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -186,6 +199,19 @@ func (s *Store) done(domains int) (bits []uint64, count int, err error) {
 		})
 	})
 	return bits, count, err
+}
+
+// faults is what was counted with the last batch.
+func (s *Store) faults() (count map[string]int, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		if b := tx.Bucket(bucketState).Get(keyFaults); b != nil {
+			if err := json.Unmarshal(b, &count); err != nil {
+				return fmt.Errorf("%s: faults: %w", storeFile, err)
+			}
+		}
+		return nil
+	})
+	return count, err
 }
 
 // Each calls f with the summary of each domain that is done, in the order of

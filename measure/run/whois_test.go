@@ -2,6 +2,8 @@ package run
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"zonesigner/measure"
 	"zonesigner/measure/testnet"
@@ -81,5 +84,65 @@ func TestWhoisTop(t *testing.T) {
 		if r.Data.Class != measure.MoreThanOne || slices.ContainsFunc(r.Data.Operators, func(o measure.Operator) bool { return o.Owners != "" }) {
 			t.Errorf("%s: %s", name, r.Data.Class)
 		}
+	}
+}
+
+// TestStoppedBesideWhois stops a run while a WHOIS server is slow: the verdicts
+// that wait for it are not final, and the next session asks it.
+func TestStoppedBesideWhois(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for first := true; ; first = false {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = bufio.NewReader(conn).ReadString('\n')
+			if first {
+				time.Sleep(300 * time.Millisecond) // the others are in the queue
+				cancel()
+			} else {
+				fmt.Fprint(conn, "OrgName: Example Hosting\n")
+			}
+			conn.Close()
+		}
+	}()
+	n := start(t)
+	var lines []string
+	for i := 0; len(lines) < 6; i++ {
+		if d := testnet.At(i); d.Kind == "pair" && i%24 > 4 && i%24 < 23 {
+			lines = append(lines, fmt.Sprintf("%d,%s", len(lines)+1, d.Name))
+		}
+	}
+	o := options(t, n, 0)
+	if err := os.WriteFile(o.List, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o.WhoisTop, o.Whois, o.WhoisRate = 10, l.Addr().String(), 1000
+	if _, err := Run(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if got := records(t, o.Dir); len(got) != 0 {
+		t.Errorf("%d verdicts without WHOIS are final", len(got))
+	}
+	o.Resume = true
+	if m, err := Run(t.Context(), o); err != nil || m.Faults["whois"] != 0 {
+		t.Fatalf("%v, faults %v", err, m.Faults)
+	}
+	got := records(t, o.Dir)
+	for name, r := range got {
+		if r.Data.Class != measure.One || !has(r, measure.ByWHOIS) {
+			t.Errorf("%s: %s for %v", name, r.Data.Class, r.Data.Reasons)
+		}
+	}
+	if len(got) != len(lines) {
+		t.Errorf("%d of %d domains", len(got), len(lines))
 	}
 }

@@ -50,8 +50,9 @@ type Client struct {
 }
 
 // Owner is the organisation that addr is registered to, "" where the servers
-// name none. Errors are of the network, and of a server that does not answer;
-// they are not remembered.
+// name none. What a server says that refers to another is of the registry, not
+// of the address. Errors are of the network, and of a server that does not
+// answer or refuses to; they are not remembered.
 func (c *Client) Owner(ctx context.Context, addr netip.Addr) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,10 +67,13 @@ func (c *Client) Owner(ctx context.Context, addr netip.Addr) (string, error) {
 			return "", fmt.Errorf("whois %s: %w", server, err)
 		}
 		name, refer := read(reply)
-		if name != "" {
-			owner = name
+		if name == "" && refer == "" {
+			if line := refusal(reply); line != "" {
+				return "", fmt.Errorf("whois %s: %s", server, line)
+			}
 		}
 		if refer == "" || refer == server {
+			owner = name
 			break
 		}
 		server = refer
@@ -149,6 +153,25 @@ func read(reply string) (owner, refer string) {
 		}
 	}
 	return owner, refer
+}
+
+// refusal is the line by which a server says that it will not answer, "" where
+// there is none: an error of RIPE's numbered form other than 101, that there is
+// no entry, or what others write of limits.
+func refusal(reply string) string {
+	for line := range strings.Lines(reply) {
+		line = clean(line)
+		lower := strings.ToLower(line)
+		if strings.HasPrefix(lower, "%error:") && !strings.HasPrefix(lower, "%error:101") {
+			return line
+		}
+		for _, words := range []string{"limit exceeded", "query rate", "too many", "access denied", "quota exceeded"} {
+			if strings.Contains(lower, words) {
+				return line
+			}
+		}
+	}
+	return ""
 }
 
 // serverOf reads whois://host:port, host:port or host.

@@ -76,6 +76,28 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestRefused has the registry's own name in a referral to a server that says
+// nothing of the address: the owner is unknown, and a refusal is asked again.
+func TestRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		reply      string
+		err, known bool
+	}{
+		"rate limit":   {"%ERROR:201: access denied for 192.0.2.7\n", true, false},
+		"other words":  {"Query rate limit exceeded\n", true, false},
+		"no entry":     {"%ERROR:101: no entries found\n", false, true},
+		"nothing said": {"% no comment\n", false, true},
+	} {
+		registry, _ := serve(t, func(string) string { return c.reply })
+		root, _ := serve(t, func(string) string { return "refer: " + registry + "\n\norganisation: RIPE NCC\n" })
+		cache := memory{}
+		owner, err := (&Client{Server: root, Rate: 1000, Cache: cache}).Owner(t.Context(), netip.MustParseAddr("192.0.2.1"))
+		if owner != "" || (err != nil) != c.err || (len(cache) > 0) != c.known {
+			t.Errorf("%s: %q, %v, remembered %v", name, owner, err, cache)
+		}
+	}
+}
+
 // FuzzRead wants owners that can be printed and servers that can be dialled.
 func FuzzRead(f *testing.F) {
 	f.Add("OrgName: Example\nReferralServer: rwhois://x:4321\n")
