@@ -82,14 +82,17 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 // has masks.
 func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
 	n := len(xs)
-	// Neither reads what the other makes, and one check is for both.
+	// None of these reads what another makes, and one check is for all.
 	var parts *components
 	var masked []scaling
-	masks := b.session.box(b.nextRound())
-	err = mpc.Pipeline(ctx, 2, 2, nil, func(ctx context.Context, i int) (err error) {
-		if i == 0 {
+	masks, ready := b.session.box(b.nextRound()), b.session.box(b.nextRound())
+	err = mpc.Pipeline(ctx, 3, 3, nil, func(ctx context.Context, i int) (err error) {
+		switch i {
+		case 0:
 			parts, err = b.components(ctx, xs)
 			return err
+		case 1:
+			return b.readyCheck(ctx, ready)
 		}
 		for batch := range slices.Chunk(scale, scaleBatch) {
 			some, err := masks.scaleByMasks(ctx, batch)

@@ -18,7 +18,7 @@ func TestRoundsOfChunk(t *testing.T) {
 	const way = 120 * time.Millisecond
 	g := mpctest.Group(2, 1)
 	e := Full()
-	for _, c := range []struct{ tuples, rounds int }{{1, 15}, {batchesAhead * productBatch, 18}, {1024, 21}} {
+	for _, c := range []struct{ tuples, rounds int }{{1, 13}, {batchesAhead * productBatch, 16}, {1024, 19}} {
 		t.Run(fmt.Sprint(c.tuples), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				hub := memnet.New(g.Parties...)
