@@ -17,15 +17,18 @@ import (
 func TestRoundsOfChunk(t *testing.T) {
 	const way = 120 * time.Millisecond
 	g := mpctest.Group(2, 1)
-	e := Full()
-	for _, c := range []struct{ tuples, rounds int }{{1, 13}, {batchesAhead * productBatch, 16}, {1024, 19}} {
-		t.Run(fmt.Sprint(c.tuples), func(t *testing.T) {
+	full, minus := Full(), Minus()
+	for _, c := range []struct {
+		e              Engine
+		tuples, rounds int
+	}{{full, 1, 13}, {full, batchesAhead * productBatch, 16}, {full, mpc.DefaultChunkSize, 19}, {minus, 1, 13}, {minus, mpc.DefaultChunkSize, 19}} {
+		t.Run(fmt.Sprint(c.e.Name(), " ", c.tuples), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				hub := memnet.New(g.Parties...)
 				defer hub.Close()
 				hub.SetDelay(way)
 				for p, err := range mpctest.Session(t.Context(), t, hub, mpc.SessionID{1}, g.Parties, func(ctx context.Context, net mpc.Network) error {
-					b, err := e.Start(ctx, net, g, nil)
+					b, err := c.e.Start(ctx, net, g, nil)
 					if err != nil {
 						return err
 					}
@@ -49,5 +52,18 @@ func TestRoundsOfChunk(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What one peer may have sent that waits here, of all chunks that are in flight,
+// fits the queue of a session.
+func TestWaitingMessages(t *testing.T) {
+	const queue = 64 << 20 // of both transports, for one peer
+	batch := extensionSize(productBatch*productBits) + productBatch*productBits*inputs*scalarSize
+	byMasks := timesBatch * numberDigits * scalarSize
+	byKey := timesBatch * keyDigits * scalarSize
+	const small = 64 << 10 // the set-up of factors, and coins
+	if most := max(batchesAhead*batch+timesAhead*byMasks, keyTimesAhead*byKey) + small; most*mpc.DefaultWindow > queue {
+		t.Errorf("%d bytes of a chunk wait, of %d chunks: more than %d", most, mpc.DefaultWindow, queue)
 	}
 }
