@@ -311,7 +311,7 @@ func TestInconsistentColumns(t *testing.T) {
 	} else if cheat, ok := mpc.AsCheat(err); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
 		t.Errorf("got %v, want a named", err)
 	}
-	sent, err := sender.send(call, msg, n, &holes{noConsistency: true})
+	sent, err := sender.send(call, msg, n, &holes{noConsistency: true, keepSpoiled: true})
 	if err != nil {
 		t.Fatal(err)
 	}

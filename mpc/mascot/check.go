@@ -15,6 +15,7 @@ import (
 type pending struct {
 	opened  []opened
 	hidden  []Share    // fresh from transfers, not opened
+	mask    []Share    // of the sum of hidden, if it is there already
 	ties    []scaling  // values multiplied by a factor
 	adopted []adoption // values of other sessions
 
@@ -39,6 +40,16 @@ type scaling struct {
 func (p *pending) erase() {
 	clear(p.opened)
 	clear(p.hidden)
+	clear(p.mask)
+}
+
+// readyCheck makes what the next check would have to wait for, in rounds of
+// another box: its mask, and commitments to the first coins.
+func (b *box) readyCheck(ctx context.Context, rounds *box) (err error) {
+	if b.pending.mask, err = rounds.random(ctx, 1); err != nil || b.toss.commitments != nil {
+		return err
+	}
+	return b.commitToss(ctx, rounds.nextRound())
 }
 
 // Check verifies everything that was multiplied or opened, and every random
@@ -50,10 +61,9 @@ func (b *box) Check(ctx context.Context) error {
 	}
 	b.pending = pending{}
 	defer p.erase()
-	var mask []Share
-	if len(p.hidden) > 0 {
+	if len(p.hidden) > 0 && p.mask == nil {
 		var err error
-		if mask, err = b.random(ctx, 1); err != nil {
+		if p.mask, err = b.random(ctx, 1); err != nil {
 			return err
 		}
 	}
@@ -65,7 +75,7 @@ func (b *box) Check(ctx context.Context) error {
 	// each scaling, which have a mask among them.
 	var sums []Share
 	if len(p.hidden) > 0 {
-		sums = append(sums, last(append(p.hidden, mask[0]), coin(coins, 1)))
+		sums = append(sums, last(append(p.hidden, p.mask[0]), coin(coins, 1)))
 	}
 	psi := coin(coins, 2)
 	for _, s := range p.ties {
@@ -316,21 +326,14 @@ type toss struct {
 // openings.
 func (b *box) coins(ctx context.Context) ([32]byte, error) {
 	round, view := b.nextRound(), b.View()
-	commit := func(p mpc.PartyID, seed []byte) []byte {
-		d := mpc.Digest("zonesigner mascot toss v1", b.id[:], []byte(b.label), []byte(p), seed)
-		return d[:]
-	}
 	if b.toss.commitments == nil {
-		_, _ = rand.Read(b.toss.next[:])
-		got, err := mpc.Exchange(ctx, b.net, round+"c", commit(b.self, b.toss.next[:]))
-		if err != nil {
+		if err := b.commitToss(ctx, round+"c"); err != nil {
 			return [32]byte{}, err
 		}
-		b.toss.commitments = got
 	}
 	msg := slices.Concat(view[:], b.toss.next[:])
 	_, _ = rand.Read(b.toss.next[:])
-	got, err := mpc.Exchange(ctx, b.net, round, append(msg, commit(b.self, b.toss.next[:])...))
+	got, err := mpc.Exchange(ctx, b.net, round, append(msg, b.tossCommitment(b.self, b.toss.next[:])...))
 	if err != nil {
 		return [32]byte{}, err
 	}
@@ -341,7 +344,7 @@ func (b *box) coins(ctx context.Context) ([32]byte, error) {
 		if len(m) != 96 {
 			return [32]byte{}, cheat(p, fmt.Sprintf("coins of %d bytes, want 96", len(m)))
 		}
-		if !bytes.Equal(commit(p, m[32:64]), b.toss.commitments[p]) {
+		if !bytes.Equal(b.tossCommitment(p, m[32:64]), b.toss.commitments[p]) {
 			return [32]byte{}, cheat(p, "coins: it did not open what it committed to")
 		}
 		if !bytes.Equal(m[:32], view[:]) && !b.engine.holes.noEcho {
@@ -352,6 +355,19 @@ func (b *box) coins(ctx context.Context) ([32]byte, error) {
 	}
 	b.toss.commitments = next
 	return mpc.Digest("zonesigner mascot coins v1", seeds...), nil
+}
+
+// commitToss exchanges commitments to the seeds of the box's first coins.
+func (b *box) commitToss(ctx context.Context, round string) (err error) {
+	_, _ = rand.Read(b.toss.next[:])
+	b.toss.commitments, err = mpc.Exchange(ctx, b.net, round, b.tossCommitment(b.self, b.toss.next[:]))
+	return err
+}
+
+// tossCommitment is p's commitment to a seed.
+func (b *box) tossCommitment(p mpc.PartyID, seed []byte) []byte {
+	d := mpc.Digest("zonesigner mascot toss v1", b.id[:], []byte(b.label), []byte(p), seed)
+	return d[:]
 }
 
 // coin is the i-th scalar of coins.

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
 )
 
@@ -160,8 +161,13 @@ func children(s *seed) (c [2]seed) {
 }
 
 // timesBatch bounds how many products by a factor one message is for, of at most
-// 4 KiB each.
-const timesBatch = 256
+// 4 KiB each, and timesAhead how many messages are in flight. By the MAC key it
+// is 2 KiB, with nothing else under way then.
+const (
+	timesBatch    = 224
+	timesAhead    = 2
+	keyTimesAhead = 16
+)
 
 // job is values to be multiplied by factors of one length: products[f][i] becomes this
 // party's share of xs[i]·Δ of fs[f].
@@ -175,38 +181,54 @@ type job struct {
 // products wrong by an amount that depends on the factor's digits.
 func (b *box) times(ctx context.Context, jobs ...*job) error {
 	for _, j := range jobs {
-		j.products = make([][]p256.Scalar, len(j.fs))
-	}
-	for {
-		var pieces []*job // what goes into one message
-		room := timesBatch
-		for _, j := range jobs {
-			from := len(j.products[0])
-			n := min(len(j.xs)-from, max(1, room/len(j.fs)))
-			if n == 0 || room <= 0 {
-				continue
+		for _, f := range j.fs {
+			own := make([]p256.Scalar, len(j.xs))
+			for i, x := range j.xs {
+				own[i] = x.Mul(f.own)
 			}
-			piece := &job{fs: j.fs, xs: j.xs[from : from+n]}
-			for f := range j.fs {
-				for _, x := range piece.xs {
-					j.products[f] = append(j.products[f], x.Mul(j.fs[f].own))
-				}
-				piece.products = append(piece.products, j.products[f][from:])
-			}
-			pieces = append(pieces, piece)
-			room -= n * len(j.fs)
-		}
-		if len(pieces) == 0 {
-			return nil
-		}
-		if err := b.timesOnce(ctx, pieces); err != nil {
-			return err
+			j.products = append(j.products, own)
 		}
 	}
+	messages := split(jobs)
+	rounds := make([]string, len(messages))
+	for i := range rounds {
+		rounds[i] = b.nextRound()
+	}
+	ahead := keyTimesAhead
+	for _, j := range jobs {
+		if j.fs[0].digits > keyDigits {
+			ahead = timesAhead
+		}
+	}
+	return mpc.Pipeline(ctx, len(messages), ahead, nil, func(ctx context.Context, i int) error {
+		return b.timesOnce(ctx, rounds[i], messages[i])
+	})
+}
+
+// split cuts jobs into what goes into one message each.
+func split(jobs []*job) (messages [][]*job) {
+	room := 0
+	for _, j := range jobs {
+		for from := 0; from < len(j.xs); {
+			if room <= 0 {
+				messages, room = append(messages, nil), timesBatch
+			}
+			to := min(len(j.xs), from+max(1, room/len(j.fs)))
+			piece := &job{fs: j.fs, xs: j.xs[from:to]}
+			for _, products := range j.products {
+				piece.products = append(piece.products, products[from:to])
+			}
+			m := &messages[len(messages)-1]
+			*m = append(*m, piece)
+			room -= (to - from) * len(j.fs)
+			from = to
+		}
+	}
+	return messages
 }
 
 // timesOnce adds to products what is other parties' part of them.
-func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
+func (b *box) timesOnce(ctx context.Context, round string, jobs []*job) error {
 	size := 0
 	for _, j := range jobs {
 		size += j.fs[0].digits * scalarSize * len(j.xs) * len(j.fs)
@@ -221,7 +243,6 @@ func (b *box) timesOnce(ctx context.Context, jobs []*job) error {
 			}
 		}
 	}
-	round := b.nextRound()
 	msgs := make([][]byte, len(b.links))
 	for p, l := range b.links {
 		iv := maskIV(b.call(round, b.self, l.peer))

@@ -74,7 +74,7 @@ type holes struct {
 	noCombine     bool // privacy amplification
 	noCommit      bool // to what the check of MACs opens
 	noEcho        bool // of openings before the coins
-	keepRoot      bool // after somebody guessed at its correlation
+	keepSpoiled   bool // seeds of transfers, after somebody guessed at the correlation
 
 	column  func(i int, masked []byte)              // of transfer extension
 	correct func(msg []byte)                        // of a multiplication by a factor
@@ -154,6 +154,7 @@ func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding
 	}
 	b, err := s.setUp(ctx, g, binding)
 	if err != nil {
+		s.erase()
 		return nil, fmt.Errorf("%s: set-up: %w", e.Name(), err)
 	}
 	return b, nil
@@ -274,7 +275,18 @@ func (b *box) Signing(x Share) p256.Scalar { return x.Value.Mul(b.lagrange) }
 
 // Close forgets the session's secrets.
 func (b *box) Close() {
-	b.links, b.key, b.pending, b.toss = nil, nil, pending{}, toss{}
+	b.erase()
+	b.pending.erase()
+	b.pending, b.toss = pending{}, toss{}
+}
+
+// erase clears what the session has with its peers.
+func (s *session) erase() {
+	for _, l := range s.links {
+		l.sender.erase()
+		l.receiver.erase()
+	}
+	s.links, s.key = nil, nil
 }
 
 func (b *box) Add(x, y Share) Share {

@@ -82,18 +82,32 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 // has masks.
 func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
 	n := len(xs)
-	parts, err := b.components(ctx, xs)
+	// None of these reads what another makes, and one check is for all.
+	var parts *components
+	var masked []scaling
+	masks, ready := b.session.box(b.nextRound()), b.session.box(b.nextRound())
+	err = mpc.Pipeline(ctx, 3, 3, nil, func(ctx context.Context, i int) (err error) {
+		switch i {
+		case 0:
+			parts, err = b.components(ctx, xs)
+			return err
+		case 1:
+			return b.readyCheck(ctx, ready)
+		}
+		for batch := range slices.Chunk(scale, scaleBatch) {
+			some, err := masks.scaleByMasks(ctx, batch)
+			if err != nil {
+				return err
+			}
+			masked = append(masked, some...)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	var masked []scaling
-	for batch := range slices.Chunk(scale, scaleBatch) {
-		some, err := b.scaleByMasks(ctx, batch)
-		if err != nil {
-			return nil, nil, err
-		}
-		masked = append(masked, some...)
-	}
+	b.pending.hidden = append(b.pending.hidden, masks.pending.hidden...)
+	masks.pending.erase()
 	b.pending.ties = append(b.pending.ties, masked...)
 	// Only when the adversary's guesses about the components are over may it
 	// learn how they are combined: privacy amplification.

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"sync"
 
 	"zonesigner/mpc"
 )
@@ -19,10 +20,17 @@ import (
 
 // extensionSender can send transfers to one peer: it has one seed of each
 // column, as its correlation bits chose.
+//
+// A receiver that cheats guesses bits of the correlation. Messages are checked one
+// after the other, however many are under way, and the first inconsistent one is
+// the last: so all guesses but that were right.
 type extensionSender struct {
 	peer  mpc.PartyID
 	delta [rowSize]byte // secret
 	seeds [columns]cipher.Block
+
+	mu      sync.Mutex
+	spoiled bool // its correlation was guessed at
 }
 
 // extensionReceiver can receive transfers from one peer: it has both seeds of
@@ -80,6 +88,20 @@ func (e *extensionSender) send(call []byte, msg []byte, n int, holes *holes) (ro
 	size := (n + checkBits) / 8
 	var cols [columns][]byte
 	flat := make([]byte, columns*size)
+	if err := e.check(call, msg, &cols, flat, holes); err != nil {
+		return nil, err
+	}
+	return transpose(&cols, n), nil
+}
+
+// check makes the columns in flat, and wants them to fit together.
+func (e *extensionSender) check(call, msg []byte, cols *[columns][]byte, flat []byte, holes *holes) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.spoiled && !holes.keepSpoiled {
+		return &mpc.CheatError{Parties: []mpc.PartyID{e.peer}, What: "transfers: it guessed at the correlation before"}
+	}
+	size := len(flat) / columns
 	iv := streamIV(call)
 	hash := newColumnHash(call, msg[:columns*size])
 	tags := msg[columns*size:]
@@ -95,10 +117,28 @@ func (e *extensionSender) send(call []byte, msg []byte, n int, holes *holes) (ro
 		}
 	}
 	if same != 0 && !holes.noConsistency {
-		return nil, &mpc.CheatError{Parties: []mpc.PartyID{e.peer}, What: "transfers: its columns do not fit together"}
+		e.spoiled = true
+		return &mpc.CheatError{Parties: []mpc.PartyID{e.peer}, What: "transfers: its columns do not fit together"}
 	}
-	return transpose(&cols, n), nil
+	return nil
 }
+
+func (e *extensionSender) isSpoiled() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.spoiled
+}
+
+// erase clears the correlation and lets go of the seeds. Their key schedules are
+// in crypto/aes, which has no way to clear them: that memory is free.
+func (e *extensionSender) erase() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.delta[:])
+	clear(e.seeds[:])
+}
+
+func (e *extensionReceiver) erase() { clear(e.seeds[:]) }
 
 // streamIV is where a call's part of every stream begins: calls with different
 // names read different parts. Those of a root are of many sessions, whose names

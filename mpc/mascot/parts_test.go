@@ -411,8 +411,8 @@ func (a altering) Send(ctx context.Context, to mpc.PartyID, round string, b []by
 // panics, and b opens nothing but what was shared, or blames a.
 func FuzzMessage(f *testing.F) {
 	rounds := []string{"set-up/hello", "set-up/session", "set-up/base", "set-up/extend", "set-up/1", "set-up/2"}
-	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18") {
-		rounds = append(rounds, "main/"+r, "main/"+r+"c", "main/"+r+"o")
+	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19") {
+		rounds = append(rounds, "main/"+r, "main/"+r+"/1", "main/"+r+"/2", "main/"+r+"c", "main/"+r+"o")
 	}
 	for i := range rounds {
 		f.Add(uint8(i), []byte{})

@@ -5,8 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"slices"
 
+	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
 )
 
@@ -25,6 +25,7 @@ const (
 	inputs       = 3
 	productBits  = 2 * 256 // transfers of a product, each way
 	productBatch = 64      // products in one message, of 48 KiB each
+	batchesAhead = 4       // batches in flight with one peer, which has 3.5 MiB of each waiting here at most
 	group        = 64      // transfers that are summed up before a reduction, as a p256.Sum holds
 )
 
@@ -37,13 +38,31 @@ func (e Engine) inputs() int {
 }
 
 // components multiplies each of a by random factors and leaves the MACs of what
-// comes of it to the next check.
+// comes of it to the next check. Batches go side by side, so that they wait
+// together. With products by masks beside them, what four chunks have waiting of
+// one peer stays below the 64 MiB that a session's queue holds; with more peers less is
+// under way with each.
+// Parties need not have as many batches in flight as others.
 func (b *box) components(ctx context.Context, a []Share) (*components, error) {
 	t := &components{}
-	for batch := range slices.Chunk(a, productBatch) {
-		if err := b.multiply(ctx, t, batch); err != nil {
-			return nil, err
+	for s := range 2 {
+		t.b[s], t.c[s] = make([]Share, len(a)), make([]Share, len(a))
+	}
+	rounds := make([][2]string, (len(a)+productBatch-1)/productBatch)
+	for i := range rounds {
+		rounds[i] = [2]string{b.nextRound(), b.nextRound()}
+	}
+	err := mpc.Pipeline(ctx, len(rounds), max(1, batchesAhead/len(b.links)), nil, func(ctx context.Context, i int) error {
+		from := i * productBatch
+		to := min(from+productBatch, len(a))
+		part := &components{}
+		for s := range 2 {
+			part.b[s], part.c[s] = t.b[s][from:to], t.c[s][from:to]
 		}
+		return b.multiply(ctx, rounds[i], part, a[from:to])
+	})
+	if err != nil {
+		return nil, err
 	}
 	p := &b.pending
 	for i := range 2 {
@@ -55,14 +74,14 @@ func (b *box) components(ctx context.Context, a []Share) (*components, error) {
 	return t, nil
 }
 
-// multiply makes one batch: the two rounds of transfer extension and of
+// multiply fills t with one batch, in two rounds: of transfer extension and of
 // correction (MASCOT, Protocol 4, "Multiply").
-func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
+func (b *box) multiply(ctx context.Context, rounds [2]string, t *components, a []Share) error {
 	n := len(a) * productBits
 	choices := make([]byte, n/8)
 	_, _ = rand.Read(choices)
 	defer clear(choices)
-	round := b.nextRound()
+	round := rounds[0]
 	msgs, rows := make([][]byte, len(b.links)), make([][]byte, len(b.links))
 	for p, l := range b.links {
 		msgs[p], rows[p] = l.receiver.receive(b.call(round, b.self, l.peer), choices, n, &b.engine.holes)
@@ -89,7 +108,7 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 		}
 		msgs[p] = b.correct(newRowHash(call), sent, &l.sender.delta, a, products)
 	}
-	if got, err = b.swap(ctx, b.nextRound(), msgs); err != nil {
+	if got, err = b.swap(ctx, rounds[1], msgs); err != nil {
 		return err
 	}
 	for p, l := range b.links {
@@ -99,9 +118,8 @@ func (b *box) multiply(ctx context.Context, t *components, a []Share) error {
 		b.choose(newRowHash(b.call(round, b.self, l.peer)), rows[p], choices, got[p], products)
 	}
 	for i, v := range own {
-		s := i % 2
-		t.c[s] = append(t.c[s], Share{products[i][0], products[i][1], b.key.own})
-		t.b[s] = append(t.b[s], Share{v, products[i][2], b.key.own})
+		t.c[i%2][i/2] = Share{products[i][0], products[i][1], b.key.own}
+		t.b[i%2][i/2] = Share{v, products[i][2], b.key.own}
 	}
 	return nil
 }

@@ -27,11 +27,12 @@ type root struct {
 	receiver extensionReceiver
 
 	mu      sync.Mutex
-	spoiled bool // its correlation was guessed at
+	users   int  // sessions that are being set up from it
+	dropped bool // no other will be: the last user erases it
 }
 
-// rootLife is how long a root serves, so that what a memory gives away of
-// sessions that are over is little.
+// rootLife is how long a root serves, and stays if nobody asks for it, so that
+// what a memory gives away of sessions that are over is little.
 const rootLife = time.Hour
 
 // roots are those of all parties in this process, by whose they are.
@@ -46,8 +47,8 @@ type pair struct {
 	self, peer mpc.PartyID
 }
 
-// get returns the root of a pair, nil if there is none that serves. A nil r
-// keeps none.
+// get returns the root of a pair, which the caller releases, nil if there is none
+// that serves. A nil r keeps none.
 func (r *roots) get(p pair) *root {
 	if r == nil {
 		return nil
@@ -58,48 +59,113 @@ func (r *roots) get(p pair) *root {
 	if kept == nil {
 		return nil
 	}
-	if time.Since(kept.made) > rootLife || kept.isSpoiled() {
-		delete(r.all, p)
+	if time.Since(kept.made) > rootLife || kept.sender.isSpoiled() {
+		r.forget(p, kept)
 		return nil
 	}
+	kept.hold()
 	return kept
 }
 
 // put keeps fresh, which was made because offered, which may be nil, was not
-// what both had. Of two made at once both parties keep the same.
+// what both had. Of two made at once both parties keep the same. What is not
+// kept, or not any more, is dropped; a root that no session asks for again, too,
+// when its time is over.
 func (r *roots) put(p pair, offered, fresh *root) {
 	if r == nil {
+		fresh.drop()
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if other := r.all[p]; other != nil && other != offered && slices.Compare(other.id[:], fresh.id[:]) < 0 {
+	other := r.all[p]
+	if other != nil && other != offered && slices.Compare(other.id[:], fresh.id[:]) < 0 {
+		fresh.drop()
 		return
+	}
+	if other != nil {
+		other.drop()
 	}
 	if r.all == nil {
 		r.all = map[pair]*root{}
 	}
 	r.all[p] = fresh
+	time.AfterFunc(rootLife, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.forget(p, fresh)
+	})
 }
 
-func (r *root) isSpoiled() bool {
+// forget drops old, and keeps what has taken its place; r.mu is held.
+func (r *roots) forget(p pair, old *root) {
+	if r.all[p] == old {
+		delete(r.all, p)
+	}
+	old.drop()
+}
+
+// hold keeps a root from being erased until it is released.
+func (r *root) hold() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.spoiled
+	r.users++
+}
+
+func (r *root) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users--
+	r.eraseUnused()
+}
+
+// drop says that no session will hold the root again.
+func (r *root) drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped = true
+	r.eraseUnused()
+}
+
+// eraseUnused erases what nobody will use; r.mu is held.
+func (r *root) eraseUnused() {
+	if r.dropped && r.users == 0 {
+		r.sender.erase()
+		r.receiver.erase()
+	}
 }
 
 // setUpLinks makes the seeds of transfer extension with every peer, both ways:
 // base transfers with whom there is no root in common, and an extension of the
 // root with all.
 func (s *session) setUpLinks(ctx context.Context, g mpc.Group) error {
-	offered, err := s.offerRoots(ctx, g)
-	if err != nil {
+	var held []*root
+	defer func() {
+		for _, r := range held {
+			r.release()
+		}
+	}()
+	offered := make([]offer, len(s.links))
+	for i, l := range s.links {
+		if r := s.engine.roots.get(pair{g.Digest, s.self, l.peer}); r != nil {
+			offered[i].root, held = r, append(held, r)
+		}
+	}
+	if err := s.offerRoots(ctx, offered); err != nil {
 		return err
 	}
 	// Base transfers, with those who need them.
 	const round = "set-up/base"
 	agreed := make([]*root, len(s.links))
 	begun := make([]*baseTransfers, len(s.links))
+	defer func() {
+		for i, t := range begun {
+			if t != nil && agreed[i] == nil {
+				t.root.drop()
+			}
+		}
+	}()
+	var err error
 	for i, l := range s.links {
 		if offered[i].agreed {
 			agreed[i] = offered[i].root
@@ -123,6 +189,8 @@ func (s *session) setUpLinks(ctx context.Context, g mpc.Group) error {
 		if agreed[i], err = s.endBase(round, l.peer, begun[i], msg); err != nil {
 			return err
 		}
+		agreed[i].hold()
+		held = append(held, agreed[i])
 		s.engine.roots.put(pair{g.Digest, s.self, l.peer}, offered[i].root, agreed[i])
 	}
 	return s.extendRoots(ctx, agreed)
@@ -135,32 +203,32 @@ type offer struct {
 	agreed bool
 }
 
-// offerRoots tells each peer the session's id and the name of the root with it.
-// One that greeted others differently must not make them look like liars to each
+// offerRoots tells each peer the session's id and the name of the root with it,
+// and learns whether the peer has the same. One that greeted others differently must not make them look like liars to each
 // other, where everything is bound to the id.
-func (s *session) offerRoots(ctx context.Context, g mpc.Group) ([]offer, error) {
-	offers, msgs := make([]offer, len(s.links)), make([][]byte, len(s.links))
-	for i, l := range s.links {
+func (s *session) offerRoots(ctx context.Context, offers []offer) error {
+	msgs := make([][]byte, len(s.links))
+	for i := range s.links {
 		var name [32]byte // none
-		if offers[i].root = s.engine.roots.get(pair{g.Digest, s.self, l.peer}); offers[i].root != nil {
+		if offers[i].root != nil {
 			name = offers[i].root.id
 		}
 		msgs[i] = slices.Concat(s.id[:], name[:])
 	}
 	got, err := s.swap(ctx, "set-up/session", msgs)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i, l := range s.links {
 		if len(got[i]) != 64 {
-			return nil, cheat(l.peer, fmt.Sprintf("name of the session of %d bytes, want 64", len(got[i])))
+			return cheat(l.peer, fmt.Sprintf("name of the session of %d bytes, want 64", len(got[i])))
 		}
 		if [32]byte(got[i]) != s.id {
-			return nil, s.dispute("operators were greeted differently")
+			return s.dispute("operators were greeted differently")
 		}
 		offers[i].agreed = offers[i].root != nil && [32]byte(got[i][32:]) == offers[i].root.id
 	}
-	return offers, nil
+	return nil
 }
 
 // baseTransfers are such as have begun, both ways: who will send extended
@@ -227,7 +295,7 @@ func (s *session) extendRoots(ctx context.Context, agreed []*root) error {
 	for i, l := range s.links {
 		l.sender.take(newRowHash(s.call(round, s.self, l.peer)).seeds(rows[i], new([rowSize]byte)))
 		call := s.call(round, l.peer, s.self)
-		sent, err := agreed[i].send(call, got[i], &s.engine.holes)
+		sent, err := agreed[i].sender.send(call, got[i], columns, &s.engine.holes)
 		if err != nil {
 			return err
 		}
@@ -242,19 +310,6 @@ func (s *session) extendRoots(ctx context.Context, agreed []*root) error {
 		l.receiver.take(both)
 	}
 	return nil
-}
-
-// send is the sender's part of one extension. After one that was inconsistent
-// there is no other.
-func (r *root) send(call, msg []byte, holes *holes) (rows []byte, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.spoiled && !holes.keepRoot {
-		return nil, cheat(r.sender.peer, "transfers: it guessed at the correlation in another session")
-	}
-	rows, err = r.sender.send(call, msg, columns, holes)
-	r.spoiled = r.spoiled || err != nil
-	return rows, err
 }
 
 // take makes the seeds of base transfers those of the columns, and erases them.

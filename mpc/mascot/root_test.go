@@ -2,6 +2,7 @@ package mascot
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
 	"sync/atomic"
@@ -110,6 +111,28 @@ func TestRoots(t *testing.T) {
 				t.Error("a root lives too long")
 			}
 		}
+		// Nobody asks for a root again: it goes all the same, as does one that was
+		// never kept, but not while a session is set up from it.
+		var r roots
+		old, idle, lost := seeded(t, 1), seeded(t, 2), seeded(t, 3)
+		r.put(p, nil, old)
+		if r.get(p) != old {
+			t.Fatal("a root is not there")
+		}
+		time.Sleep(rootLife / 2)
+		r.put(p, old, idle)
+		r.put(p, nil, lost)
+		time.Sleep(rootLife/2 + time.Second)
+		if erased(old) || !erased(lost) || erased(idle) || r.at(p) != idle {
+			t.Error("a root that is in use is erased, or one that is not stays, or the one that took its place goes with it")
+		}
+		if old.release(); !erased(old) {
+			t.Error("a root that is over stays")
+		}
+		time.Sleep(rootLife / 2)
+		if !erased(idle) || r.at(p) != nil {
+			t.Error("a root that nobody asks for stays")
+		}
 		var none *roots
 		none.put(p, nil, make(1))
 		if none.get(p) != nil {
@@ -118,13 +141,56 @@ func TestRoots(t *testing.T) {
 	})
 }
 
-// A party guesses one bit of a root's correlation in each session that is set up,
-// by a column that does not fit: the set-up fails or does not, either way it
-// knows the bit. The first wrong guess must be the last.
-func TestGuessingAtRoot(t *testing.T) {
+// at is what is kept of a pair, whether it serves or not.
+func (r *roots) at(p pair) *root {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all[p]
+}
+
+// seeded is a root with secrets.
+func seeded(t *testing.T, name byte) *root {
+	t.Helper()
+	sender, receiver := extension(t)
+	r := &root{id: [32]byte{name}, made: time.Now()}
+	r.sender.delta, r.sender.seeds, r.receiver.seeds = sender.delta, sender.seeds, receiver.seeds
+	return r
+}
+
+// erased reports whether a root has no secret left.
+func erased(r *root) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sender.isErased() && r.receiver.seeds == [columns][2]cipher.Block{}
+}
+
+// TestSessionIsErased: a session that is over leaves nothing of its transfers.
+func TestSessionIsErased(t *testing.T) {
+	var links collect[link]
+	missed(t, play(t, Engine{}, 2, nil, nil, func(_ context.Context, b *box) error {
+		links.put(b.self, b.links[0])
+		return nil
+	}))
+	for p, l := range links.all {
+		if !l.sender.isErased() || l.receiver.seeds != [columns][2]cipher.Block{} {
+			t.Errorf("the session of %s has left secrets", p)
+		}
+	}
+}
+
+func (e *extensionSender) isErased() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.delta == [rowSize]byte{} && e.seeds == [columns]cipher.Block{}
+}
+
+// A party guesses one bit of a correlation in each extension, of a root in each
+// session that is set up, or of a session's own in the batches that are under
+// way together, by a column that does not fit: the check fails or does not, either
+// way it knows the bit. The first wrong guess must be the last.
+func TestGuessingAtCorrelation(t *testing.T) {
 	attack := func(h *holes) (known int) {
 		sender, receiver := extension(t)
-		r := &root{sender: *sender}
 		for i := range columns {
 			choices := make([]byte, rowSize)
 			_, _ = rand.Read(choices)
@@ -134,7 +200,7 @@ func TestGuessingAtRoot(t *testing.T) {
 					masked[0] ^= 1
 				}
 			}})
-			_, err := r.send(call, msg, h)
+			_, err := sender.send(call, msg, columns, h)
 			if guess := err != nil; guess == (bit(sender.delta[:], i) == 1) {
 				known++
 			}
@@ -144,18 +210,18 @@ func TestGuessingAtRoot(t *testing.T) {
 			if cheat, ok := mpc.AsCheat(err); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
 				t.Fatalf("got %v, want a named", err)
 			}
-			if !h.keepRoot {
+			if !h.keepSpoiled {
 				// From here on nothing is to be learnt.
-				if honest, _ := receiver.receive(call, choices, columns, &holes{}); r.isSpoiled() && second(r.send(call, honest, h)) != nil {
+				if honest, _ := receiver.receive(call, choices, columns, &holes{}); sender.isSpoiled() && second(sender.send(call, honest, columns, h)) != nil {
 					return known
 				}
-				t.Fatal("the root serves after a wrong guess")
+				t.Fatal("the seeds serve after a wrong guess")
 			}
 		}
 		return known
 	}
-	if known := attack(&holes{keepRoot: true}); known != columns {
-		t.Errorf("with the root kept %d bits are known, want all", known)
+	if known := attack(&holes{keepSpoiled: true}); known != columns {
+		t.Errorf("with the seeds kept %d bits are known, want all", known)
 	}
 	if known := attack(&holes{}); known > columns/2 { // but for 2⁻⁶⁴
 		t.Errorf("%d bits are known before the first wrong guess", known)

@@ -348,8 +348,10 @@ func TestBlockedKeyIsAskedForAgain(t *testing.T) {
 	if first.Digest == hex.EncodeToString(request.Digest[:]) {
 		t.Fatal("a asks for the same though its key is blocked")
 	}
-	o.eventually(10*time.Second, "c hears of it", func() bool {
-		return o.status("c", "example.").Next.Kind == api.ActorPeer || o.status("c", "example.").Next.Kind == api.ActorSelf
+	o.eventually(10*time.Second, "b and c hear of it", func() bool {
+		_, b := o.nodes["b"].Request(t.Context(), first.Digest)
+		_, c := o.nodes["c"].Request(t.Context(), first.Digest)
+		return b == nil && c == nil
 	})
 	for _, name := range []string{"a", "b", "c"} {
 		if r := generate(name); r.Digest != first.Digest {
