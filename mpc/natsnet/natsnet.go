@@ -433,20 +433,23 @@ func (t *Transport) WaitReady(ctx context.Context, ids ...mpc.PartyID) error {
 				why = append(why, fmt.Errorf("operator %s: %s", s.ID, s.Reason))
 			}
 		}
-		if absent == nil {
+		switch {
+		case absent == nil:
 			return nil
+		case t.ctx.Err() != nil:
+			return &mpc.AbsentError{Parties: absent, Err: errClosed}
+		case ctx.Err() != nil:
+			return &mpc.AbsentError{Parties: absent, Err: errors.Join(append(why, ctx.Err())...)}
 		}
-		select {
+		select { // whichever it is, the state of now is what counts
 		case <-changed:
 		case <-ctx.Done():
-			return &mpc.AbsentError{Parties: absent, Err: errors.Join(append(why, ctx.Err())...)}
 		case <-t.ctx.Done():
-			return &mpc.AbsentError{Parties: absent, Err: errClosed}
 		}
 	}
 }
 
-// announce wakes WaitReady.
+// announce wakes WaitReady: a peer is ready that was not, or the peers are others.
 func (t *Transport) announce() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

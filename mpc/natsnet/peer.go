@@ -51,7 +51,6 @@ type peer struct {
 	lastSeen time.Time
 	lastPong time.Time
 	rtt      time.Duration
-	was      bool // ready, when last announced
 
 	inboxes map[mpc.SessionID]*inbox
 	pending int // inboxes that we have not opened
@@ -356,7 +355,6 @@ func (p *peer) unlink(l *link, err error) {
 	}
 	p.mu.Unlock()
 	p.t.log.Warn("link with operator is down", "peer", p.id, "reason", err)
-	p.announceChange()
 }
 
 // failed notes how an attempt at a link ended.
@@ -373,7 +371,6 @@ func (p *peer) failed(err error) {
 	p.mu.Unlock()
 	if before != after {
 		p.t.log.Warn("no link with operator", "peer", p.id, "reason", after)
-		p.t.announce()
 	}
 }
 
@@ -408,16 +405,21 @@ func (p *peer) current() (*link, error) {
 	return p.link, nil
 }
 
-// seen notes a round trip.
+// seen notes a round trip. A peer ceases to be ready by time alone, which
+// nothing tells, so that whether it was is asked just before.
 func (p *peer) seen(l *link, rtt time.Duration) {
 	p.mu.Lock()
+	before := p.ready()
 	if p.link == l {
 		p.lastSeen = time.Now()
 		p.lastPong = p.lastSeen
 		p.rtt = rtt
 	}
+	after := p.ready()
 	p.mu.Unlock()
-	p.announceChange()
+	if after && !before {
+		p.t.announce()
+	}
 }
 
 func (p *peer) state() mpc.PeerState {
@@ -442,17 +444,6 @@ func (p *peer) state() mpc.PeerState {
 // ready means a round trip within the last few probes; mu is held.
 func (p *peer) ready() bool {
 	return p.link != nil && p.rtt > 0 && time.Since(p.lastPong) < 4*p.t.cfg.Limits.ProbeEvery
-}
-
-func (p *peer) announceChange() {
-	p.mu.Lock()
-	ready := p.ready()
-	changed := ready != p.was
-	p.was = ready
-	p.mu.Unlock()
-	if changed {
-		p.t.announce()
-	}
 }
 
 // watch probes the link, gives it up after a long silence, finds out why
@@ -484,7 +475,6 @@ func (p *peer) watch() {
 			asked = time.Now()
 			p.wg.Go(p.ask)
 		}
-		p.announceChange()
 	}
 }
 
@@ -504,7 +494,6 @@ func (p *peer) ask() {
 	p.mu.Unlock()
 	if changed {
 		p.t.log.Warn("no link with operator", "peer", p.id, "reason", after)
-		p.t.announce()
 	}
 }
 
