@@ -1,11 +1,11 @@
 package dnssec
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -36,12 +36,8 @@ type ZoneFile struct {
 // the zone is found by Verify. Repeated records count once (RFC 2181, section
 // 5).
 func ReadZoneFile(r io.Reader, origin, file string) (*ZoneFile, error) {
-	shown := file
-	if file == "" {
-		shown = "zone"
-	} else if abs, err := filepath.Abs(file); err == nil {
-		file = abs // miekg/dns cuts the leading slash of included files off
-	}
+	at := &place{file: cmp.Or(file, "zone")}
+	shown := at.file
 	b := &fileBuilder{}
 	if origin != "" {
 		var err error
@@ -50,17 +46,14 @@ func ReadZoneFile(r io.Reader, origin, file string) (*ZoneFile, error) {
 		}
 		origin = dns.Fqdn(origin)
 	}
-	at := &place{file: shown}
-	zp := dns.NewZoneParser(newSource(r, shown, at), origin, file)
-	zp.SetIncludeAllowed(file != "")
-	zp.SetIncludeFS(includes{at})
-	for rr, ok := zp.Next(); ok; rr, ok = zp.Next() {
+	err := eachRecord(r, origin, file, at, func(rr dns.RR) (bool, error) {
 		if err := b.add(rr, at); err != nil {
-			return nil, fmt.Errorf("%s:%d: %s %s: %w", at.file, at.line, clip(rr.Header().Name), TypeName(rr.Header().Rrtype), err)
+			return false, fmt.Errorf("%s %s: %w", clip(rr.Header().Name), TypeName(rr.Header().Rrtype), err)
 		}
-	}
-	if err := zp.Err(); err != nil {
-		return nil, fmt.Errorf("%s:%d: %w", at.file, at.line, syntaxError{err})
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	z, err := b.zone()
 	if err != nil {
