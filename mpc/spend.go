@@ -25,7 +25,7 @@ type Spender struct {
 	// share of a signature for it: the evidence of who took part, to be kept
 	// and relayed. An error from it aborts the session. It is called from
 	// several goroutines.
-	Signed func(session SessionID, statements [][]byte) error
+	Signed func(session SessionID, statements []SignedStatement) error
 
 	// NoRequest, NoStatements and NoHash take defences out, so that tests can
 	// show what each is for; nothing else sets them. What members came for,
@@ -95,7 +95,7 @@ func (s *Spender) Sign(ctx context.Context, net Network, session SignSession, ke
 		signatures[i] = make([]Signature, len(r.Messages))
 	}
 	done := NewProgress(progress)
-	signed := make([][]byte, len(g.runs)) // statements, by this party
+	signed := make([]SignedStatement, len(g.runs)) // by this party
 	err = Pipeline(ctx, len(g.runs), s.Window, func(i int) (err error) {
 		if signed[i], err = g.spend(i); err != nil {
 			return fmt.Errorf("sign run %d: %w", i, err)
@@ -234,7 +234,7 @@ func (g *signing) statement(i int) *Statement {
 
 // spend spends the tuples of run i durably and only then signs the statement
 // that names them.
-func (g *signing) spend(i int) (signed []byte, err error) {
+func (g *signing) spend(i int) (SignedStatement, error) {
 	st, r := g.statement(i), g.runs[i]
 	ranges := make([]PoolRange, len(r.Parts))
 	for j, p := range st.Parts {
@@ -242,13 +242,13 @@ func (g *signing) spend(i int) (signed []byte, err error) {
 	}
 	blobs, mark, err := g.spender.Store.Spend(ranges, st.Digest())
 	if err != nil {
-		return nil, err
+		return SignedStatement{}, err
 	}
 	for j := range r.Parts {
 		r.Parts[j].Blob = blobs[j]
 	}
 	st.Mark = mark
-	return st.Sign(g.spender.Identity), nil
+	return SignedStatement{st, g.net.Self(), st.Sign(g.spender.Identity)}, nil
 }
 
 func (r *Run) erase() {
@@ -259,7 +259,7 @@ func (r *Run) erase() {
 }
 
 // finish signs run i, whose tuples are spent.
-func (g *signing) finish(ctx context.Context, i int, signed []byte, open func(r *Run) (Spending, error)) ([]Signature, error) {
+func (g *signing) finish(ctx context.Context, i int, signed SignedStatement, open func(r *Run) (Spending, error)) ([]Signature, error) {
 	r := g.runs[i]
 	defer r.erase()
 	sp, err := open(r)
@@ -275,20 +275,19 @@ func (g *signing) finish(ctx context.Context, i int, signed []byte, open func(r 
 }
 
 // exchangeStatements returns the openings of all members when every member has
-// signed the same statement.
-func (g *signing) exchangeStatements(ctx context.Context, i int, own, opening []byte) (openings map[PartyID][]byte, err error) {
-	got, err := Exchange(ctx, g.net, g.runs[i].Round+"/statement", appendOpening(own, opening))
+// signed the same statement as own.
+func (g *signing) exchangeStatements(ctx context.Context, i int, own SignedStatement, opening []byte) (openings map[PartyID][]byte, err error) {
+	got, err := Exchange(ctx, g.net, g.runs[i].Round+"/statement", appendOpening(own.Raw, opening))
 	if err != nil {
 		return nil, err
 	}
-	ours := g.statement(i)
-	want := ours.Digest()
-	signed := make([][]byte, 0, len(g.session.Set))
+	want := own.Digest()
+	signed := make([]SignedStatement, 0, len(g.session.Set))
 	openings = map[PartyID][]byte{}
 	for _, p := range g.session.Set {
 		var b []byte
 		if b, openings[p] = splitOpening(got[p]); p == g.net.Self() {
-			signed = append(signed, b) // it needs no verifying
+			signed = append(signed, own)
 			continue
 		}
 		st, from, err := VerifyStatement(g.spender.Identity, b)
@@ -296,9 +295,9 @@ func (g *signing) exchangeStatements(ctx context.Context, i int, own, opening []
 			return nil, &CheatError{Parties: []PartyID{p}, What: fmt.Sprintf("sent no statement of its own: %v", err)}
 		}
 		if st.Digest() != want && !g.spender.NoStatements {
-			return nil, &CheatError{Parties: []PartyID{p}, Evidence: slices.Clone(b), What: "signed another statement: " + differences(ours, st)}
+			return nil, &CheatError{Parties: []PartyID{p}, Evidence: slices.Clone(b), What: "signed another statement: " + differences(own.Statement, st)}
 		}
-		signed = append(signed, b)
+		signed = append(signed, SignedStatement{st, from, b})
 	}
 	if g.spender.Signed != nil {
 		if err := g.spender.Signed(g.session.ID, signed); err != nil {

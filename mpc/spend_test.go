@@ -2,6 +2,7 @@ package mpc_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -51,15 +52,14 @@ func TestSpenderVerifiesOthers(t *testing.T) {
 		s := &mpc.Spender{Identity: id, Store: store, RunSize: 1, Window: 1}
 		var mu sync.Mutex
 		kept := map[mpc.PartyID]int{}
-		s.Signed = func(_ mpc.SessionID, statements [][]byte) error {
+		s.Signed = func(_ mpc.SessionID, statements []mpc.SignedStatement) error {
 			mu.Lock()
 			defer mu.Unlock()
-			for _, b := range statements {
-				_, from, err := mpc.VerifyStatement(ids[net.Self()], b)
-				if err != nil {
-					return err
+			for _, s := range statements {
+				if _, from, err := mpc.VerifyStatement(ids[net.Self()], s.Raw); err != nil || from != s.From {
+					return fmt.Errorf("statement of %s: %s, %w", s.From, from, err)
 				}
-				kept[from]++
+				kept[s.From]++
 			}
 			return nil
 		}

@@ -75,6 +75,13 @@ func (s *Statement) body() []byte {
 	return b
 }
 
+// SignedStatement is a statement whose signature is known to be From's.
+type SignedStatement struct {
+	*Statement
+	From PartyID
+	Raw  []byte // as VerifyStatement takes it
+}
+
 // Sign returns the statement with its sender, mark and signature.
 func (s *Statement) Sign(id Identity) []byte {
 	b := AppendText(s.body(), string(id.Self()))

@@ -20,7 +20,7 @@ type Config struct {
 	Keys      func(mpc.KeyID) (*KeyShare, error) // this party's share of a key
 	ChunkSize int                                // tuples a chunk; 0: DefaultChunkSize. All parties must agree
 	// Signed is that of mpc.Spender.
-	Signed func(session mpc.SessionID, statements [][]byte) error
+	Signed func(session mpc.SessionID, statements []mpc.SignedStatement) error
 }
 
 // Signer makes presignatures, which are its tuples, and signatures with ECDSA

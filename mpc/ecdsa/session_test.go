@@ -60,14 +60,14 @@ func TestOrderOfSpending(t *testing.T) {
 		s.cfg.Store = notingStore{w.stores["b"], j}
 		s.cfg.Identity = notingIdentity{w.ids["b"], j}
 		req := w.request(allABC, message)
-		s.cfg.Signed = func(session mpc.SessionID, statements [][]byte) error {
+		s.cfg.Signed = func(session mpc.SessionID, statements []mpc.SignedStatement) error {
 			j.note("kept")
 			if session != req.ID || len(statements) != 3 {
 				t.Errorf("%d statements of session %s", len(statements), session)
 			}
 			var from []mpc.PartyID
 			for _, b := range statements {
-				st, p, err := mpc.VerifyStatement(w.ids["b"], b)
+				st, p, err := mpc.VerifyStatement(w.ids["b"], b.Raw)
 				if err != nil {
 					t.Error(err)
 					continue
@@ -105,7 +105,7 @@ func TestNothingLeavesWithoutEvidence(t *testing.T) {
 	errFull := errors.New("disk is full")
 	for name, spoil := range map[string]func(w *world){
 		"statements": func(w *world) {
-			w.signers["b"].cfg.Signed = func(mpc.SessionID, [][]byte) error { return errFull }
+			w.signers["b"].cfg.Signed = func(mpc.SessionID, []mpc.SignedStatement) error { return errFull }
 		},
 		"spending": func(w *world) {
 			w.signers["b"].cfg.Store = failingStore{w.stores["b"], errFull}

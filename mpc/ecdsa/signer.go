@@ -36,7 +36,7 @@ type Config struct {
 	// share of a signature for it: the evidence of who took part, to be kept
 	// and relayed. An error from it aborts the session. It is called from
 	// several goroutines.
-	Signed func(session mpc.SessionID, statements [][]byte) error
+	Signed func(session mpc.SessionID, statements []mpc.SignedStatement) error
 }
 
 // Signer makes tuples and signatures with ECDSA over P-256 and SHA-256

@@ -66,12 +66,12 @@ func TestManyKeys(t *testing.T) {
 		}
 		statements := 0
 		var mu sync.Mutex
-		w.signers["b"].cfg.Signed = func(_ mpc.SessionID, signed [][]byte) error {
+		w.signers["b"].cfg.Signed = func(_ mpc.SessionID, signed []mpc.SignedStatement) error {
 			mu.Lock()
 			defer mu.Unlock()
 			statements++
 			for i, b := range signed {
-				st, from, err := mpc.VerifyStatement(w.ids["b"], b)
+				st, from, err := mpc.VerifyStatement(w.ids["b"], b.Raw)
 				if err != nil || from != allABC[i] || st.Engine != Engine || len(st.Parts) != 3 || st.Parts[2].Key != w.keys["a"][2].ID {
 					t.Errorf("statement %d of %s: %+v, %v", i, from, st, err)
 				}
@@ -205,7 +205,7 @@ func TestOrderOfSpending(t *testing.T) {
 			events = append(events, what)
 		}
 		w.stores["b"].Spent = func() { note("spent") }
-		w.signers["b"].cfg.Signed = func(mpc.SessionID, [][]byte) error { note("complete"); return nil }
+		w.signers["b"].cfg.Signed = func(mpc.SessionID, []mpc.SignedStatement) error { note("complete"); return nil }
 		w.hub.SetFault(func(m memnet.Message) []memnet.Message {
 			if m.From == "b" && m.To == "a" {
 				note(m.Round)

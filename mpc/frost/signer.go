@@ -17,7 +17,7 @@ type Config struct {
 	ChunkSize int                                // tuples a chunk; 0: mpc.DefaultChunkSize. All parties must agree
 	Window    int                                // chunks in flight; 0: mpc.DefaultWindow
 	// Signed is that of mpc.Spender.
-	Signed func(session mpc.SessionID, statements [][]byte) error
+	Signed func(session mpc.SessionID, statements []mpc.SignedStatement) error
 }
 
 // Signer makes tuples and Ed25519 signatures (DNSSEC algorithm 15). It

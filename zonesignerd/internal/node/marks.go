@@ -154,13 +154,9 @@ func (n *Node) discardUnvouched() error {
 // signature is released. It returns when the others' marks are durable: one that a crash
 // lets us forget could not speak against an old disk. Runs side by side share
 // a commit.
-func (m *marks) signed(_ mpc.SessionID, statements [][]byte) error {
-	for _, raw := range statements {
-		s, from, err := mpc.VerifyStatement(m.n.identity, raw)
-		if err != nil {
-			return err
-		}
-		m.take(from, s.Mark.Generation, raw)
+func (m *marks) signed(_ mpc.SessionID, statements []mpc.SignedStatement) error {
+	for _, s := range statements {
+		m.take(s.From, s.Mark.Generation, s.Raw)
 	}
 	return m.flush()
 }
