@@ -272,7 +272,8 @@ func TestWrongShareInTheSession(t *testing.T) {
 	}
 	again := o.deal("example.", roleCSK, config.MalShamir, key)
 	for _, name := range o.names {
-		o.eventually(20*time.Second, "the request is replaced", func() bool {
+		// a and c wait for b in the session, as long as a silent member may take
+		o.eventually(time.Minute, "the request is replaced", func() bool {
 			_, err := o.bring(name, again[name])
 			return err == nil
 		})
