@@ -2,6 +2,6 @@
 
 package run
 
-// slowness is by how much every answer may take longer: under the race
-// detector the test Internet answers late.
-const slowness = 3
+// slowness is by how much less is asked at a time: under the race detector the
+// test Internet would answer too late.
+const slowness = 5

@@ -45,8 +45,8 @@ func options(t testing.TB, n *testnet.Net, count int) Options {
 	t.Helper()
 	dir := t.TempDir()
 	o := Options{Dir: filepath.Join(dir, "run"), List: filepath.Join(dir, "list.csv"), Aliases: filepath.Join(dir, "aliases"),
-		Roots: n.Roots(), Concurrency: 500, Program: "test",
-		Resolve: resolve.Config{Port: n.Port, Private: true, Timeout: 4 * slowness * time.Second, Try: 400 * slowness * time.Millisecond, Rate: -1, ServerRate: -1, ResolverRate: -1}}
+		Roots: n.Roots(), Concurrency: 500 / slowness, Program: "test",
+		Resolve: resolve.Config{Port: n.Port, Private: true, Timeout: 4 * time.Second, Try: 400 * time.Millisecond, Rate: -1, ServerRate: -1, ResolverRate: -1}}
 	f, err := os.Create(o.List)
 	if err != nil {
 		t.Fatal(err)
