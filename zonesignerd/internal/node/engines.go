@@ -140,14 +140,45 @@ func ecdsaKey(s *ecdsa.KeyShare) (mpc.KeyID, []byte) {
 }
 
 func (e ecdsaEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
+	dealer, err := ecdsa.Dealer(e.Protocol)
+	if err != nil {
+		return nil, nil, err
+	}
+	return dealP256(group, dealer, key)
+}
+
+func (e ecdsaEngine) checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
+	dealer, err := ecdsa.Dealer(e.Protocol)
+	if err != nil {
+		return err
+	}
+	return checkP256(group, dealer, self, d, share)
+}
+
+func (e ecdsaEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error) {
+	dealer, err := ecdsa.Dealer(e.Protocol)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := dealtP256(group, dealer, dealt)
+	defer eraseP256(keys)
+	if err != nil {
+		return nil, err
+	}
+	shares, err := ecdsa.ImportKeys(ctx, net, id, group, e.Protocol, labels, keys)
+	return encodeKeys(shares, err, ecdsaKey)
+}
+
+// dealP256 is engine.deal for keys of algorithm 13.
+func dealP256(group mpc.Group, dealer mpc.Dealer, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
 	if key.Algorithm != dnssec.ECDSAP256SHA256 {
-		return nil, nil, fmt.Errorf("a key of algorithm %d cannot be shared by engine %s, which signs with algorithm %d", key.Algorithm, e.Name(), dnssec.ECDSAP256SHA256)
+		return nil, nil, fmt.Errorf("a key of algorithm %d cannot be shared by engine %s, which signs with algorithm %d", key.Algorithm, dealer.Name(), dnssec.ECDSAP256SHA256)
 	}
 	secret, err := p256.ScalarFromBytes(key.Private)
 	if err != nil {
 		return nil, nil, err
 	}
-	d, words, err := ecdsa.Deal(group, e.Protocol, secret, rand.Reader)
+	d, words, err := mpc.Deal(group, dealer, secret, rand.Reader)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -159,39 +190,40 @@ func (e ecdsaEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, sha
 	return public, shares, err
 }
 
-// dealt decodes a dealing and a share of it.
-func (e ecdsaEngine) dealt(group mpc.Group, d *sharefile.Dealing, share []byte) (ecdsa.Dealt, error) {
-	dealing, err := ecdsa.DecodeDealing(group, e.Protocol, d.Public, d.Shares)
-	if err != nil {
-		return ecdsa.Dealt{}, err
-	}
-	words, err := p256.DecodeScalars(share, len(share)/p256.ScalarSize)
-	return ecdsa.Dealt{Dealing: dealing, Share: words}, err
-}
-
-func (e ecdsaEngine) checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
-	dealt, err := e.dealt(group, d, share)
-	if err != nil {
-		return err
-	}
-	defer clear(dealt.Share)
-	if err := dealt.Check(group, e.Protocol); err != nil {
-		return err
-	}
-	return dealt.Fits(group, self, dealt.Share)
-}
-
-func (e ecdsaEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error) {
-	keys := make([]ecdsa.Dealt, len(dealt))
-	for i, d := range dealt {
-		var err error
-		if keys[i], err = e.dealt(group, d.Dealing, d.share); err != nil {
-			return nil, err
+// dealtP256 decodes dealings and shares of them, which are the caller's to
+// erase.
+func dealtP256(group mpc.Group, dealer mpc.Dealer, dealt []dealtShare) (keys []mpc.Dealt, err error) {
+	for _, d := range dealt {
+		dealing, err := mpc.DecodeDealing(group, dealer, d.Public, d.Shares)
+		if err != nil {
+			return keys, err
 		}
-		defer clear(keys[i].Share)
+		words, err := p256.DecodeScalars(d.share, len(d.share)/p256.ScalarSize)
+		if err != nil {
+			return keys, err
+		}
+		keys = append(keys, mpc.Dealt{Dealing: dealing, Share: words})
 	}
-	shares, err := ecdsa.ImportKeys(ctx, net, id, group, e.Protocol, labels, keys)
-	return encodeKeys(shares, err, ecdsaKey)
+	return keys, nil
+}
+
+func eraseP256(keys []mpc.Dealt) {
+	for _, k := range keys {
+		clear(k.Share)
+	}
+}
+
+// checkP256 is engine.checkDealt for keys of algorithm 13.
+func checkP256(group mpc.Group, dealer mpc.Dealer, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
+	keys, err := dealtP256(group, dealer, []dealtShare{{d, share}})
+	defer eraseP256(keys)
+	if err != nil {
+		return err
+	}
+	if err := keys[0].Check(group, dealer); err != nil {
+		return err
+	}
+	return keys[0].Fits(group, self, keys[0].Share)
 }
 
 // frostEngine is FROST with Ed25519, algorithm 15.
