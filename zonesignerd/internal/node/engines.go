@@ -3,7 +3,6 @@ package node
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"zonesigner/mpc/cggmp"
 	"zonesigner/mpc/ecdsa"
 	"zonesigner/mpc/frost"
-	"zonesigner/mpc/p256"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/engines"
 	"zonesigner/zonesignerd/internal/keyfile"
@@ -169,63 +167,6 @@ func (e ecdsaEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity,
 	return encodeKeys(shares, err, ecdsaKey)
 }
 
-// dealP256 is engine.deal for keys of algorithm 13.
-func dealP256(group mpc.Group, dealer mpc.Dealer, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
-	if key.Algorithm != dnssec.ECDSAP256SHA256 {
-		return nil, nil, fmt.Errorf("a key of algorithm %d cannot be shared by engine %s, which signs with algorithm %d", key.Algorithm, dealer.Name(), dnssec.ECDSAP256SHA256)
-	}
-	secret, err := p256.ScalarFromBytes(key.Private)
-	if err != nil {
-		return nil, nil, err
-	}
-	d, words, err := mpc.Deal(group, dealer, secret, rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, w := range words {
-		shares = append(shares, p256.AppendScalars(nil, w))
-		clear(w)
-	}
-	public, err = d.AppendBinary(nil)
-	return public, shares, err
-}
-
-// dealtP256 decodes dealings and shares of them, which are the caller's to
-// erase.
-func dealtP256(group mpc.Group, dealer mpc.Dealer, dealt []dealtShare) (keys []mpc.Dealt, err error) {
-	for _, d := range dealt {
-		dealing, err := mpc.DecodeDealing(group, dealer, d.Public, d.Shares)
-		if err != nil {
-			return keys, err
-		}
-		words, err := p256.DecodeScalars(d.share, len(d.share)/p256.ScalarSize)
-		if err != nil {
-			return keys, err
-		}
-		keys = append(keys, mpc.Dealt{Dealing: dealing, Share: words})
-	}
-	return keys, nil
-}
-
-func eraseP256(keys []mpc.Dealt) {
-	for _, k := range keys {
-		clear(k.Share)
-	}
-}
-
-// checkP256 is engine.checkDealt for keys of algorithm 13.
-func checkP256(group mpc.Group, dealer mpc.Dealer, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
-	keys, err := dealtP256(group, dealer, []dealtShare{{d, share}})
-	defer eraseP256(keys)
-	if err != nil {
-		return err
-	}
-	if err := keys[0].Check(group, dealer); err != nil {
-		return err
-	}
-	return keys[0].Fits(group, self, keys[0].Share)
-}
-
 // frostEngine is FROST with Ed25519, algorithm 15.
 type frostEngine struct{}
 
@@ -310,24 +251,30 @@ func (cggmpEngine) pace() pace {
 
 func (cggmpEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
 	shares, err := cggmp.GenerateKeys(ctx, net, id, group, labels)
-	return encodeKeys(shares, err, func(s *cggmp.KeyShare) (mpc.KeyID, []byte) {
-		public := s.PublicKey()
-		return s.ID, public[:]
-	})
+	return encodeKeys(shares, err, cggmpKey)
 }
 
-var errCGGMPDealt = errors.New("keys of engine cggmp cannot be brought in: each operator makes parameters of its own with the key")
-
-func (cggmpEngine) deal(mpc.Group, *keyfile.Key) (public []byte, shares [][]byte, err error) {
-	return nil, nil, errCGGMPDealt
+func cggmpKey(s *cggmp.KeyShare) (mpc.KeyID, []byte) {
+	public := s.PublicKey()
+	return s.ID, public[:]
 }
 
-func (cggmpEngine) checkDealt(mpc.Group, mpc.PartyID, *sharefile.Dealing, []byte) error {
-	return errCGGMPDealt
+func (cggmpEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
+	return dealP256(group, cggmp.Dealer{}, key)
 }
 
-func (cggmpEngine) take(context.Context, mpc.Network, mpc.Identity, mpc.Group, [][]byte, []dealtShare) ([]newKey, error) {
-	return nil, errCGGMPDealt
+func (cggmpEngine) checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
+	return checkP256(group, cggmp.Dealer{}, self, d, share)
+}
+
+func (cggmpEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error) {
+	keys, err := dealtP256(group, cggmp.Dealer{}, dealt)
+	defer eraseP256(keys)
+	if err != nil {
+		return nil, err
+	}
+	shares, err := cggmp.ImportKeys(ctx, net, id, group, labels, keys)
+	return encodeKeys(shares, err, cggmpKey)
 }
 
 // signers is mpc.Signer for keys of all engines. Binding is ECDSA's alone.
