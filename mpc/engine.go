@@ -2,7 +2,6 @@ package mpc
 
 import (
 	"context"
-	"io"
 
 	"zonesigner/mpc/p256"
 )
@@ -74,21 +73,4 @@ type Scaling[S any] struct {
 // the others included. It bounds how many are made side by side.
 type Sizer interface {
 	TupleSize(g Group) int
-}
-
-// Dealer is what an engine offers where a value can be shared by one who knows
-// it, outside of any session, so that all parties can check the sharing by what
-// is public of it: each word times the base point (docs/protocol.md, section 7a).
-type Dealer interface {
-	// Deal shares x, with randomness from rand: the words of each party, in
-	// g's order, as Engine.Words has them. All are secret.
-	Deal(g Group, x p256.Scalar, rand io.Reader) ([][]p256.Scalar, error)
-	// SigningForm is what each word of id's share counts in the form that
-	// signing opens (Box.Signing): a linear form with public coefficients.
-	SigningForm(g Group, id PartyID) ([]p256.Scalar, error)
-	// CheckCopies reports an ArgumentError when parties hold different words
-	// where they must hold the same. words are everybody's, in g's order and
-	// as many as SigningForm has, times the base point. That the signing forms
-	// lie on one polynomial is not looked at.
-	CheckCopies(g Group, words [][]p256.Point) error
 }

@@ -47,7 +47,7 @@ it can sign alone, until you destroy it and every copy of it.`,
 	f.StringVar(&o.group, "group", "", "the group `file`")
 	f.StringVar(&o.zone, "zone", "", "the `zone` whose key it is")
 	f.StringVar(&o.role, "role", "", "KSK, ZSK or CSK: what the key signs")
-	f.StringVar(&o.engine, "engine", "", "how the key is shared: mal-shamir, shamir, mal-rep3, rep3 or frost (default as the group says)")
+	f.StringVar(&o.engine, "engine", "", "how the key is shared: "+config.Engines()+" (default as the group says)")
 	f.StringVar(&o.out, "out", "", "the `directory` for the files, made if it is not there")
 	return cmd
 }

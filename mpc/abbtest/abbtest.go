@@ -294,7 +294,7 @@ func (s *suite[S]) dealt(t *testing.T) {
 	}
 	s.must(t, s.run(t, func(ctx context.Context, p party[S]) error {
 		own := words[slices.Index(s.group.Parties, p.id)]
-		x, err := s.engine.FromWords(own)
+		x, err := imported(ctx, s.engine, p.box, own, secret)
 		if err != nil {
 			return err
 		}
@@ -325,6 +325,20 @@ func (s *suite[S]) dealt(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// imported is the share that a box makes of dealt words.
+func imported[S any](ctx context.Context, engine mpc.Engine[S], box mpc.Box[S], words []p256.Scalar, secret p256.Scalar) (S, error) {
+	importer, ok := box.(mpc.Importer[S])
+	if !ok {
+		return engine.FromWords(words)
+	}
+	xs, err := importer.Import(ctx, [][]p256.Scalar{words}, []p256.Point{p256.BaseMult(secret)})
+	if err != nil {
+		var none S
+		return none, err
+	}
+	return xs[0], nil
 }
 
 // signing opens the plain Shamir form among t+1 parties, without the engine.

@@ -43,36 +43,47 @@ func GenerateKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group m
 	if err != nil {
 		return nil, fmt.Errorf("cggmp: generate keys: %w", err)
 	}
-	var keys []*KeyShare
-	var transcripts []byte
-	for i, label := range labels {
-		k, transcript, err := s.makeKey(ctx, group, "key"+strconv.Itoa(i), label)
-		if err != nil {
-			return nil, fmt.Errorf("cggmp: generate key %d: %w", i, err)
-		}
-		keys, transcripts = append(keys, k), append(transcripts, transcript[:]...)
-	}
-	if err := mpc.Endorse(ctx, net, id, transcripts); err != nil {
+	keys, err := s.makeKeys(ctx, id, group, labels, nil)
+	if err != nil {
 		return nil, fmt.Errorf("cggmp: generate keys: %w", err)
 	}
 	return keys, nil
 }
 
+// makeKeys makes a key for each label, and has them endorsed by all: new ones,
+// or such as were dealt.
+func (s *session) makeKeys(ctx context.Context, id mpc.Identity, g mpc.Group, labels [][]byte, dealt []mpc.Dealt) ([]*KeyShare, error) {
+	var keys []*KeyShare
+	var transcripts []byte
+	for i, label := range labels {
+		var d *mpc.Dealt
+		if dealt != nil {
+			d = &dealt[i]
+		}
+		k, transcript, err := s.makeKey(ctx, g, "key"+strconv.Itoa(i), label, d)
+		if err != nil {
+			return nil, fmt.Errorf("key %d: %w", i, err)
+		}
+		keys, transcripts = append(keys, k), append(transcripts, transcript[:]...)
+	}
+	return keys, mpc.Endorse(ctx, s.net, id, transcripts)
+}
+
 // makeKey is the library's key generation, in which each party commits to its
 // part of the public key and then opens it, and proves that its Paillier key
-// is well formed; then a test signature. It returns the digest of all that is
-// public, for everybody to sign. round begins the names of its rounds.
-func (s *session) makeKey(ctx context.Context, g mpc.Group, round string, label []byte) (*KeyShare, [32]byte, error) {
+// is well formed; then a test signature. A key that was dealt, not nil, takes
+// the place of the library's before the test. It returns the digest of all that
+// is public, for everybody to sign. round begins the names of its rounds.
+func (s *session) makeKey(ctx context.Context, g mpc.Group, round string, label []byte, dealt *mpc.Dealt) (*KeyShare, [32]byte, error) {
 	var transcript [32]byte
-	start := cmp.Keygen(group{}, s.ids[s.net.Self()], s.libraryIDs(""), g.T, nil)
-	stages := keygenStages(g.T)
-	result, view, err := s.run(ctx, round, start, func(mpc.PartyID) []stage { return stages })
+	made, view, err := s.libraryKey(ctx, g, round)
 	if err != nil {
 		return nil, transcript, err
 	}
-	made, ok := result.(*cmp.Config)
-	if !ok {
-		return nil, transcript, errors.New("the library made no key")
+	if dealt != nil {
+		if err := replaceKey(made, g, dealt); err != nil {
+			return nil, transcript, err
+		}
 	}
 	k, err := newKeyShare(g, s.net.Self(), made)
 	if err != nil {
@@ -90,6 +101,25 @@ func (s *session) makeKey(ctx context.Context, g mpc.Group, round string, label 
 	}
 	k.ID = mpc.KeyID(hex.EncodeToString(transcript[:16]))
 	return k, transcript, k.validate()
+}
+
+// libraryKey is the library's key generation, and the digest of what was
+// broadcast in it.
+func (s *session) libraryKey(ctx context.Context, g mpc.Group, round string) (made *cmp.Config, view [32]byte, err error) {
+	if s.holes.parameters != nil {
+		return s.holes.parameters(s.net.Self()), view, nil
+	}
+	start := cmp.Keygen(group{}, s.ids[s.net.Self()], s.libraryIDs(""), g.T, nil)
+	stages := keygenStages(g.T)
+	result, view, err := s.run(ctx, round, start, func(mpc.PartyID) []stage { return stages })
+	if err != nil {
+		return nil, view, err
+	}
+	made, ok := result.(*cmp.Config)
+	if !ok {
+		return nil, view, errors.New("the library made no key")
+	}
+	return made, view, nil
 }
 
 // testSignature makes one presignature for all n operators and signs a string

@@ -3,6 +3,8 @@ package cggmp
 import (
 	"fmt"
 
+	"github.com/taurusgroup/multi-party-sig/protocols/cmp"
+
 	"zonesigner/mpc"
 )
 
@@ -45,6 +47,14 @@ type holes struct {
 	noNonceCheck  bool // of what nonces were committed to, alike for all
 	noRandomising bool // of presignatures after agreement
 	noFinalCheck  bool // of signatures
+
+	noDealt bool // check of a dealt key, and of the own share of it
+	noSame  bool // dealing needed by all
+	noProof bool // that others know their shares of a dealt key
+
+	// parameters is in the place of the library's key generation, which takes
+	// its time.
+	parameters func(self mpc.PartyID) *cmp.Config
 }
 
 // NewSigner checks cfg and fills in its defaults.

@@ -32,6 +32,9 @@ type workshop interface {
 	// randomKeys returns this party's shares of n new keys: in the engine's
 	// form, and in the one that signing opens.
 	randomKeys(ctx context.Context, n int) (words [][]p256.Scalar, shares []p256.Scalar, err error)
+	// takeKeys turns the words of keys that were dealt into those that the engine
+	// keeps, and checks that they share the keys' private parts.
+	takeKeys(ctx context.Context, keys []*KeyShare) error
 	// nonces is the user-independent phase of Figure 4 for n tuples, together
 	// with the user-dependent one for those that binds name: all or none. It
 	// calls commit when c is open and k is there, with the view so far; products

@@ -54,8 +54,10 @@ type Engine struct {
 var (
 	_ mpc.Engine[Share]    = Engine{}
 	_ mpc.Sizer            = Engine{}
+	_ mpc.Dealer           = Engine{}
 	_ mpc.MulOpener[Share] = (*box)(nil)
 	_ mpc.MACBox[Share]    = (*box)(nil)
+	_ mpc.Importer[Share]  = (*box)(nil)
 )
 
 // Full is "mascot": whatever n-1 parties do, they can at most stop a session.
@@ -75,6 +77,7 @@ type holes struct {
 	noCommit      bool // to what the check of MACs opens
 	noEcho        bool // of openings before the coins
 	keepSpoiled   bool // seeds of transfers, after somebody guessed at the correlation
+	lenient       bool // mascot-minus as ever in sessions that import
 
 	column  func(i int, masked []byte)              // of transfer extension
 	correct func(msg []byte)                        // of a multiplication by a factor

@@ -130,7 +130,28 @@ func parseBIND(text []byte) (*Key, error) {
 	if algorithm == dnssec.ED25519 {
 		return fromSeed(raw)
 	}
-	return fromNumber(uint8(algorithm), raw)
+	whole := withZeros(uint8(algorithm), raw)
+	defer clear(whole)
+	return fromNumber(uint8(algorithm), whole)
+}
+
+// mostZeros is how many zero bytes in front of a number are restored: one key
+// in 2³² has more, a file that was cut or is of another curve may lack any.
+const mostZeros = 4
+
+// withZeros is a copy of a private key with the zeros in front that BIND leaves
+// out, which is in one key of 256.
+func withZeros(algorithm uint8, raw []byte) []byte {
+	size := 32
+	if algorithm == dnssec.ECDSAP384SHA384 {
+		size = 48
+	}
+	if missing := size - len(raw); missing < 0 || missing > mostZeros {
+		size = len(raw)
+	}
+	whole := make([]byte, size)
+	copy(whole[size-len(raw):], raw)
+	return whole
 }
 
 func parsePEM(text []byte) (*Key, error) {

@@ -62,6 +62,31 @@ func TestKeysOfBIND(t *testing.T) {
 	}
 }
 
+// BIND writes a number without zeros in front. The first of these keys and its
+// public half are as dnssec-keygen of BIND 9.18 made them, to be used for nothing
+// else.
+func TestNumberThatBeginsWithZeros(t *testing.T) {
+	k, err := Parse([]byte("Private-key-format: v1.3\nAlgorithm: 13 (ECDSAP256SHA256)\nPrivateKey: RZttj8QfJsKmQGSkn2OccNhDFznxO3mYFbS6nevibQ==\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := base64.StdEncoding.EncodeToString(k.Public), "7GtfUa0MxWI5KW7JnODTlzlUxGEoQmmuWdNHp/POljjT9YjjHCsxVMO09Nj4wVOIaPZclSzR931MmdAKFiKvVA=="; got != want {
+		t.Errorf("public key %s, BIND says %s", got, want)
+	}
+	if len(k.Private) != 32 {
+		t.Errorf("the private key has %d bytes", len(k.Private))
+	}
+	for _, c := range []struct {
+		algorithm, bytes int
+		good             bool
+	}{{13, 28, true}, {13, 27, false}, {13, 33, false}, {14, 47, true}, {14, 44, true}, {14, 43, false}} {
+		key := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1}, c.bytes))
+		if _, err := Parse(fmt.Appendf(nil, "Private-key-format: v1.3\nAlgorithm: %d\nPrivateKey: %s\n", c.algorithm, key)); (err == nil) != c.good {
+			t.Errorf("algorithm %d, %d bytes: %v", c.algorithm, c.bytes, err)
+		}
+	}
+}
+
 func pemOf(t *testing.T, name string, der []byte, err error) []byte {
 	t.Helper()
 	if err != nil {

@@ -3,7 +3,6 @@ package node
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"zonesigner/mpc/cggmp"
 	"zonesigner/mpc/ecdsa"
 	"zonesigner/mpc/frost"
-	"zonesigner/mpc/p256"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/engines"
 	"zonesigner/zonesignerd/internal/keyfile"
@@ -140,55 +138,30 @@ func ecdsaKey(s *ecdsa.KeyShare) (mpc.KeyID, []byte) {
 }
 
 func (e ecdsaEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
-	if key.Algorithm != dnssec.ECDSAP256SHA256 {
-		return nil, nil, fmt.Errorf("a key of algorithm %d cannot be shared by engine %s, which signs with algorithm %d", key.Algorithm, e.Name(), dnssec.ECDSAP256SHA256)
-	}
-	secret, err := p256.ScalarFromBytes(key.Private)
+	dealer, err := ecdsa.Dealer(e.Protocol)
 	if err != nil {
 		return nil, nil, err
 	}
-	d, words, err := ecdsa.Deal(group, e.Protocol, secret, rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, w := range words {
-		shares = append(shares, p256.AppendScalars(nil, w))
-		clear(w)
-	}
-	public, err = d.AppendBinary(nil)
-	return public, shares, err
-}
-
-// dealt decodes a dealing and a share of it.
-func (e ecdsaEngine) dealt(group mpc.Group, d *sharefile.Dealing, share []byte) (ecdsa.Dealt, error) {
-	dealing, err := ecdsa.DecodeDealing(group, e.Protocol, d.Public, d.Shares)
-	if err != nil {
-		return ecdsa.Dealt{}, err
-	}
-	words, err := p256.DecodeScalars(share, len(share)/p256.ScalarSize)
-	return ecdsa.Dealt{Dealing: dealing, Share: words}, err
+	return dealP256(group, dealer, key)
 }
 
 func (e ecdsaEngine) checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
-	dealt, err := e.dealt(group, d, share)
+	dealer, err := ecdsa.Dealer(e.Protocol)
 	if err != nil {
 		return err
 	}
-	defer clear(dealt.Share)
-	if err := dealt.Check(group, e.Protocol); err != nil {
-		return err
-	}
-	return dealt.Fits(group, self, dealt.Share)
+	return checkP256(group, dealer, self, d, share)
 }
 
 func (e ecdsaEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error) {
-	keys := make([]ecdsa.Dealt, len(dealt))
-	for i, d := range dealt {
-		var err error
-		if keys[i], err = e.dealt(group, d.Dealing, d.share); err != nil {
-			return nil, err
-		}
-		defer clear(keys[i].Share)
+	dealer, err := ecdsa.Dealer(e.Protocol)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := dealtP256(group, dealer, dealt)
+	defer eraseP256(keys)
+	if err != nil {
+		return nil, err
 	}
 	shares, err := ecdsa.ImportKeys(ctx, net, id, group, e.Protocol, labels, keys)
 	return encodeKeys(shares, err, ecdsaKey)
@@ -278,24 +251,30 @@ func (cggmpEngine) pace() pace {
 
 func (cggmpEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {
 	shares, err := cggmp.GenerateKeys(ctx, net, id, group, labels)
-	return encodeKeys(shares, err, func(s *cggmp.KeyShare) (mpc.KeyID, []byte) {
-		public := s.PublicKey()
-		return s.ID, public[:]
-	})
+	return encodeKeys(shares, err, cggmpKey)
 }
 
-var errCGGMPDealt = errors.New("keys of engine cggmp cannot be brought in: each operator makes parameters of its own with the key")
-
-func (cggmpEngine) deal(mpc.Group, *keyfile.Key) (public []byte, shares [][]byte, err error) {
-	return nil, nil, errCGGMPDealt
+func cggmpKey(s *cggmp.KeyShare) (mpc.KeyID, []byte) {
+	public := s.PublicKey()
+	return s.ID, public[:]
 }
 
-func (cggmpEngine) checkDealt(mpc.Group, mpc.PartyID, *sharefile.Dealing, []byte) error {
-	return errCGGMPDealt
+func (cggmpEngine) deal(group mpc.Group, key *keyfile.Key) (public []byte, shares [][]byte, err error) {
+	return dealP256(group, cggmp.Dealer{}, key)
 }
 
-func (cggmpEngine) take(context.Context, mpc.Network, mpc.Identity, mpc.Group, [][]byte, []dealtShare) ([]newKey, error) {
-	return nil, errCGGMPDealt
+func (cggmpEngine) checkDealt(group mpc.Group, self mpc.PartyID, d *sharefile.Dealing, share []byte) error {
+	return checkP256(group, cggmp.Dealer{}, self, d, share)
+}
+
+func (cggmpEngine) take(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte, dealt []dealtShare) ([]newKey, error) {
+	keys, err := dealtP256(group, cggmp.Dealer{}, dealt)
+	defer eraseP256(keys)
+	if err != nil {
+		return nil, err
+	}
+	shares, err := cggmp.ImportKeys(ctx, net, id, group, labels, keys)
+	return encodeKeys(shares, err, cggmpKey)
 }
 
 // signers is mpc.Signer for keys of all engines. Binding is ECDSA's alone.

@@ -72,6 +72,17 @@ func (o *operators) kept(name string) (files, requests int) {
 	return files, requests
 }
 
+// keysOf is what identifies the DNSKEYs among records, sorted.
+func keysOf(records []dns.RR) (keys []string) {
+	for _, rr := range records {
+		if k, ok := rr.(*dns.DNSKEY); ok {
+			keys = append(keys, fmt.Sprint(k.Flags, k.Algorithm, k.PublicKey))
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // A zone's owner brings in its KSK and ZSK. The zone is signed with the same
 // DNSKEYs as before, and others find it right.
 func TestKeysOfAnOwner(t *testing.T) {
@@ -107,15 +118,7 @@ func TestKeysOfAnOwner(t *testing.T) {
 	must(t, err)
 	o.level("example.", 0)
 
-	var served []string
-	for _, rr := range o.served("a", "example.") {
-		if k, ok := rr.(*dns.DNSKEY); ok {
-			served = append(served, fmt.Sprint(k.Flags, k.Algorithm, k.PublicKey))
-		}
-	}
-	want := []string{fmt.Sprint(kskRecord.Flags, kskRecord.Algorithm, kskRecord.PublicKey), fmt.Sprint(zskRecord.Flags, zskRecord.Algorithm, zskRecord.PublicKey)}
-	slices.Sort(want)
-	if slices.Sort(served); !slices.Equal(served, want) {
+	if served, want := keysOf(o.served("a", "example.")), keysOf([]dns.RR{kskRecord, zskRecord}); !slices.Equal(served, want) {
 		t.Errorf("the zone has keys %v, its owner has %v", served, want)
 	}
 	if out, err := exec.CommandContext(t.Context(), "dnssec-verify", "-q", "-o", "example.", o.path("a", "example.signed")).CombinedOutput(); err != nil {
