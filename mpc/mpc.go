@@ -10,9 +10,9 @@ package mpc
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -36,19 +36,12 @@ func (s SessionID) String() string { return hex.EncodeToString(s[:8]) }
 // NewSessionID derives a session's id from its purpose and every member's
 // nonce (at least 16 bytes each). The order of the map does not matter.
 func NewSessionID(purpose string, nonces map[PartyID][]byte) SessionID {
-	ids := make([]PartyID, 0, len(nonces))
-	for id := range nonces {
-		ids = append(ids, id)
+	fields := make([][]byte, 1, 1+2*len(nonces))
+	fields[0] = []byte(purpose)
+	for _, id := range slices.Sorted(maps.Keys(nonces)) {
+		fields = append(fields, []byte(id), nonces[id])
 	}
-	slices.Sort(ids)
-	h := sha256.New()
-	writeField(h, []byte("zonesigner session v1"))
-	writeField(h, []byte(purpose))
-	for _, id := range ids {
-		writeField(h, []byte(id))
-		writeField(h, nonces[id])
-	}
-	return SessionID(h.Sum(nil))
+	return SessionID(Digest("zonesigner session v1", fields...))
 }
 
 // Group is what a protocol knows of the operators. The position of a party in
@@ -259,10 +252,4 @@ func GatherFrom(ctx context.Context, net Network, round string, parties ...Party
 		return nil, absent
 	}
 	return got, nil
-}
-
-func writeField(w interface{ Write([]byte) (int, error) }, b []byte) {
-	n := len(b)
-	_, _ = w.Write([]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
-	_, _ = w.Write(b)
 }
