@@ -205,21 +205,22 @@ type PeerState struct {
 // party sent, own included. It is the "everyone to everyone" step that most
 // rounds are.
 func Exchange(ctx context.Context, net Network, round string, own []byte) (map[PartyID][]byte, error) {
-	for _, p := range net.Parties() {
-		if p == net.Self() {
-			continue
-		}
+	others := Without(net.Parties(), net.Self())
+	for _, p := range others {
 		if err := net.Send(ctx, p, round, own); err != nil {
 			return nil, err
 		}
 	}
-	return Gather(ctx, net, round, own)
+	return gatherOthers(ctx, net, round, others, own)
 }
 
 // Gather receives one message of every other party in round; own is entered
 // under Self. When several are missing, the error names them all.
 func Gather(ctx context.Context, net Network, round string, own []byte) (map[PartyID][]byte, error) {
-	others := slices.DeleteFunc(slices.Clone(net.Parties()), func(p PartyID) bool { return p == net.Self() })
+	return gatherOthers(ctx, net, round, Without(net.Parties(), net.Self()), own)
+}
+
+func gatherOthers(ctx context.Context, net Network, round string, others []PartyID, own []byte) (map[PartyID][]byte, error) {
 	got, err := GatherFrom(ctx, net, round, others...)
 	if err != nil {
 		return nil, err
