@@ -1,14 +1,24 @@
 package mpc
 
-import "crypto/sha256"
+import (
+	"crypto/sha256"
+	"encoding/binary"
+)
 
 // Digest is SHA-256 over a domain string and fields, each preceded by its
 // length in four bytes, so that no two lists of fields give the same input.
 func Digest(domain string, fields ...[]byte) [32]byte {
 	h := sha256.New()
-	writeField(h, []byte(domain))
+	var head [4]byte
+	binary.BigEndian.PutUint32(head[:], uint32(len(domain)))
+	h.Write(head[:])
+	h.Write([]byte(domain))
 	for _, f := range fields {
-		writeField(h, f)
+		binary.BigEndian.PutUint32(head[:], uint32(len(f)))
+		h.Write(head[:])
+		h.Write(f)
 	}
-	return [32]byte(h.Sum(nil))
+	var d [32]byte
+	h.Sum(d[:0])
+	return d
 }

@@ -54,7 +54,7 @@ func CheckPointMACs(ctx context.Context, net Network, round string, coins [32]by
 			next++
 		}
 		mac = mac.Add(p256.InnerProduct(rho, p.MACs))
-		share = share.Sub(p256.MultiScalarMult(rho, p.Points).Mult(p.Key))
+		share = share.Sub(weightedSum(rho, p.Points, p.Key))
 	}
 	encoded, err := p256.BaseMult(mac).Add(share).Bytes()
 	if err != nil {
@@ -97,4 +97,18 @@ func CheckPointMACs(ctx context.Context, net Network, round string, coins [32]by
 		return &CheatError{Parties: others, Disputed: len(others) > 1, What: "a point does not fit its MAC"}
 	}
 	return nil
+}
+
+// fewPoints are sooner multiplied one by one.
+const fewPoints = 4
+
+// weightedSum returns key·Σ ρᵢ·Pᵢ, in time that does not depend on the key.
+func weightedSum(rho []p256.Scalar, points []p256.Point, key p256.Scalar) (sum p256.Point) {
+	if len(points) > fewPoints {
+		return p256.MultiScalarMult(rho, points).Mult(key)
+	}
+	for i, p := range points {
+		sum = sum.Add(p.Mult(rho[i].Mul(key)))
+	}
+	return sum
 }

@@ -10,9 +10,9 @@ package mpc
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -36,19 +36,12 @@ func (s SessionID) String() string { return hex.EncodeToString(s[:8]) }
 // NewSessionID derives a session's id from its purpose and every member's
 // nonce (at least 16 bytes each). The order of the map does not matter.
 func NewSessionID(purpose string, nonces map[PartyID][]byte) SessionID {
-	ids := make([]PartyID, 0, len(nonces))
-	for id := range nonces {
-		ids = append(ids, id)
+	fields := make([][]byte, 1, 1+2*len(nonces))
+	fields[0] = []byte(purpose)
+	for _, id := range slices.Sorted(maps.Keys(nonces)) {
+		fields = append(fields, []byte(id), nonces[id])
 	}
-	slices.Sort(ids)
-	h := sha256.New()
-	writeField(h, []byte("zonesigner session v1"))
-	writeField(h, []byte(purpose))
-	for _, id := range ids {
-		writeField(h, []byte(id))
-		writeField(h, nonces[id])
-	}
-	return SessionID(h.Sum(nil))
+	return SessionID(Digest("zonesigner session v1", fields...))
 }
 
 // Group is what a protocol knows of the operators. The position of a party in
@@ -212,21 +205,22 @@ type PeerState struct {
 // party sent, own included. It is the "everyone to everyone" step that most
 // rounds are.
 func Exchange(ctx context.Context, net Network, round string, own []byte) (map[PartyID][]byte, error) {
-	for _, p := range net.Parties() {
-		if p == net.Self() {
-			continue
-		}
+	others := Without(net.Parties(), net.Self())
+	for _, p := range others {
 		if err := net.Send(ctx, p, round, own); err != nil {
 			return nil, err
 		}
 	}
-	return Gather(ctx, net, round, own)
+	return gatherOthers(ctx, net, round, others, own)
 }
 
 // Gather receives one message of every other party in round; own is entered
 // under Self. When several are missing, the error names them all.
 func Gather(ctx context.Context, net Network, round string, own []byte) (map[PartyID][]byte, error) {
-	others := slices.DeleteFunc(slices.Clone(net.Parties()), func(p PartyID) bool { return p == net.Self() })
+	return gatherOthers(ctx, net, round, Without(net.Parties(), net.Self()), own)
+}
+
+func gatherOthers(ctx context.Context, net Network, round string, others []PartyID, own []byte) (map[PartyID][]byte, error) {
 	got, err := GatherFrom(ctx, net, round, others...)
 	if err != nil {
 		return nil, err
@@ -259,10 +253,4 @@ func GatherFrom(ctx context.Context, net Network, round string, parties ...Party
 		return nil, absent
 	}
 	return got, nil
-}
-
-func writeField(w interface{ Write([]byte) (int, error) }, b []byte) {
-	n := len(b)
-	_, _ = w.Write([]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
-	_, _ = w.Write(b)
 }

@@ -2,7 +2,8 @@ package mpc
 
 import (
 	"fmt"
-	"math/big"
+	"math"
+	"math/bits"
 	"slices"
 
 	"zonesigner/mpc/p256"
@@ -185,37 +186,74 @@ func (o *Opening) blame(what string, fits func(base []int, e int) bool) error {
 }
 
 // combine finds the coefficients by which the shares of base give the
-// polynomial's value at x, as fractions of small integers.
+// polynomial's value at x, as fractions of small integers. It reports an
+// ArgumentError when they are not small.
 func (o *Opening) combine(base []int, x int64) (combination, error) {
-	fractions := make([]*big.Rat, len(base))
-	den := big.NewInt(1)
+	fractions := make([]fraction, len(base))
+	c := combination{den: 1, num: make([]int64, len(base)), coeffs: make([]p256.Scalar, len(base))}
+	fits := true // in 64 bits
 	for k, j := range base {
-		f := big.NewRat(1, 1)
+		f := fraction{1, 1}
 		for _, m := range base {
-			if m != j {
-				f.Mul(f, big.NewRat(x-o.xs[m], o.xs[j]-o.xs[m]))
+			if m != j && fits {
+				f, fits = f.times(fraction{x - o.xs[m], o.xs[j] - o.xs[m]}.reduced())
 			}
 		}
-		fractions[k] = f
-		gcd := new(big.Int).GCD(nil, nil, den, f.Denom())
-		den.Mul(den, new(big.Int).Div(f.Denom(), gcd))
-	}
-	c := combination{den: den.Int64()}
-	inverse := p256.InverseOf(uint64(c.den))
-	for _, f := range fractions {
-		num := new(big.Int).Mul(f.Num(), new(big.Int).Div(den, f.Denom()))
-		if !num.IsInt64() || !den.IsInt64() {
-			return combination{}, &ArgumentError{Msg: "the group is too large: its Lagrange coefficients pass 64 bits"}
+		if fits {
+			c.den, fits = product(c.den/gcd(c.den, f.den), f.den)
 		}
-		n := num.Int64()
+		fractions[k] = f
+	}
+	for k, f := range fractions {
+		if fits {
+			c.num[k], fits = product(f.num, c.den/f.den)
+		}
+	}
+	if !fits {
+		return combination{}, &ArgumentError{Msg: "the group is too large: its Lagrange coefficients pass 64 bits"}
+	}
+	inverse := p256.InverseOf(uint64(c.den))
+	for k, n := range c.num {
 		s := p256.NewScalar(uint64(max(n, -n)))
 		if n < 0 {
 			s = s.Neg()
 		}
-		c.num = append(c.num, n)
-		c.coeffs = append(c.coeffs, s.Mul(inverse))
+		c.coeffs[k] = s.Mul(inverse)
 	}
 	return c, nil
+}
+
+// fraction is in lowest terms, with den above 0, where it is not being reduced.
+type fraction struct{ num, den int64 }
+
+func (f fraction) reduced() fraction {
+	g := gcd(f.num, f.den)
+	if f.den < 0 {
+		g = -g
+	}
+	return fraction{f.num / g, f.den / g}
+}
+
+// times returns f·h; false where that passes 64 bits.
+func (f fraction) times(h fraction) (fraction, bool) {
+	g1, g2 := gcd(f.num, h.den), gcd(h.num, f.den)
+	num, ok1 := product(f.num/g1, h.num/g2)
+	den, ok2 := product(f.den/g2, h.den/g1)
+	return fraction{num, den}, ok1 && ok2
+}
+
+// gcd is the greatest common divisor, above 0; one of a and b must not be 0.
+func gcd(a, b int64) int64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return max(a, -a)
+}
+
+// product returns a·b; false where that passes 64 bits.
+func product(a, b int64) (int64, bool) {
+	high, low := bits.Mul64(uint64(max(a, -a)), uint64(max(b, -b)))
+	return a * b, high == 0 && low <= math.MaxInt64
 }
 
 // subsets yields every ascending choice of k of the numbers 0 to n-1.

@@ -2,6 +2,7 @@ package mpc
 
 import (
 	"fmt"
+	"math/big"
 	"slices"
 	"testing"
 
@@ -42,6 +43,74 @@ func share(t *rapid.T, g Group, parties []PartyID, degree, count int) (values []
 		}
 	}
 	return values, shares
+}
+
+// TestCombine compares with rational numbers of any size, for groups as large
+// as sessions have them and larger.
+func TestCombine(t *testing.T) {
+	tooLarge := 0
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 2*MaxMembers).Draw(t, "n")
+		xs := rapid.Permutation(seq(n)).Draw(t, "xs")
+		base := make([]int, rapid.IntRange(2, n).Draw(t, "size"))
+		for i := range base {
+			base[i] = i
+		}
+		at := int64(0)
+		if rest := xs[len(base):]; len(rest) > 0 && rapid.Bool().Draw(t, "check") {
+			at = rest[0]
+		}
+		want := make([]*big.Rat, len(base))
+		small := true
+		for k := range base {
+			want[k] = big.NewRat(1, 1)
+			for m := range base {
+				if m != k {
+					want[k].Mul(want[k], big.NewRat(at-xs[m], xs[k]-xs[m]))
+				}
+			}
+			small = small && want[k].Num().BitLen() < 40 && want[k].Denom().BitLen() < 3
+		}
+		c, err := (&Opening{xs: xs}).combine(base, at)
+		if err != nil {
+			if tooLarge++; small || n < 16 {
+				t.Fatalf("points %v at %d: %v", xs[:len(base)], at, err)
+			}
+			return
+		}
+		for k, w := range want {
+			if w.Cmp(big.NewRat(c.num[k], c.den)) != 0 || c.den < 1 {
+				t.Fatalf("coefficient %d of %v at %d is %d/%d, want %v", k, xs[:len(base)], at, c.num[k], c.den, w)
+			}
+			num := p256.NewScalar(w.Num().Uint64())
+			if w.Sign() < 0 {
+				num = p256.NewScalar(new(big.Int).Neg(w.Num()).Uint64()).Neg()
+			}
+			if !c.coeffs[k].Mul(p256.NewScalar(uint64(c.den))).Equal(num.Mul(p256.NewScalar(uint64(c.den / w.Denom().Int64())))) {
+				t.Fatalf("coefficient %d of %v at %d is the wrong scalar", k, xs[:len(base)], at)
+			}
+		}
+	})
+	if tooLarge == 0 {
+		t.Error("no group was too large")
+	}
+	// All members of the largest session open sharings of the highest degree.
+	for n := 2; n <= MaxMembers; n++ {
+		g := Group{Parties: make([]PartyID, n), T: n - 1}
+		for i := range g.Parties {
+			g.Parties[i] = PartyID(fmt.Sprint("p", i))
+		}
+		if _, err := NewOpening(g, g.Parties, g.Parties[0], n-1); err != nil {
+			t.Errorf("%d members: %v", n, err)
+		}
+	}
+}
+
+func seq(n int) (xs []int64) {
+	for x := range int64(n) {
+		xs = append(xs, x+1)
+	}
+	return xs
 }
 
 func TestOpeningIsRight(t *testing.T) {

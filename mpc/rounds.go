@@ -23,6 +23,14 @@ const RunSize = 1024
 // which may be nil, runs before each step, one at a time and in order. The
 // first failure cancels the others.
 func Pipeline(ctx context.Context, n, window int, begin func(i int) error, step func(ctx context.Context, i int) error) error {
+	if n == 1 && ctx.Err() == nil { // a single one needs no other goroutine
+		if begin != nil {
+			if err := begin(0); err != nil {
+				return err
+			}
+		}
+		return step(ctx, 0)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var group sync.WaitGroup

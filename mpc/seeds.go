@@ -280,9 +280,13 @@ func erase(lists ...[][]byte) {
 	}
 }
 
-// wide is how many bytes of the stream make one scalar: reduced modulo the
-// group's order their bias is below 2^-128.
-const wide = 48
+const (
+	// wide is how many bytes of the stream make one scalar: reduced modulo the
+	// group's order their bias is below 2^-128.
+	wide = 48
+	// bufferedScalars are taken from the stream at once, at most.
+	bufferedScalars = 64
+)
 
 // SeedStream is a seed's pseudo-random stream for one purpose: AES-256 in
 // counter mode. All holders must read the same amounts in the same order.
@@ -303,13 +307,16 @@ func (a *Seed) Stream(label string) *SeedStream {
 		panic("mpc: " + err.Error()) // 32 bytes are always a key
 	}
 	clear(key)
-	return &SeedStream{cipher.NewCTR(block, make([]byte, aes.BlockSize)), make([]byte, 64*wide)}
+	return &SeedStream{bytes: cipher.NewCTR(block, make([]byte, aes.BlockSize))}
 }
 
 // Scalars yields the next n uniform scalars and their indices. They count as
 // read also when the loop is left early.
 func (s *SeedStream) Scalars(n int) iter.Seq2[int, p256.Scalar] {
 	return func(yield func(int, p256.Scalar) bool) {
+		if size := wide * min(n, bufferedScalars); len(s.buffer) < size {
+			s.buffer = make([]byte, size)
+		}
 		more := true
 		for i := 0; i < n; {
 			buffer := s.buffer[:min(len(s.buffer), wide*(n-i))]

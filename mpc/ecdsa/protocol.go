@@ -148,7 +148,7 @@ func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []bind
 	}
 	// Step 2: c ← Open([c]); user dependent, step 2: [sk'] ← Mul([k⁻¹], [sk]).
 	scaled, err := mulOpen(ctx, box, kInv, blind, scale, func(c []p256.Scalar) error {
-		if err := p256.InvertBatch(c); err != nil { // refuses c = 0
+		if err := p256.InvertPublic(c); err != nil { // refuses c = 0
 			return fmt.Errorf("masked nonce: %w", err)
 		}
 		// Step 4: ⟨k⟩ ← Convert([b])·c⁻¹, here still as scalars.

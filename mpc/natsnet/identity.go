@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/edverify"
 )
 
 // An operator's identity is one Ed25519 key, written as a user nkey. It signs
@@ -87,10 +88,10 @@ func EncodePublicKey(key ed25519.PublicKey) (string, error) {
 // text is signed behind a prefix of its own, so that no statement can pass
 // for a ledger, a TLS handshake or a NATS nonce.
 func NewIdentity(self mpc.PartyID, key ed25519.PrivateKey, peers []Peer) mpc.Identity {
-	keys := map[mpc.PartyID]ed25519.PublicKey{}
+	keys := map[mpc.PartyID]*edverify.Key{}
 	for _, p := range peers {
-		if len(p.Key) == ed25519.PublicKeySize {
-			keys[p.ID] = p.Key
+		if k, err := edverify.NewKey(p.Key); err == nil {
+			keys[p.ID] = k
 		}
 	}
 	return identity{self: self, key: key, keys: keys}
@@ -99,7 +100,7 @@ func NewIdentity(self mpc.PartyID, key ed25519.PrivateKey, peers []Peer) mpc.Ide
 type identity struct {
 	self mpc.PartyID
 	key  ed25519.PrivateKey
-	keys map[mpc.PartyID]ed25519.PublicKey
+	keys map[mpc.PartyID]*edverify.Key // without those that are none
 }
 
 func (i identity) Self() mpc.PartyID { return i.self }
@@ -110,7 +111,7 @@ func (i identity) Sign(msg []byte) []byte {
 
 func (i identity) Verify(from mpc.PartyID, msg, sig []byte) bool {
 	key, ok := i.keys[from]
-	return ok && ed25519.Verify(key, append([]byte(statementContext), msg...), sig)
+	return ok && key.Verify(append([]byte(statementContext), msg...), sig)
 }
 
 // String keeps the key out of logs.

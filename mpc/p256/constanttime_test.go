@@ -16,7 +16,7 @@ func TestConstantTime(t *testing.T) {
 	secret := []string{
 		"Add", "Sub", "Neg", "Mul", "Square", "Inverse", "Equal", "IsZero",
 		"Double", "InnerProduct", "ScalarFromWide", "number", "toMontgomery",
-		"bytes", "invertFields", "append", "Scalar", "Shift", "Select", "IsMontgomery",
+		"bytes", "invertFields", "append", "Scalar", "Shift", "Select", "IsMontgomery", "InvertBatch",
 	}
 	// Why a function may hold what is otherwise refused.
 	allowed := map[string]string{
@@ -30,6 +30,10 @@ func TestConstantTime(t *testing.T) {
 		"ScalarFromWide if":    "on a length",
 		"invertFields index":   "at counters",
 		"invertFields if":      "on a product that no secret makes zero",
+		"InvertBatch if":       "on a product that no secret makes zero",
+		"products index":       "at counters",
+		"products if":          "on a factor that no secret makes zero",
+		"spreadInverse index":  "at counters",
 		"append index":         "at constants",
 		"bytes index":          "at constants",
 		"u256FromBytes index":  "at constants",

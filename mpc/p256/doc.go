@@ -4,9 +4,9 @@
 //
 // # Which function for what
 //
-// Scalar's methods, Select, Sum, Point's Add, Sub, Double, Neg, Equal and Mult, BaseMult
-// and BaseMultBatch are for secrets. For public data alone, and so marked, are
-// InvertBatch, MultSmall, MultiScalarMult, VerifyBatch, VerifySignature and Verifier.
+// Scalar's methods, Select, Sum, InvertBatch, Point's Add, Sub, Double, Neg, Equal and
+// Mult, BaseMult and BaseMultBatch are for secrets. For public data alone, and so marked,
+// are InvertPublic, MultSmall, MultiScalarMult, VerifyBatch, VerifySignature and Verifier.
 // Decoding and encoding take the same time for all good input.
 //
 // Encode points in batches (AppendPoints) or Normalize them first: leaving
@@ -41,6 +41,7 @@
 // edges (0, 1, n-1, p-1, 2²⁵⁶-1, words of all ones) and on random numbers, and
 // with the vectors of RFC 6979, appendix A.2.5.
 //
-// Two things do show: whether a point is the identity, and whether it is
-// normalized. Neither tells of a secret unless a secret is zero.
+// Three things do show: whether a point is the identity, whether it is normalized,
+// and whether a scalar that InvertBatch inverts is zero. None tells of a secret
+// unless a secret is zero.
 package p256

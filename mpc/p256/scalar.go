@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"math/bits"
 	"sync"
 )
@@ -29,7 +30,11 @@ const (
 )
 
 var (
-	order     = u256{n0, n1, n2, n3}
+	order       = u256{n0, n1, n2, n3}
+	orderNumber = func() *big.Int {
+		b := order.bytes()
+		return new(big.Int).SetBytes(b[:])
+	}()
 	scalarOne = u256{0x0c46353d039cdaaf, 0x4319055258e8617b, 0, 0x00000000ffffffff}                  // 2²⁵⁶ mod n
 	scalarR2  = u256{0x83244c95be79eea2, 0x4699799c49bd6fa6, 0x2845b2392b6bec59, 0x66e12d94f3d95620} // 2⁵¹² mod n
 	scalarR3  = u256{0xac8ebec90b65a624, 0x111f28ae0c0555c9, 0x2543b9246ba5e93f, 0x503a54e76407be65} // 2⁷⁶⁸ mod n
@@ -124,23 +129,50 @@ func (x Scalar) IsHigh() bool {
 
 // InvertBatch replaces each of xs by its inverse, at three multiplications an
 // element. If one is zero it changes nothing and names the first such index;
-// whether and where there is a zero shows in the time it takes.
+// whether and where there is a zero shows in the time it takes, and nothing else.
 func InvertBatch(xs []Scalar) error {
-	// Montgomery's trick: prefix[i] = x₀·…·xᵢ₋₁.
-	prefix := make([]Scalar, len(xs))
-	product := One()
+	product, before, err := products(xs)
+	if err != nil {
+		return err
+	}
+	spreadInverse(xs, before, product.Inverse())
+	return nil
+}
+
+// InvertPublic is InvertBatch for public data: its time depends on all of it,
+// and is less where there are few.
+func InvertPublic(xs []Scalar) error {
+	product, before, err := products(xs)
+	if err != nil {
+		return err
+	}
+	b := product.Bytes()
+	inverse := new(big.Int).SetBytes(b[:])
+	inverse.ModInverse(inverse, orderNumber).FillBytes(b[:])
+	spreadInverse(xs, before, Scalar{toMontgomery(u256FromBytes(&b))})
+	return nil
+}
+
+// products returns x₀·…·xₙ₋₁ and, at each index i, x₀·…·xᵢ₋₁. A zero is an error.
+func products(xs []Scalar) (all Scalar, before []Scalar, err error) {
+	before = make([]Scalar, len(xs))
+	all = One()
 	for i, x := range xs {
 		if x.IsZero() {
-			return fmt.Errorf("inverse of zero at index %d", i)
+			return Scalar{}, nil, fmt.Errorf("inverse of zero at index %d", i)
 		}
-		prefix[i] = product
-		product = product.Mul(x)
+		before[i] = all
+		all = all.Mul(x)
 	}
-	inverse := product.Inverse()
+	return all, before, nil
+}
+
+// spreadInverse replaces each of xs by its inverse, given that of all their
+// product (Montgomery's trick).
+func spreadInverse(xs, before []Scalar, inverse Scalar) {
 	for i := len(xs) - 1; i >= 0; i-- {
-		xs[i], inverse = inverse.Mul(prefix[i]), inverse.Mul(xs[i])
+		xs[i], inverse = inverse.Mul(before[i]), inverse.Mul(xs[i])
 	}
-	return nil
 }
 
 // InnerProduct returns Σ xᵢ·yᵢ. It panics if the lengths differ.

@@ -186,11 +186,14 @@ func TestInverseOf(t *testing.T) {
 	}
 }
 
-func TestInvertBatch(t *testing.T) {
+func TestInvertBatch(t *testing.T)  { testInvert(t, InvertBatch) }
+func TestInvertPublic(t *testing.T) { testInvert(t, InvertPublic) }
+
+func testInvert(t *testing.T, invert func([]Scalar) error) {
 	rapid.Check(t, func(t *rapid.T) {
 		xs := rapid.SliceOfN(anyScalar(), 0, 9).Draw(t, "xs")
 		before := append([]Scalar(nil), xs...)
-		err := InvertBatch(xs)
+		err := invert(xs)
 		for i, x := range before {
 			if x.IsZero() {
 				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("index %d", i)) {

@@ -64,7 +64,7 @@ func VerifyBatch(pks []Point, digests [][32]byte, rs, ss []Scalar, Rs []Point, r
 		inverses = append(inverses, ss[i])
 		indices = append(indices, i)
 	}
-	if err := InvertBatch(inverses); err != nil {
+	if err := InvertPublic(inverses); err != nil {
 		return nil, err // not reached: no s is zero
 	}
 	for j, i := range indices {

@@ -30,7 +30,8 @@ type group struct {
 // operator is one of them.
 type operator struct {
 	id        mpc.PartyID
-	identity  *identity
+	private   ed25519.PrivateKey
+	identity  mpc.Identity // signs with private
 	transport mpc.Transport
 	agreement *agree.Agreement
 	store     *store
@@ -66,16 +67,19 @@ func newGroup(ctx context.Context, p Plan) (*group, error) {
 	if g.set, err = largestSet(p.Engine, g.group); err != nil {
 		return nil, err
 	}
-	public := map[mpc.PartyID]ed25519.PublicKey{}
-	for _, id := range g.group.Parties {
-		pub, private, err := ed25519.GenerateKey(nil)
+	peers := make([]natsnet.Peer, g.group.N())
+	for i, id := range g.group.Parties {
+		public, private, err := ed25519.GenerateKey(nil)
 		if err != nil {
 			return nil, err
 		}
-		public[id] = pub
-		g.operators[id] = &operator{id: id, identity: &identity{id, private, public}, store: newStore()}
+		peers[i] = natsnet.Peer{ID: id, Key: public}
+		g.operators[id] = &operator{id: id, private: private, store: newStore()}
 	}
-	if err := g.connect(ctx, p); err != nil {
+	for id, o := range g.operators {
+		o.identity = natsnet.NewIdentity(id, o.private, peers)
+	}
+	if err := g.connect(ctx, p, peers); err != nil {
 		g.close()
 		return nil, err
 	}
@@ -108,8 +112,8 @@ func largestSet(e engines.Engine, g mpc.Group) (mpc.SignerSet, error) {
 	return nil, err
 }
 
-// connect makes everybody's transport.
-func (g *group) connect(ctx context.Context, p Plan) error {
+// connect makes everybody's transport, and fills in the addresses of peers.
+func (g *group) connect(ctx context.Context, p Plan, peers []natsnet.Peer) error {
 	if p.Transport == Memory {
 		hub := memnet.New(g.group.Parties...)
 		hub.SetDelay(p.Setting.RoundTrip / 2)
@@ -121,10 +125,6 @@ func (g *group) connect(ctx context.Context, p Plan) error {
 	}
 	// On a longer way, one proxy before each server; servers dial one another
 	// through them. Else each knows the addresses of those before it.
-	peers := make([]natsnet.Peer, g.group.N())
-	for i, id := range g.group.Parties {
-		peers[i] = natsnet.Peer{ID: id, Key: g.operators[id].identity.public[id]}
-	}
 	var proxies []*proxy
 	if p.Setting.RoundTrip > 0 {
 		for i := range peers {
@@ -143,7 +143,7 @@ func (g *group) connect(ctx context.Context, p Plan) error {
 	for i, id := range g.group.Parties {
 		o := g.operators[id]
 		t, err := natsnet.Start(context.WithoutCancel(ctx), natsnet.Config{
-			Self: id, Key: o.identity.private, Group: g.group.Digest, GroupName: "bench", Peers: peers, Listen: "127.0.0.1:0",
+			Self: id, Key: o.private, Group: g.group.Digest, GroupName: "bench", Peers: peers, Listen: "127.0.0.1:0",
 		})
 		if err != nil {
 			return err
@@ -215,20 +215,6 @@ func (g *group) counts() (bytes, messages int) {
 		bytes, messages = max(bytes, b), max(messages, m)
 	}
 	return bytes, messages
-}
-
-// identity is mpc.Identity with keys in memory.
-type identity struct {
-	self    mpc.PartyID
-	private ed25519.PrivateKey
-	public  map[mpc.PartyID]ed25519.PublicKey
-}
-
-func (i *identity) Self() mpc.PartyID      { return i.self }
-func (i *identity) Sign(msg []byte) []byte { return ed25519.Sign(i.private, msg) }
-func (i *identity) Verify(from mpc.PartyID, msg, sig []byte) bool {
-	key, ok := i.public[from]
-	return ok && len(sig) == ed25519.SignatureSize && ed25519.Verify(key, msg, sig)
 }
 
 // makeSigners gives each operator the signer of its key.
