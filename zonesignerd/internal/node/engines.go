@@ -63,6 +63,7 @@ func keyEngines() map[string]engine {
 // of engines whose work is short.
 type pace struct {
 	silence time.Duration // for which it may compute between two messages, beside sessions.timeout
+	keys    int           // that one session makes at most, 2 or more; 0: mostWanted
 	filling int           // tuples that one session makes at most; 0: as many as are lacking
 	kept    int           // tuples that are kept bound to a key for a signer set at most; 0: as many as are due
 }
@@ -74,6 +75,14 @@ func (n *Node) patience(engine string) time.Duration {
 		limit += e.pace().silence
 	}
 	return limit
+}
+
+// keysAtOnce is how many keys of the engine one session makes at most.
+func (n *Node) keysAtOnce(engine string) int {
+	if e := n.engines[engine]; e != nil && e.pace().keys > 0 {
+		return e.pace().keys
+	}
+	return mostWanted
 }
 
 // binds reports whether the engine is known and has unbound tuples.
@@ -246,7 +255,7 @@ func (cggmpEngine) signer(s *signers) mpc.Signer { return s.cggmp }
 // sent; a presignature takes seconds. So one session makes a chunk of them and
 // leaves room for others, and few are kept.
 func (cggmpEngine) pace() pace {
-	return pace{silence: 3 * time.Minute, filling: cggmp.DefaultChunkSize, kept: 16}
+	return pace{silence: 3 * time.Minute, keys: 8, filling: cggmp.DefaultChunkSize, kept: 16}
 }
 
 func (cggmpEngine) generate(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc.Group, labels [][]byte) ([]newKey, error) {

@@ -134,7 +134,7 @@ func (k *keyring) due() (wants []want) {
 	}
 	slices.SortFunc(asks, func(a, b *asking) int { return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Zone, b.Zone)) })
 	for _, a := range asks {
-		if lacking := k.lacking(a); a.Engine == asks[0].Engine && a.imports() == asks[0].imports() && len(wants)+len(lacking) <= mostWanted {
+		if lacking := k.lacking(a); a.Engine == asks[0].Engine && a.imports() == asks[0].imports() && len(wants)+len(lacking) <= k.n.keysAtOnce(a.Engine) {
 			wants = append(wants, lacking...)
 			a.retryAt = k.n.opt.Now().Add(retryAfter)
 		}
