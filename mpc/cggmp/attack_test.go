@@ -185,10 +185,7 @@ func TestOneTupleTwice(t *testing.T) {
 func (w *world) stolen(sigs []mpc.Signature, shares []p256.Scalar, tuples mpc.TupleRange) bool {
 	// b knows its own shares of k and χ: with k = kₐ + k_b and a's two shares
 	// of s, which are (kₐ·mᵢ + χₐ·rᵢ)/δᵢ, it has two equations for kₐ and χₐ.
-	own, err := decodeChunk(w.stores["b"].Chunks[tuples.Chunk].Blob, 2, 0, 1)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	own := w.own("b", mpc.NewSignerSet("a", "b"), tuples)
 	var m, r, left [2]p256.Scalar
 	for i, text := range []string{"one", "two"} {
 		digest := sha256.Sum256([]byte(text))
@@ -198,16 +195,16 @@ func (w *world) stolen(sigs []mpc.Signature, shares []p256.Scalar, tuples mpc.Tu
 		// δᵢ from b's own part: s = shareₐ + share_b, up to the sign of s.
 		for _, sum := range []p256.Scalar{s, s.Neg()} {
 			mine := sum.Sub(shares[i])
-			delta := own[0].k.Mul(m[i]).Add(own[0].chi.Mul(r[i])).Mul(mine.Inverse())
-			if x, err := own[0].R.Mult(delta).X(); err == nil && x.Equal(r[i]) {
+			delta := own.k.Mul(m[i]).Add(own.chi.Mul(r[i])).Mul(mine.Inverse())
+			if x, err := own.R.Mult(delta).X(); err == nil && x.Equal(r[i]) {
 				left[i] = shares[i].Mul(delta)
 			}
 		}
 	}
 	// left = kₐ·m + χₐ·r, twice.
 	det := m[0].Mul(r[1]).Sub(m[1].Mul(r[0])).Inverse()
-	k := left[0].Mul(r[1]).Sub(left[1].Mul(r[0])).Mul(det).Add(own[0].k)
-	chi := m[0].Mul(left[1]).Sub(m[1].Mul(left[0])).Mul(det).Add(own[0].chi)
+	k := left[0].Mul(r[1]).Sub(left[1].Mul(r[0])).Mul(det).Add(own.k)
+	chi := m[0].Mul(left[1]).Sub(m[1].Mul(left[0])).Mul(det).Add(own.chi)
 	return p256.BaseMult(chi.Mul(k.Inverse())).Equal(w.key().Public)
 }
 
@@ -222,24 +219,17 @@ func TestKnownRForgesWithoutRandomising(t *testing.T) {
 		w := dealtWorld(t, 2, 1)
 		set := mpc.NewSignerSet("a", "b")
 		tuples := w.deal(set, 1)
-		own, err := decodeChunk(w.stores["b"].Chunks[tuples.Chunk].Blob, 2, 0, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		own := w.own("b", set, tuples)
 		alpha, target := random(t), sha256.Sum256([]byte("evil.example. A 192.0.2.66"))
-		r, _ := own[0].R.X()
-		rTarget, _ := own[0].R.Mult(alpha).X()
+		r, _ := own.R.X()
+		rTarget, _ := own.R.Mult(alpha).X()
 		asked := p256.ScalarFromDigest(target[:]).Mul(r).Mul(rTarget.Inverse()).Bytes()
 
 		seed := [32]byte{1} // fresh, from nonces that were opened after asked was agreed on
 		var mu sync.Mutex
 		var got mpc.Signature
 		for p, err := range w.among(set, func(ctx context.Context, net mpc.Network) error {
-			blob := w.stores[net.Self()].Chunks[tuples.Chunk].Blob
-			mine, err := decodeChunk(blob, 2, 0, 1)
-			if err != nil {
-				return err
-			}
+			mine := []*tuple{w.own(net.Self(), set, tuples)}
 			sp := &spending{round: "s", set: set, seed: seed, parts: []part{{public: w.key().Public, tuples: tuples, own: mine, digests: [][32]byte{asked}}}}
 			sigs, err := sp.open(ctx, net, holes{noRandomising: open})
 			if err == nil {
@@ -312,46 +302,8 @@ func TestDifferentStatements(t *testing.T) {
 			}
 		}
 		// With other factors the shares do not fit, and they have left.
-		if v.has("a", "run0/nonce") != open {
+		if v.has("a", "run0/s") != open {
 			t.Errorf("statements unchecked: %v; a went on: %v", open, !open)
-		}
-	}
-}
-
-// TestUnequalNonces: a member that gives two others different nonces would
-// have them release shares for different R.
-func TestUnequalNonces(t *testing.T) {
-	for _, open := range []bool{false, true} {
-		for _, commitment := range []bool{false, true} {
-			w := dealtWorld(t, 3, 1)
-			w.open(holes{noNonceCheck: open})
-			set := mpc.NewSignerSet("a", "b", "c")
-			var v watch
-			w.watched(&v, func(from, to mpc.PartyID, round string, b []byte) []byte {
-				if from != "c" || to != "b" {
-					return b
-				}
-				switch { // another nonce, with and without the commitment to it
-				case round == "run0/nonce":
-					copy(b, make([]byte, 32))
-				case round == "run0/statement" && commitment:
-					copy(b[len(b)-32:], nonceCommitment(mpc.SessionID{w.sessions}, "run0", "c", make([]byte, 32)))
-				}
-				return b
-			})
-			_, errs := w.sign(w.request(set, w.deal(set, 1), "a message"), nil)
-			if !open && errs["a"] == nil && errs["b"] == nil {
-				t.Error("nobody noticed")
-			}
-			if !open && !commitment {
-				blames(t, errs["b"], "c")
-			}
-			if !open && commitment {
-				blames(t, errs["b"], "a", "c") // one of them told another what it had not heard
-			}
-			if both := v.has("a", "run0/s") && v.has("b", "run0/s"); both != open && (open || commitment) {
-				t.Errorf("nonces unchecked: %v, with commitment: %v; both gave their shares: %v", open, commitment, both)
-			}
 		}
 	}
 }
@@ -375,7 +327,7 @@ func TestOrderOfSpending(t *testing.T) {
 }
 
 // TestRounds: with an agreement, whose two messages are not counted here, a
-// signature takes the statement, the nonce and s.
+// signature takes the statement and s.
 func TestRounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const way = 120 * time.Millisecond
@@ -392,8 +344,8 @@ func TestRounds(t *testing.T) {
 				t.Errorf("at %s: %v", p, err)
 			}
 		}
-		if took := time.Since(begin); took != 3*way {
-			t.Errorf("it took %v, want three ways of %v", took, way)
+		if took := time.Since(begin); took != 2*way {
+			t.Errorf("it took %v, want two ways of %v", took, way)
 		}
 	})
 }
@@ -428,7 +380,7 @@ func TestEveryMessageEveryFault(t *testing.T) {
 		"dropped":              func([]byte) [][]byte { return nil },
 		"another one after it": func(b []byte) [][]byte { return [][]byte{b, append(clone(b), 0)} },
 	}
-	for _, round := range []string{"request", "run0/statement", "run0/nonce", "run0/s"} {
+	for _, round := range []string{"request", "run0/statement", "run0/s"} {
 		for name, fault := range faults {
 			synctest.Test(t, func(t *testing.T) {
 				w := dealtWorld(t, 2, 1)
