@@ -101,10 +101,9 @@ func dealtWorld(t testing.TB, n, threshold int) *world {
 	t.Helper()
 	w := newWorld(t, n, threshold)
 	d := newDealer(t)
-	d.sk["dealt"] = random(t)
 	w.dealer = d
 	for _, p := range w.group.Parties {
-		w.keys[p] = &KeyShare{ID: "dealt", Engine: Engine, Group: w.group, Self: p, Public: p256.BaseMult(d.sk["dealt"])}
+		w.keys[p] = &KeyShare{ID: "dealt", Engine: Engine, Group: w.group, Self: p, Public: p256.BaseMult(d.secret("dealt"))}
 		w.signers[p].presign = d.presign
 	}
 	return w
