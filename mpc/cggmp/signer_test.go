@@ -13,7 +13,7 @@ import (
 )
 
 // operator is one operator's part of the conformance suite, with a dealer in
-// the library's place or, where that is nil, with the library.
+// the library's place.
 type operator struct {
 	*Signer
 	part   mpctest.Part
@@ -28,9 +28,7 @@ func (d *dealer) newOperator(t testing.TB, part mpctest.Part) mpctest.Operator {
 	if o.Signer, err = NewSigner(Config{Identity: part.Identity, Store: part.Store, Keys: o.key, ChunkSize: part.RunSize, Signed: part.Signed}); err != nil {
 		t.Fatal(err)
 	}
-	if o.runSize = part.RunSize; d != nil {
-		o.presign = d.presign
-	}
+	o.runSize, o.presign = part.RunSize, d.presign
 	return o
 }
 
@@ -42,11 +40,7 @@ func (o *operator) key(id mpc.KeyID) (*KeyShare, error) {
 }
 
 func (o *operator) Generate(ctx context.Context, net mpc.Network, labels [][]byte) (ids []mpc.KeyID, err error) {
-	generate := GenerateKeys
-	if o.dealer != nil {
-		generate = o.dealer.generateKeys
-	}
-	made, err := generate(ctx, net, o.part.Identity, o.part.Group, labels)
+	made, err := o.dealer.generateKeys(ctx, net, o.part.Identity, o.part.Group, labels)
 	for _, k := range made {
 		o.keys[k.ID] = k
 		ids = append(ids, k.ID)
@@ -65,7 +59,8 @@ func (d *dealer) scheme() mpctest.Scheme {
 
 // TestSigner holds cggmp to what every signer promises: sessions, the exchange
 // of nonces, spending and signing are as ever; what the library would make, a
-// dealer makes. TestSoakSigner does it with the library.
+// dealer makes. TestPrepareAndSign, TestGenerateKey and TestSoakFaults are with
+// the library.
 func TestSigner(t *testing.T) {
 	mpctest.TestSigner(t, newDealer(t).scheme())
 }

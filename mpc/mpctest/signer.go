@@ -349,8 +349,8 @@ func onlyA(change func(s *mpc.SignSession)) func(p mpc.PartyID, s *mpc.SignSessi
 
 // differentRequests: members that came for different things spend nothing.
 func differentRequests(w *schemeWorld, set mpc.SignerSet) {
-	w.mustPrepare(set, 2)
 	for name, change := range odd {
+		w.mustPrepareAnew(set, 2)
 		_, errs := w.sign(w.session(set, signed), onlyA(change))
 		for _, p := range set {
 			if p != "a" {
