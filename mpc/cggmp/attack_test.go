@@ -9,11 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"zonesigner/mpc"
-	"zonesigner/mpc/memnet"
 	"zonesigner/mpc/mpctest"
 	"zonesigner/mpc/p256"
 )
@@ -46,67 +43,6 @@ func (w *world) watched(v *watch, change func(from, to mpc.PartyID, round string
 			}
 			return b
 		}}
-	}
-}
-
-func TestSign(t *testing.T) {
-	for _, c := range []struct {
-		n, t int
-		set  mpc.SignerSet
-	}{
-		{2, 1, mpc.NewSignerSet("a", "b")},
-		{3, 1, mpc.NewSignerSet("b", "c")},
-		{3, 2, mpc.NewSignerSet("a", "b", "c")},
-		{5, 2, mpc.NewSignerSet("a", "c", "d", "e")},
-	} {
-		w := dealtWorld(t, c.n, c.t)
-		// Two ranges for three messages; one tuple stays.
-		session := w.request(c.set, w.deal(c.set, 2), "one", "two", "three")
-		session.Requests[0].Tuples = append(session.Requests[0].Tuples, w.deal(c.set, 2))
-		sigs, errs := w.sign(session, nil)
-		for _, p := range c.set {
-			if errs[p] != nil {
-				t.Fatalf("%d of %d: at %s: %v", len(c.set), c.n, p, errs[p])
-			}
-			for i, m := range []string{"one", "two", "three"} {
-				w.mustVerify(m, sigs[p][0][i])
-			}
-		}
-		last := session.Requests[0].Tuples[1].Chunk
-		if next := w.stores[c.set[0]].Next[last]; next != 1 {
-			t.Errorf("%d tuples of the second range are spent, want 1", next)
-		}
-	}
-}
-
-// TestRefusedArguments: sessions that cannot be are refused before a message
-// is sent.
-func TestRefusedArguments(t *testing.T) {
-	w := dealtWorld(t, 3, 1)
-	set := mpc.NewSignerSet("a", "b")
-	tuples := w.deal(set, 1)
-	good := w.request(set, tuples, "m")
-	var v watch
-	w.watched(&v, nil)
-	for name, change := range map[string]func(s *mpc.SignSession){
-		"no requests":         func(s *mpc.SignSession) { s.Requests = nil },
-		"too few tuples":      func(s *mpc.SignSession) { s.Requests[0].Messages = make([][]byte, 2) },
-		"a range below zero":  func(s *mpc.SignSession) { s.Requests[0].Tuples = []mpc.TupleRange{{From: -1, Count: 1}} },
-		"a range of nothing":  func(s *mpc.SignSession) { s.Requests[0].Tuples = []mpc.TupleRange{{Count: 0}} },
-		"a range too long":    func(s *mpc.SignSession) { s.Requests[0].Tuples = []mpc.TupleRange{{Count: mpc.MaxChunkSize + 1}} },
-		"too small a set":     func(s *mpc.SignSession) { s.Set = mpc.NewSignerSet("a") },
-		"others than present": func(s *mpc.SignSession) { s.Set = mpc.NewSignerSet("a", "c") },
-	} {
-		_, errs := w.sign(good, func(_ mpc.PartyID, s *mpc.SignSession) { change(s) })
-		for p, err := range errs {
-			var argument *mpc.ArgumentError
-			if !errors.As(err, &argument) {
-				t.Errorf("%s: at %s: %v, want an ArgumentError", name, p, err)
-			}
-		}
-	}
-	if len(v.sent) != 0 {
-		t.Errorf("messages were sent: %v", v.sent)
 	}
 }
 
@@ -185,10 +121,7 @@ func TestOneTupleTwice(t *testing.T) {
 func (w *world) stolen(sigs []mpc.Signature, shares []p256.Scalar, tuples mpc.TupleRange) bool {
 	// b knows its own shares of k and χ: with k = kₐ + k_b and a's two shares
 	// of s, which are (kₐ·mᵢ + χₐ·rᵢ)/δᵢ, it has two equations for kₐ and χₐ.
-	own, err := decodeChunk(w.stores["b"].Chunks[tuples.Chunk].Blob, 2, 0, 1)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	own := w.own("b", mpc.NewSignerSet("a", "b"), tuples)
 	var m, r, left [2]p256.Scalar
 	for i, text := range []string{"one", "two"} {
 		digest := sha256.Sum256([]byte(text))
@@ -198,16 +131,16 @@ func (w *world) stolen(sigs []mpc.Signature, shares []p256.Scalar, tuples mpc.Tu
 		// δᵢ from b's own part: s = shareₐ + share_b, up to the sign of s.
 		for _, sum := range []p256.Scalar{s, s.Neg()} {
 			mine := sum.Sub(shares[i])
-			delta := own[0].k.Mul(m[i]).Add(own[0].chi.Mul(r[i])).Mul(mine.Inverse())
-			if x, err := own[0].R.Mult(delta).X(); err == nil && x.Equal(r[i]) {
+			delta := own.k.Mul(m[i]).Add(own.chi.Mul(r[i])).Mul(mine.Inverse())
+			if x, err := own.R.Mult(delta).X(); err == nil && x.Equal(r[i]) {
 				left[i] = shares[i].Mul(delta)
 			}
 		}
 	}
 	// left = kₐ·m + χₐ·r, twice.
 	det := m[0].Mul(r[1]).Sub(m[1].Mul(r[0])).Inverse()
-	k := left[0].Mul(r[1]).Sub(left[1].Mul(r[0])).Mul(det).Add(own[0].k)
-	chi := m[0].Mul(left[1]).Sub(m[1].Mul(left[0])).Mul(det).Add(own[0].chi)
+	k := left[0].Mul(r[1]).Sub(left[1].Mul(r[0])).Mul(det).Add(own.k)
+	chi := m[0].Mul(left[1]).Sub(m[1].Mul(left[0])).Mul(det).Add(own.chi)
 	return p256.BaseMult(chi.Mul(k.Inverse())).Equal(w.key().Public)
 }
 
@@ -222,24 +155,17 @@ func TestKnownRForgesWithoutRandomising(t *testing.T) {
 		w := dealtWorld(t, 2, 1)
 		set := mpc.NewSignerSet("a", "b")
 		tuples := w.deal(set, 1)
-		own, err := decodeChunk(w.stores["b"].Chunks[tuples.Chunk].Blob, 2, 0, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
+		own := w.own("b", set, tuples)
 		alpha, target := random(t), sha256.Sum256([]byte("evil.example. A 192.0.2.66"))
-		r, _ := own[0].R.X()
-		rTarget, _ := own[0].R.Mult(alpha).X()
+		r, _ := own.R.X()
+		rTarget, _ := own.R.Mult(alpha).X()
 		asked := p256.ScalarFromDigest(target[:]).Mul(r).Mul(rTarget.Inverse()).Bytes()
 
 		seed := [32]byte{1} // fresh, from nonces that were opened after asked was agreed on
 		var mu sync.Mutex
 		var got mpc.Signature
 		for p, err := range w.among(set, func(ctx context.Context, net mpc.Network) error {
-			blob := w.stores[net.Self()].Chunks[tuples.Chunk].Blob
-			mine, err := decodeChunk(blob, 2, 0, 1)
-			if err != nil {
-				return err
-			}
+			mine := []*tuple{w.own(net.Self(), set, tuples)}
 			sp := &spending{round: "s", set: set, seed: seed, parts: []part{{public: w.key().Public, tuples: tuples, own: mine, digests: [][32]byte{asked}}}}
 			sigs, err := sp.open(ctx, net, holes{noRandomising: open})
 			if err == nil {
@@ -312,90 +238,10 @@ func TestDifferentStatements(t *testing.T) {
 			}
 		}
 		// With other factors the shares do not fit, and they have left.
-		if v.has("a", "run0/nonce") != open {
+		if v.has("a", "run0/s") != open {
 			t.Errorf("statements unchecked: %v; a went on: %v", open, !open)
 		}
 	}
-}
-
-// TestUnequalNonces: a member that gives two others different nonces would
-// have them release shares for different R.
-func TestUnequalNonces(t *testing.T) {
-	for _, open := range []bool{false, true} {
-		for _, commitment := range []bool{false, true} {
-			w := dealtWorld(t, 3, 1)
-			w.open(holes{noNonceCheck: open})
-			set := mpc.NewSignerSet("a", "b", "c")
-			var v watch
-			w.watched(&v, func(from, to mpc.PartyID, round string, b []byte) []byte {
-				if from != "c" || to != "b" {
-					return b
-				}
-				switch { // another nonce, with and without the commitment to it
-				case round == "run0/nonce":
-					copy(b, make([]byte, 32))
-				case round == "run0/statement" && commitment:
-					copy(b[len(b)-32:], nonceCommitment(mpc.SessionID{w.sessions}, "run0", "c", make([]byte, 32)))
-				}
-				return b
-			})
-			_, errs := w.sign(w.request(set, w.deal(set, 1), "a message"), nil)
-			if !open && errs["a"] == nil && errs["b"] == nil {
-				t.Error("nobody noticed")
-			}
-			if !open && !commitment {
-				blames(t, errs["b"], "c")
-			}
-			if !open && commitment {
-				blames(t, errs["b"], "a", "c") // one of them told another what it had not heard
-			}
-			if both := v.has("a", "run0/s") && v.has("b", "run0/s"); both != open && (open || commitment) {
-				t.Errorf("nonces unchecked: %v, with commitment: %v; both gave their shares: %v", open, commitment, both)
-			}
-		}
-	}
-}
-
-// TestOrderOfSpending: tuples are spent before the statement is said, and what
-// cannot be spent is not spoken of.
-func TestOrderOfSpending(t *testing.T) {
-	w := dealtWorld(t, 2, 1)
-	set := mpc.NewSignerSet("a", "b")
-	tuples := w.deal(set, 1)
-	w.stores["a"].Next[tuples.Chunk] = 1 // spent before
-	var v watch
-	w.watched(&v, nil)
-	_, errs := w.sign(w.request(set, tuples, "a message"), nil)
-	if !errors.Is(errs["a"], mpctest.ErrSpent) || v.has("a", "run0/statement") {
-		t.Errorf("error %v; a signed a statement for a tuple it could not spend", errs["a"])
-	}
-	if w.stores["b"].Mark != 1 || !v.has("b", "run0/statement") {
-		t.Error("b did not spend and speak")
-	}
-}
-
-// TestRounds: with an agreement, whose two messages are not counted here, a
-// signature takes the statement, the nonce and s.
-func TestRounds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const way = 120 * time.Millisecond
-		w := dealtWorld(t, 3, 1)
-		defer w.hub.Close()
-		w.hub.SetDelay(way)
-		set := mpc.NewSignerSet("a", "b", "c")
-		session := w.request(set, w.deal(set, 2), "one", "two")
-		session.Agreed = true
-		begin := time.Now()
-		_, errs := w.sign(session, nil)
-		for p, err := range errs {
-			if err != nil {
-				t.Errorf("at %s: %v", p, err)
-			}
-		}
-		if took := time.Since(begin); took != 3*way {
-			t.Errorf("it took %v, want three ways of %v", took, way)
-		}
-	})
 }
 
 // TestSecretsPrintNothing: no verb shows a share.
@@ -414,50 +260,3 @@ func TestSecretsPrintNothing(t *testing.T) {
 }
 
 func sprint(format string, v any) string { return fmt.Sprintf(format, v) }
-
-// TestEveryMessageEveryFault: whatever becomes of a message of Sign on its
-// way, nobody gives out a signature that does not verify, and the receiver
-// tells who did not send what it should.
-func TestEveryMessageEveryFault(t *testing.T) {
-	faults := map[string]func(b []byte) [][]byte{
-		"altered at the start": func(b []byte) [][]byte { b[0] ^= 1; return [][]byte{b} },
-		"altered at the end":   func(b []byte) [][]byte { b[len(b)-1] ^= 1; return [][]byte{b} },
-		"cut":                  func(b []byte) [][]byte { return [][]byte{b[:len(b)-1]} },
-		"longer":               func(b []byte) [][]byte { return [][]byte{append(b, 0)} },
-		"empty":                func([]byte) [][]byte { return [][]byte{{}} },
-		"dropped":              func([]byte) [][]byte { return nil },
-		"another one after it": func(b []byte) [][]byte { return [][]byte{b, append(clone(b), 0)} },
-	}
-	for _, round := range []string{"request", "run0/statement", "run0/nonce", "run0/s"} {
-		for name, fault := range faults {
-			synctest.Test(t, func(t *testing.T) {
-				w := dealtWorld(t, 2, 1)
-				set := mpc.NewSignerSet("a", "b")
-				w.hub.SetFault(func(m memnet.Message) []memnet.Message {
-					if m.From != "b" || m.Round != round {
-						return []memnet.Message{m}
-					}
-					var out []memnet.Message
-					for _, b := range fault(clone(m.Payload)) {
-						m.Payload = b
-						out = append(out, m)
-					}
-					return out
-				})
-				sigs, errs := w.sign(w.request(set, w.deal(set, 1), "a message"), nil)
-				_, cheat := mpc.AsCheat(errs["a"])
-				_, absent := mpc.AsAbsent(errs["a"])
-				doubled := name == "another one after it" // which may come too late to matter
-				if !cheat && !absent && !doubled {
-					t.Errorf("%s %s: a ended with %v", round, name, errs["a"])
-				}
-				for p, s := range sigs {
-					if s != nil && errs[p] == nil {
-						w.mustVerify("a message", s[0][0])
-					}
-				}
-				w.hub.Close()
-			})
-		}
-	}
-}

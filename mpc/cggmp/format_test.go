@@ -8,13 +8,14 @@ import (
 	"github.com/taurusgroup/multi-party-sig/pkg/party"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/fixture"
 	"zonesigner/mpc/p256"
 )
 
 // TestKeyShareFormat: version 1 stays readable, and what is altered, cut or
 // does not fit together is refused.
 func TestKeyShareFormat(t *testing.T) {
-	b, err := os.ReadFile(fixture("b"))
+	b, err := os.ReadFile(testKey("b"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,12 +135,42 @@ func TestChunkFormat(t *testing.T) {
 	if _, err := decodeChunk(b[:len(b)-1], 3, 0, 1); err == nil {
 		t.Error("a chunk that was cut is accepted")
 	}
+	b[0] = 1 // of tuples whose nonces were not committed to
+	if _, err := decodeChunk(b, 3, 0, 1); err == nil {
+		t.Error("a chunk of version 1 is accepted")
+	}
+	ts[0].erase()
+	if !ts[0].k.IsZero() || !ts[0].chi.IsZero() || ts[0].nonce != [sizeNonce]byte{} {
+		t.Error("something secret stays in a tuple that is erased")
+	}
+}
+
+func TestChunkFixture(t *testing.T) {
+	var ts []*tuple
+	for i := range uint64(2) {
+		x := func(k uint64) p256.Point { return p256.BaseMult(p256.NewScalar(10*k + i)) }
+		ts = append(ts, &tuple{
+			R: x(1), RBar: []p256.Point{x(2), x(3)}, S: []p256.Point{x(4), x(5)}, commitments: [][sizeCommitment]byte{{6, byte(i)}, {7, byte(i)}},
+			k: p256.NewScalar(80 + i), chi: p256.NewScalar(90 + i), nonce: [sizeNonce]byte{100, byte(i)},
+		})
+	}
+	b, err := encodeChunk(ts, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decodeChunk(fixture.Check(t, "chunk.v2.hex", b), 2, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g, want := got[0], ts[1]; !g.R.Equal(want.R) || !g.S[1].Equal(want.S[1]) || g.commitments[1] != want.commitments[1] || g.chi != want.chi || g.nonce != want.nonce {
+		t.Errorf("the fixture reads as a tuple of R %v, nonce %x", g.R, g.nonce)
+	}
 }
 
 func FuzzChunk(f *testing.F) {
 	f.Add([]byte{}, 2, 0, 1)
-	f.Add([]byte{1, 2}, 2, 0, 1)
-	f.Add(append([]byte{1, 2}, make([]byte, 5*sizePoint+2*sizeScalar)...), 2, 0, 1)
+	f.Add([]byte{chunkVersion, 2}, 2, 0, 1)
+	f.Add(append([]byte{chunkVersion, 2}, make([]byte, 5*sizePoint+2*sizeCommitment+2*sizeScalar+sizeNonce)...), 2, 0, 1)
 	f.Fuzz(func(t *testing.T, b []byte, members, from, count int) {
 		if members < 1 || members > mpc.MaxMembers {
 			return

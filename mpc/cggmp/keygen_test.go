@@ -11,7 +11,7 @@ import (
 	"zonesigner/mpc/p256"
 )
 
-var update = flag.Bool("update", false, "make the test key in testdata anew, which takes a minute")
+var makeKey = flag.Bool("make-key", false, "make the test key in testdata anew, which takes a minute")
 
 // generate makes a key of all of w's group.
 func (w *world) generate(label func(p mpc.PartyID) string) map[mpc.PartyID]error {
@@ -30,7 +30,7 @@ func (w *world) generate(label func(p mpc.PartyID) string) map[mpc.PartyID]error
 // shares fit, and signs with what it was stored as.
 func TestGenerateKey(t *testing.T) {
 	n := 2
-	if *update {
+	if *makeKey {
 		n = 3 // the key of fixtureWorld
 	}
 	w := newWorld(t, n, 1)
@@ -59,8 +59,8 @@ func TestGenerateKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.keys[p] = &again
-		if *update {
-			if err := os.WriteFile(fixture(p), b, 0o644); err != nil {
+		if *makeKey {
+			if err := os.WriteFile(testKey(p), b, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

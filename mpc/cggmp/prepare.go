@@ -2,6 +2,7 @@ package cggmp
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 		return nil
 	}
 	pool := mpc.PoolID{Key: key, Set: set.String(), Stripe: stripe}
-	binding := mpc.Digest("zonesigner cggmp prepare v1", []byte(key), uint64Bytes(ks.Epoch), []byte(pool.Set), []byte(stripe),
+	binding := mpc.Digest("zonesigner cggmp prepare v2", []byte(key), uint64Bytes(ks.Epoch), []byte(pool.Set), []byte(stripe),
 		uint64Bytes(uint64(n)), uint64Bytes(uint64(s.cfg.ChunkSize)))
 	session, err := newSession(ctx, among{net, set}, ks.Group, binding, s.holes)
 	if err != nil {
@@ -48,7 +49,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 	}
 	for done, index := 0, 0; done < n; index++ {
 		count := min(s.cfg.ChunkSize, n-done)
-		chunk, err := session.prepareChunk(ctx, ks, pool, set, index, count)
+		chunk, err := session.prepareChunk(ctx, s.presign, ks, pool, set, index, count)
 		if err != nil {
 			return fmt.Errorf("cggmp: prepare chunk %d: %w", index, err)
 		}
@@ -64,28 +65,42 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 	return nil
 }
 
+// presigner makes one presignature among a session's parties, who are set. It
+// returns the digest of what was broadcast, too.
+type presigner func(s *session, ctx context.Context, ks *KeyShare, set mpc.SignerSet, label string) (*tuple, [32]byte, error)
+
 // prepareChunk makes one chunk. Its id is the digest of what all members saw
 // and hold alike, compared before it is stored.
-func (s *session) prepareChunk(ctx context.Context, ks *KeyShare, pool mpc.PoolID, set mpc.SignerSet, index, count int) (*mpc.Chunk, error) {
+func (s *session) prepareChunk(ctx context.Context, presign presigner, ks *KeyShare, pool mpc.PoolID, set mpc.SignerSet, index, count int) (*mpc.Chunk, error) {
+	label := "chunk" + strconv.Itoa(index)
 	tuples := make([]*tuple, 0, count)
 	defer func() { erase(tuples) }()
 	fields := [][]byte{s.id[:], []byte(ks.ID), uint64Bytes(ks.Epoch), []byte(pool.Set), []byte(pool.Stripe),
 		uint64Bytes(uint64(index)), uint64Bytes(uint64(count))}
 	for i := range count {
-		t, view, err := s.presign(ctx, ks, set, "chunk"+strconv.Itoa(index)+"/"+strconv.Itoa(i))
+		t, view, err := presign(s, ctx, ks, set, label+"/"+strconv.Itoa(i))
 		if err != nil {
 			return nil, err
 		}
 		tuples = append(tuples, t)
+		fields = append(fields, view[:])
+	}
+	if err := s.commitNonces(ctx, label+"/nonces", set, tuples); err != nil {
+		return nil, err
+	}
+	for _, t := range tuples {
 		public, err := t.public()
 		if err != nil {
 			return nil, err
 		}
-		fields = append(fields, view[:], public)
+		fields = append(fields, public)
 	}
-	id := mpc.Digest("zonesigner cggmp chunk v1", fields...)
+	id := mpc.Digest("zonesigner cggmp chunk v2", fields...)
+	if s.holes.noView {
+		id = mpc.Digest("label", []byte(label))
+	}
 	if !s.holes.noEcho {
-		if err := mpc.ConfirmView(ctx, s.net, "chunk"+strconv.Itoa(index)+"/view", id, "operators hold different views of a chunk"); err != nil {
+		if err := mpc.ConfirmView(ctx, s.net, label+"/view", id, "operators hold different views of a chunk"); err != nil {
 			return nil, err
 		}
 	}
@@ -94,6 +109,33 @@ func (s *session) prepareChunk(ctx context.Context, ks *KeyShare, pool mpc.PoolI
 		return nil, err
 	}
 	return &mpc.Chunk{ID: id, Count: count, Blob: blob}, nil
+}
+
+// commitNonces draws this party's nonces of tuples, which set made, and
+// exchanges the commitments of all members.
+func (s *session) commitNonces(ctx context.Context, round string, set mpc.SignerSet, tuples []*tuple) error {
+	var own []byte
+	for _, t := range tuples {
+		_, _ = rand.Read(t.nonce[:]) // never fails
+		c, err := t.commitment(s.net.Self(), t.nonce[:])
+		if err != nil {
+			return err
+		}
+		own = append(own, c[:]...)
+	}
+	got, err := mpc.Exchange(ctx, s.net, round, own)
+	if err != nil {
+		return err
+	}
+	for _, p := range set {
+		if len(got[p]) != len(own) {
+			return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("commitments to nonces of %d bytes, want %d", len(got[p]), len(own))}
+		}
+		for i, t := range tuples {
+			t.commitments = append(t.commitments, [sizeCommitment]byte(got[p][sizeCommitment*i:]))
+		}
+	}
+	return nil
 }
 
 // presign makes one presignature among the session's parties, who are set.

@@ -1,11 +1,8 @@
 package cggmp
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
-	"slices"
 
 	"zonesigner/mpc"
 )
@@ -26,7 +23,7 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 		NoRequest: s.holes.noRequest, NoStatements: s.holes.noStatements,
 	}
 	signatures, err := spender.Sign(ctx, net, session, said, progress, func(r *mpc.Run) (mpc.Spending, error) {
-		f := &fresh{net: net, session: session, run: r.Round, holes: s.holes, spending: &spending{round: r.Round + "/s", set: session.Set}}
+		f := &fresh{net: net, session: session, holes: s.holes, spending: &spending{round: r.Round + "/s", set: session.Set}}
 		for _, p := range r.Parts {
 			own, err := decodeChunk(p.Blob, len(session.Set), p.Tuples.From, p.Tuples.Count)
 			if err != nil {
@@ -36,7 +33,6 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 			f.spending.parts = append(f.spending.parts, part{public: keys[p.Request].Public, manifest: session.Requests[p.Request].Manifest,
 				tuples: p.Tuples, own: own, digests: p.Digests})
 		}
-		_, _ = rand.Read(f.nonce[:]) // never fails
 		return f, nil
 	})
 	if err != nil {
@@ -46,25 +42,31 @@ func (s *Signer) Sign(ctx context.Context, net mpc.Network, session mpc.SignSess
 }
 
 // fresh is a run whose presignatures are randomised before they are opened, by
-// what nobody knew when the statements were signed. It implements mpc.Spending.
+// what nobody knew when the statements were signed: the members' nonces, to
+// which they were committed when the presignatures were made. It implements
+// mpc.Spending.
 type fresh struct {
 	net      mpc.Network
 	session  mpc.SignSession
-	run      string // prefix of its rounds
-	nonce    [32]byte
 	holes    holes
 	spending *spending
 }
 
-// Opening is the commitment to this party's nonce, which is opened when all
-// members have signed what it is for: so none chooses its own by the others'.
+// Opening is this party's nonces. What is signed is fixed by the statement that
+// they go with (docs/protocol.md, section 12).
 func (f *fresh) Opening() []byte {
-	return nonceCommitment(f.session.ID, f.run, f.net.Self(), f.nonce[:])
+	var b []byte
+	for _, p := range f.spending.parts {
+		for _, t := range p.own {
+			b = append(b, t.nonce[:]...)
+		}
+	}
+	return b
 }
 
-// Finish opens the nonces, and then the signatures.
-func (f *fresh) Finish(ctx context.Context, commitments map[mpc.PartyID][]byte) (_ []mpc.Signature, err error) {
-	if f.spending.seed, err = f.seed(ctx, commitments); err != nil {
+// Finish opens the signatures.
+func (f *fresh) Finish(ctx context.Context, nonces map[mpc.PartyID][]byte) (_ []mpc.Signature, err error) {
+	if f.spending.seed, err = f.seed(nonces); err != nil {
 		return nil, err
 	}
 	return f.spending.open(ctx, f.net, f.holes)
@@ -77,38 +79,36 @@ func (f *fresh) Close() {
 	}
 }
 
-// seed is what presignatures are randomised with: a hash of one nonce of each
-// member. With its nonce each says what commitments it was sent, so that none
-// gives two others different ones: all have the same seed, or none goes on.
-func (f *fresh) seed(ctx context.Context, commitments map[mpc.PartyID][]byte) ([32]byte, error) {
-	var fields [][]byte
-	for _, p := range f.session.Set {
-		fields = append(fields, commitments[p])
-	}
-	echo := mpc.Digest("zonesigner cggmp nonces v1", fields...)
-	nonces, err := mpc.Exchange(ctx, f.net, f.run+"/nonce", slices.Concat(f.nonce[:], echo[:]))
-	if err != nil {
-		return [32]byte{}, err
-	}
-	fields = [][]byte{f.session.ID[:], []byte(f.run)}
-	for _, p := range f.session.Set {
-		b := nonces[p]
-		switch {
-		case len(b) != 64:
-			return [32]byte{}, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("nonce of %d bytes, want 64", len(b))}
-		case f.holes.noNonceCheck:
-		case !bytes.Equal(nonceCommitment(f.session.ID, f.run, p, b[:32]), commitments[p]):
-			return [32]byte{}, &mpc.CheatError{Parties: []mpc.PartyID{p}, What: "its nonce is not the one it committed to"}
-		case !bytes.Equal(b[32:], echo[:]):
-			return [32]byte{}, mpc.Dispute(mpc.Without(f.session.Set, f.net.Self()), "operators were sent different commitments to nonces")
+// seed is what presignatures are randomised with: a hash of the nonces of all
+// members, each the one that it was committed to.
+func (f *fresh) seed(nonces map[mpc.PartyID][]byte) ([32]byte, error) {
+	fields := [][]byte{f.session.ID[:]}
+	for j, p := range f.session.Set {
+		if err := f.checkNonces(j, p, nonces[p]); err != nil {
+			return [32]byte{}, err
 		}
-		fields = append(fields, b[:32])
+		fields = append(fields, nonces[p])
 	}
-	return mpc.Digest("zonesigner cggmp seed v1", fields...), nil
+	return mpc.Digest("zonesigner cggmp seed v2", fields...), nil
 }
 
-// nonceCommitment commits p to its nonce of a run.
-func nonceCommitment(session mpc.SessionID, round string, p mpc.PartyID, nonce []byte) []byte {
-	d := mpc.Digest("zonesigner cggmp nonce v1", session[:], []byte(round), []byte(p), nonce)
-	return d[:]
+// checkNonces compares those of p, member j of the set, with its commitments.
+func (f *fresh) checkNonces(j int, p mpc.PartyID, nonces []byte) error {
+	if f.holes.noNonceCheck {
+		return nil
+	}
+	i := 0
+	for _, part := range f.spending.parts {
+		for _, t := range part.own {
+			c, err := t.commitment(p, nonces[sizeNonce*i:sizeNonce*(i+1)])
+			if err != nil {
+				return err
+			}
+			if c != t.commitments[j] {
+				return &mpc.CheatError{Parties: []mpc.PartyID{p}, What: fmt.Sprintf("its nonce of tuple %d of the run is not the one it committed to", i)}
+			}
+			i++
+		}
+	}
+	return nil
 }

@@ -30,8 +30,9 @@ type Config struct {
 // may be used by several sessions at once.
 type Signer struct {
 	cfg     Config
-	runSize int   // DefaultChunkSize, but in tests
-	holes   holes // tests only
+	runSize int       // DefaultChunkSize, but in tests
+	presign presigner // the library's, but in tests
+	holes   holes     // tests only
 }
 
 var _ mpc.Signer = (*Signer)(nil)
@@ -42,9 +43,10 @@ type holes struct {
 	noGuard       bool // against panics in the library
 	noStop        bool // when the library wants to publish nonces
 	noEcho        bool // of what was broadcast last, and of chunks
+	noView        bool // of a chunk in its id
 	noStatements  bool // need to be the same for all
 	noRequest     bool // needs to be the same for all, before spending
-	noNonceCheck  bool // of what nonces were committed to, alike for all
+	noNonceCheck  bool // against what members committed to
 	noRandomising bool // of presignatures after agreement
 	noFinalCheck  bool // of signatures
 
@@ -68,7 +70,7 @@ func NewSigner(cfg Config) (*Signer, error) {
 	if cfg.ChunkSize < 1 || cfg.ChunkSize > MaxChunkSize {
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("cggmp: chunk size %d is out of range, 1 to %d", cfg.ChunkSize, MaxChunkSize)}
 	}
-	return &Signer{cfg: cfg, runSize: DefaultChunkSize}, nil
+	return &Signer{cfg: cfg, runSize: DefaultChunkSize, presign: (*session).presign}, nil
 }
 
 // key finds this party's share and checks the signer set.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -35,7 +36,8 @@ type world struct {
 
 	mu   sync.Mutex
 	keys map[mpc.PartyID]*KeyShare
-	sk   p256.Scalar // where a dealer made the key
+
+	dealer *dealer // nil: the library
 }
 
 func newWorld(t testing.TB, n, threshold int) *world {
@@ -58,7 +60,7 @@ func newWorld(t testing.TB, n, threshold int) *world {
 				}
 				return nil, fmt.Errorf("no key %s", id)
 			},
-			ChunkSize: 2,
+			ChunkSize: DefaultChunkSize,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -76,7 +78,7 @@ func fixtureWorld(t testing.TB) *world {
 	t.Helper()
 	w := newWorld(t, 3, 1)
 	for _, p := range w.group.Parties {
-		b, err := os.ReadFile(fixture(p))
+		b, err := os.ReadFile(testKey(p))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,20 +91,43 @@ func fixtureWorld(t testing.TB) *world {
 	return w
 }
 
-func fixture(p mpc.PartyID) string {
+func testKey(p mpc.PartyID) string {
 	return filepath.Join("testdata", "keyshare-v1-test-key-"+string(p)+".bin")
 }
 
-// dealtWorld is a group with a key that a dealer made, good for spending
-// presignatures that a dealer made, too: no need for the library there.
+// dealtWorld is a group with a key and presignatures that a dealer makes: no
+// need for the library there.
 func dealtWorld(t testing.TB, n, threshold int) *world {
 	t.Helper()
 	w := newWorld(t, n, threshold)
-	w.sk = random(t)
+	d := newDealer(t)
+	w.dealer = d
 	for _, p := range w.group.Parties {
-		w.keys[p] = &KeyShare{ID: "dealt", Engine: Engine, Group: w.group, Self: p, Public: p256.BaseMult(w.sk)}
+		w.keys[p] = &KeyShare{ID: "dealt", Engine: Engine, Group: w.group, Self: p, Public: p256.BaseMult(d.secret("dealt"))}
+		w.signers[p].presign = d.presign
 	}
 	return w
+}
+
+// inDealtWorld runs f in a bubble of testing/synctest, where waiting for one
+// that fell silent takes no time.
+func inDealtWorld(t *testing.T, n, threshold int, f func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, dealtWorld(t, n, threshold)) })
+}
+
+// dealer makes keys and presignatures in the library's place.
+type dealer struct {
+	t testing.TB
+
+	mu    sync.Mutex
+	sk    map[mpc.KeyID]p256.Scalar
+	dealt map[string]map[mpc.PartyID]*tuple // by session and label
+	R     p256.Point                        // of the last one
+}
+
+func newDealer(t testing.TB) *dealer {
+	return &dealer{t: t, sk: map[mpc.KeyID]p256.Scalar{}, dealt: map[string]map[mpc.PartyID]*tuple{}}
 }
 
 func random(t testing.TB) p256.Scalar {
@@ -114,45 +139,64 @@ func random(t testing.TB) p256.Scalar {
 	return x
 }
 
+// presign gives the members of set their parts of one presignature. It is a
+// presigner.
+func (d *dealer) presign(s *session, _ context.Context, ks *KeyShare, set mpc.SignerSet, label string) (*tuple, [32]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	view := mpc.Digest("dealt", s.id[:], []byte(label))
+	of := d.dealt[string(view[:])]
+	if of == nil {
+		of = d.deal(ks.ID, set)
+		d.dealt[string(view[:])] = of
+	}
+	mine := of[s.net.Self()]
+	return mine, view, mine.check(ks, set)
+}
+
+func (d *dealer) deal(id mpc.KeyID, set mpc.SignerSet) map[mpc.PartyID]*tuple {
+	k := random(d.t)
+	chi := k.Mul(d.sk[id])
+	t := tuple{R: p256.BaseMult(k.Inverse())}
+	d.R = t.R
+	ks, chis := make([]p256.Scalar, len(set)), make([]p256.Scalar, len(set))
+	for j := range set {
+		ks[j], chis[j] = random(d.t), random(d.t)
+		if j == len(set)-1 {
+			ks[j], chis[j] = k, chi
+		}
+		k, chi = k.Sub(ks[j]), chi.Sub(chis[j])
+		t.RBar, t.S = append(t.RBar, t.R.Mult(ks[j])), append(t.S, t.R.Mult(chis[j]))
+	}
+	of := map[mpc.PartyID]*tuple{}
+	for j, p := range set {
+		mine := t
+		mine.k, mine.chi = ks[j], chis[j]
+		of[p] = &mine
+	}
+	return of
+}
+
 // deal gives the members of set n presignatures in one chunk.
 func (w *world) deal(set mpc.SignerSet, n int) mpc.TupleRange {
 	w.t.Helper()
-	own := make([][]*tuple, len(set))
-	for range n {
-		k := random(w.t)
-		chi := k.Mul(w.sk)
-		t := tuple{R: p256.BaseMult(k.Inverse())}
-		ks, chis := make([]p256.Scalar, len(set)), make([]p256.Scalar, len(set))
-		for j := range set {
-			ks[j], chis[j] = random(w.t), random(w.t)
-			if j == len(set)-1 {
-				ks[j], chis[j] = k, chi
-			}
-			k, chi = k.Sub(ks[j]), chi.Sub(chis[j])
-			t.RBar, t.S = append(t.RBar, t.R.Mult(ks[j])), append(t.S, t.R.Mult(chis[j]))
-		}
-		for j := range set {
-			mine := t
-			mine.k, mine.chi = ks[j], chis[j]
-			if err := mine.check(w.keys[set[j]], set); err != nil {
-				w.t.Fatal(err)
-			}
-			own[j] = append(own[j], &mine)
-		}
-	}
-	var id mpc.ChunkID
-	_, _ = rand.Read(id[:])
-	pool := mpc.PoolID{Key: w.key().ID, Set: set.String(), Stripe: "a"}
-	for j, p := range set {
-		blob, err := encodeChunk(own[j], len(set))
+	for p, err := range w.prepare(set, n) {
 		if err != nil {
-			w.t.Fatal(err)
-		}
-		if err := w.stores[p].Add([]mpc.PoolChunk{{Pool: pool, Chunk: mpc.Chunk{ID: id, Count: n, Blob: blob}}}); err != nil {
-			w.t.Fatal(err)
+			w.t.Fatalf("prepare at %s: %v", p, err)
 		}
 	}
-	return mpc.TupleRange{Chunk: id, Count: n}
+	order := w.stores[set[0]].Order
+	return mpc.TupleRange{Chunk: order[len(order)-1], Count: n}
+}
+
+// own is what p holds of a chunk's first tuple.
+func (w *world) own(p mpc.PartyID, set mpc.SignerSet, tuples mpc.TupleRange) *tuple {
+	w.t.Helper()
+	ts, err := decodeChunk(w.stores[p].Chunks[tuples.Chunk].Blob, len(set), 0, 1)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ts[0]
 }
 
 // among runs f for each of parties in a fresh session.

@@ -1,6 +1,7 @@
 // Package mpctest is what tests of protocols share: parties that run one over
 // a memory network, an adversary among them, identities and pools in memory,
-// and every fault done to every message.
+// every fault done to every message, and the conformance suite of signers,
+// TestSigner.
 package mpctest
 
 import (

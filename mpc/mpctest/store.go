@@ -18,6 +18,8 @@ type Store struct {
 	Forgets bool
 	// Spent, which may be nil, is called at each spending.
 	Spent func()
+	// Fails is what Spend says of a disk that cannot be written; nil: it can.
+	Fails error
 
 	Chunks map[mpc.ChunkID]mpc.PoolChunk
 	Order  []mpc.ChunkID       // as they were added
@@ -48,6 +50,9 @@ func (s *Store) Add(chunks []mpc.PoolChunk) error {
 func (s *Store) Spend(ranges []mpc.PoolRange, _ [32]byte) (blobs [][]byte, mark mpc.Mark, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.Fails != nil {
+		return nil, mpc.Mark{}, s.Fails
+	}
 	next := maps.Clone(s.Next)
 	for _, r := range ranges {
 		c, ok := s.Chunks[r.Chunk]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/cggmp"
 	"zonesigner/zonesignerd/internal/engines"
 )
 
@@ -108,19 +110,24 @@ func TestMeasure(t *testing.T) {
 // no time.
 func TestRoundTrips(t *testing.T) {
 	const roundTrip = 240 * time.Millisecond
-	for engine, trips := range map[string]int{"shamir": 2, "mal-shamir": 2, "rep3": 2, "mal-rep3": 2, "frost": 2, "mascot": 3, "mascot-minus": 3} {
+	for engine, trips := range map[string]int{"shamir": 2, "mal-shamir": 2, "rep3": 2, "mal-rep3": 2, "frost": 2, "mascot": 3, "mascot-minus": 3, "cggmp": 2} {
 		t.Run(engine, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g, err := newGroup(t.Context(), plan(t, engine, Memory, Setting{"240ms", roundTrip}, 0))
+				p, batch := plan(t, engine, Memory, Setting{"240ms", roundTrip}, 0), batchSize
+				if p.Engine.Slow() {
+					p.N, batch = 3, 2 // of the key in testdata
+				}
+				g, err := newGroup(t.Context(), p)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer g.close()
-				var row Row
-				if err := g.keyGeneration(t.Context(), &row); err != nil {
+				if p.Engine.Slow() {
+					takeTestKey(t, g)
+				} else if err := g.keyGeneration(t.Context(), new(Row)); err != nil {
 					t.Fatal(err)
 				}
-				for _, n := range []int{1, batchSize} {
+				for _, n := range []int{1, batch} {
 					if _, err := g.prepare(t.Context(), n, func(int) {}); err != nil {
 						t.Fatal(err)
 					}
@@ -134,6 +141,27 @@ func TestRoundTrips(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// takeTestKey gives the group the key of three that the tests of cggmp have, for
+// two of them to sign with.
+func takeTestKey(t *testing.T, g *group) {
+	t.Helper()
+	for _, o := range g.operators {
+		b, err := os.ReadFile("../../../mpc/cggmp/testdata/keyshare-v1-test-key-" + string(o.id) + ".bin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		share := new(cggmp.KeyShare)
+		if err := share.UnmarshalBinary(b); err != nil {
+			t.Fatal(err)
+		}
+		o.key, g.group = engines.Key{ID: share.ID, Share: share}, share.Group
+	}
+	g.set = mpc.NewSignerSet("a", "b")
+	if err := g.makeSigners(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -1,0 +1,52 @@
+package frost
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"zonesigner/mpc"
+	"zonesigner/mpc/mpctest"
+)
+
+// operator is one operator's part of the conformance suite.
+type operator struct {
+	*Signer
+	part mpctest.Part
+	keys map[mpc.KeyID]*KeyShare
+}
+
+func newOperator(t testing.TB, part mpctest.Part) mpctest.Operator {
+	o := &operator{part: part, keys: map[mpc.KeyID]*KeyShare{}}
+	var err error
+	if o.Signer, err = NewSigner(Config{Identity: part.Identity, Store: part.Store, Keys: o.key, ChunkSize: part.RunSize, Signed: part.Signed}); err != nil {
+		t.Fatal(err)
+	}
+	o.runSize = part.RunSize
+	return o
+}
+
+func (o *operator) key(id mpc.KeyID) (*KeyShare, error) {
+	if k := o.keys[id]; k != nil {
+		return k, nil
+	}
+	return nil, fmt.Errorf("no key %s", id)
+}
+
+func (o *operator) Generate(ctx context.Context, net mpc.Network, labels [][]byte) (ids []mpc.KeyID, err error) {
+	made, err := GenerateKeys(ctx, net, o.part.Identity, o.part.Group, labels)
+	for _, k := range made {
+		o.keys[k.ID] = k
+		ids = append(ids, k.ID)
+	}
+	return ids, err
+}
+
+func (o *operator) Verify(key mpc.KeyID, message string, sig mpc.Signature) bool {
+	return o.keys[key].verify(message, sig)
+}
+
+// TestSigner holds frost to what every signer promises.
+func TestSigner(t *testing.T) {
+	mpctest.TestSigner(t, mpctest.Scheme{Name: Engine, Supports: Supports, Signers: Signers, Active: true, New: newOperator, Rounds: 2, Names: true})
+}
