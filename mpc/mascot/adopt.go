@@ -114,6 +114,11 @@ func (a *adopter) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		for _, f := range fs {
+			f.erase()
+		}
+	}()
 	// One round: MACs of this session for the values of each other one and a
 	// mask, and for the mask one of that session too.
 	macs := &job{fs: []*factor{b.key}}

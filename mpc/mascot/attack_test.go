@@ -336,9 +336,7 @@ func extension(t *testing.T) (*extensionSender, *extensionReceiver) {
 	_, _ = rand.Read(sender.delta[:])
 	for i := range columns {
 		for c := range 2 {
-			var key [16]byte
-			_, _ = rand.Read(key[:])
-			receiver.seeds[i][c] = newCipher(key[:])
+			_, _ = rand.Read(receiver.seeds[i][c][:])
 		}
 		sender.seeds[i] = receiver.seeds[i][bit(sender.delta[:], i)]
 	}

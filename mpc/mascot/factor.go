@@ -2,7 +2,6 @@ package mascot
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -37,9 +36,18 @@ const (
 
 // factorLink is what this party keeps for one peer, for each digit.
 type factorLink struct {
-	theirs [][4]cipher.Block // to multiply by the peer's Δ: the seeds of all numbers
-	ours   [][3]cipher.Block // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
-	number []uint64          // secret: our digits
+	theirs [][4]seed // to multiply by the peer's Δ: the seeds of all numbers
+	ours   [][3]seed // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
+	number []uint64  // secret: our digits
+}
+
+// erase clears the seeds and the digits.
+func (f *factor) erase() {
+	for _, l := range f.links {
+		clear(l.theirs)
+		clear(l.ours)
+		clear(l.number)
+	}
 }
 
 // randomFactors draws this party's part of k factors.
@@ -59,7 +67,7 @@ func (b *box) newFactors(ctx context.Context, digits int, own []byte) ([]*factor
 	for i := range fs {
 		fs[i] = &factor{own: littleEndian(own[size*i : size*(i+1)]), digits: digits, links: make([]factorLink, len(b.links))}
 		for p := range fs[i].links {
-			fs[i].links[p] = factorLink{make([][4]cipher.Block, digits), make([][3]cipher.Block, digits), make([]uint64, digits)}
+			fs[i].links[p] = factorLink{make([][4]seed, digits), make([][3]seed, digits), make([]uint64, digits)}
 		}
 	}
 	// Of each digit's bits h and l the transfers choose 1-h and 1-l: the
@@ -112,10 +120,7 @@ func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]
 	msg = make([]byte, 2*seedSize*digits*len(fs))
 	for j := range digits * len(fs) {
 		left, right := children(&zeros[2*j]), children(&ones[2*j])
-		seeds := [4]seed{left[0], left[1], right[0], right[1]}
-		for v := range seeds {
-			fs[j/digits].links[p].theirs[j%digits][v] = newCipher(seeds[v][:])
-		}
+		fs[j/digits].links[p].theirs[j%digits] = [4]seed{left[0], left[1], right[0], right[1]}
 		for l, mask := range [2]seed{zeros[2*j+1], ones[2*j+1]} {
 			out := msg[seedSize*(2*j+l) : seedSize*(2*j+l+1)]
 			copy(out, mask[:])
@@ -147,14 +152,17 @@ func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
 		xorIf(beside[:], msg[seedSize*2*j:seedSize*(2*j+1)], -low)
 		xorIf(beside[:], msg[seedSize*(2*j+1):seedSize*(2*j+2)], low-1)
 		xorIf(beside[:], far[:], 0xff)
-		link.ours[j%digits] = [3]cipher.Block{newCipher(beside[:]), newCipher(near[:]), newCipher(far[:])}
+		link.ours[j%digits] = [3]seed{beside, near, far}
 	}
 	clear(transferred)
 }
 
 // children are the two seeds below one.
 func children(s *seed) (c [2]seed) {
-	d := sha256.Sum256(append([]byte("zonesigner mascot children v1"), s[:]...))
+	const domain = "zonesigner mascot children v1"
+	in := [len(domain) + seedSize]byte{}
+	copy(in[copy(in[:], domain):], s[:])
+	d := sha256.Sum256(in[:])
 	copy(c[0][:], d[:seedSize])
 	copy(c[1][:], d[seedSize:])
 	return c
@@ -245,10 +253,10 @@ func (b *box) timesOnce(ctx context.Context, round string, jobs []*job) error {
 	}
 	msgs := make([][]byte, len(b.links))
 	for p, l := range b.links {
-		iv := maskIV(b.call(round, b.self, l.peer))
+		streams := newStreams(b.call(round, b.self, l.peer))
 		msgs[p] = make([]byte, size)
 		each(msgs[p], func(part []byte, f *factor, xs, products []p256.Scalar) {
-			f.links[p].multiply(iv, xs, part, products)
+			f.links[p].multiply(streams, xs, part, products)
 			if b.engine.holes.correct != nil {
 				b.engine.holes.correct(part)
 			}
@@ -262,9 +270,9 @@ func (b *box) timesOnce(ctx context.Context, round string, jobs []*job) error {
 		if len(got[p]) != size || !canonical(got[p]) {
 			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), size))
 		}
-		iv := maskIV(b.call(round, l.peer, b.self))
+		streams := newStreams(b.call(round, l.peer, b.self))
 		each(got[p], func(part []byte, f *factor, _, products []p256.Scalar) {
-			f.links[p].help(iv, part, products)
+			f.links[p].help(streams, part, products)
 		})
 	}
 	return nil
@@ -276,7 +284,7 @@ const digitGroup = 32
 
 // multiply is the part of the party that has x. For a digit d with seeds' masks
 // r₀ … r₃ it sends y = x - Σᵥ rᵥ and has the share Σᵥ v·rᵥ of d·x.
-func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []p256.Scalar) {
+func (l *factorLink) multiply(streams *streams, xs []p256.Scalar, msg []byte, shares []p256.Scalar) {
 	size := scalarSize * len(xs)
 	var masks [4][]byte
 	flat := make([]byte, len(masks)*size)
@@ -286,7 +294,7 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 	sums, totals := make([]p256.Sum, len(xs)), make([]p256.Scalar, len(xs))
 	for j := len(l.number) - 1; j >= 0; j-- {
 		for v := range masks {
-			fillMasks(masks[v], l.theirs[j][v], iv)
+			streams.fillMasks(masks[v], &l.theirs[j][v])
 		}
 		out := msg[size*j : size*(j+1)]
 		for i, x := range xs {
@@ -311,7 +319,7 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 // Σᵥ (d-v)·rᵥ + d·y = d·x - Σᵥ v·rᵥ. By the bits of d that is one and two times
 // either the masks with another such bit and y, or the masks with another such
 // bit taken off.
-func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
+func (l *factorLink) help(streams *streams, msg []byte, shares []p256.Scalar) {
 	n := len(msg) / (len(l.number) * scalarSize)
 	size := scalarSize * n
 	var masks [3][]byte // of the numbers d^1, d^2 and d^3
@@ -322,7 +330,7 @@ func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
 	sums, totals := make([]p256.Sum, n), make([]p256.Scalar, n)
 	for j := len(l.number) - 1; j >= 0; j-- {
 		for e := range masks {
-			fillMasks(masks[e], l.ours[j][e], iv)
+			streams.fillMasks(masks[e], &l.ours[j][e])
 		}
 		low, high := l.number[j]&1, l.number[j]>>1
 		in := msg[size*j : size*(j+1)]

@@ -286,6 +286,9 @@ func (s *session) erase() {
 		l.sender.erase()
 		l.receiver.erase()
 	}
+	if s.key != nil {
+		s.key.erase()
+	}
 	s.links, s.key = nil, nil
 }
 

@@ -176,6 +176,11 @@ func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]s
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		for _, f := range fs {
+			f.erase()
+		}
+	}()
 	own := make([]p256.Scalar, len(scale), len(scale)+len(fs))
 	for i := range own {
 		own[i] = randomScalar()

@@ -2,7 +2,6 @@ package mascot
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -314,16 +313,12 @@ func (s *session) extendRoots(ctx context.Context, agreed []*root) error {
 
 // take makes the seeds of base transfers those of the columns, and erases them.
 func (e *extensionSender) take(chosen []seed) {
-	for c := range e.seeds {
-		e.seeds[c] = newCipher(chosen[c][:])
-	}
+	copy(e.seeds[:], chosen)
 	clear(chosen)
 }
 
 // take makes the seeds of base transfers those of the columns, and erases them.
 func (e *extensionReceiver) take(both [][2]seed) {
-	for c := range e.seeds {
-		e.seeds[c] = [2]cipher.Block{newCipher(both[c][0][:]), newCipher(both[c][1][:])}
-	}
+	copy(e.seeds[:], both)
 	clear(both)
 }

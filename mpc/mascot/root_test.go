@@ -2,7 +2,6 @@ package mascot
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
 	"sync/atomic"
@@ -161,7 +160,7 @@ func seeded(t *testing.T, name byte) *root {
 func erased(r *root) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.sender.isErased() && r.receiver.seeds == [columns][2]cipher.Block{}
+	return r.sender.isErased() && r.receiver.seeds == [columns][2]seed{}
 }
 
 // TestSessionIsErased: a session that is over leaves nothing of its transfers.
@@ -172,7 +171,7 @@ func TestSessionIsErased(t *testing.T) {
 		return nil
 	}))
 	for p, l := range links.all {
-		if !l.sender.isErased() || l.receiver.seeds != [columns][2]cipher.Block{} {
+		if !l.sender.isErased() || l.receiver.seeds != [columns][2]seed{} {
 			t.Errorf("the session of %s has left secrets", p)
 		}
 	}
@@ -181,7 +180,7 @@ func TestSessionIsErased(t *testing.T) {
 func (e *extensionSender) isErased() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.delta == [rowSize]byte{} && e.seeds == [columns]cipher.Block{}
+	return e.delta == [rowSize]byte{} && e.seeds == [columns]seed{}
 }
 
 // A party guesses one bit of a correlation in each extension, of a root in each
