@@ -295,6 +295,59 @@ func TestSelectiveFailure(t *testing.T) {
 	}
 }
 
+// The same where two products have one first factor, so that three components
+// make two factors: what the sender knows of a bit would tell of the two
+// together, were they made of two components, by whose matrix it can be divided.
+func TestSelectiveFailureOfTwo(t *testing.T) {
+	const tries = 24
+	attack := func(e Engine) (passed, set int) {
+		var mu sync.Mutex
+		play(t, e, 2, func(h *holes) {
+			h.send = func(k int, in *[inputs]p256.Scalar) {
+				if k == 0 {
+					in[0] = in[0].Add(p256.One())
+				}
+			}
+		}, nil, func(ctx context.Context, b *box) error {
+			zero := []Share{{Key: b.key.own}}
+			for i := range tries {
+				fork := b.Fork(string(rune('A' + i))).(*box)
+				session := *fork.session
+				fork.session = &session
+				var first, second p256.Scalar // b's shares of the two factors
+				var matrix amplification
+				if b.self == "b" {
+					fork.engine.holes.combine = func(r *amplification) { matrix = *r }
+					fork.engine.holes.shift = func(what string, s []p256.Scalar) {
+						if what == "differences" {
+							first, second = s[0].Neg(), s[1].Neg() // of 0 less the factors
+						}
+					}
+				}
+				_, _, err := fork.MulOpen(ctx, zero, zero, []mpc.Scaling[Share]{{Xs: zero, By: zero[0]}})
+				if err != nil || b.self != "b" {
+					continue
+				}
+				det := matrix[0][0].Mul(matrix[1][1]).Sub(matrix[0][1].Mul(matrix[1][0]))
+				component := first.Mul(matrix[1][1]).Sub(second.Mul(matrix[0][1])).Mul(det.Inverse()).Bytes()
+				mu.Lock()
+				passed, set = passed+1, set+int(component[31]&1)
+				mu.Unlock()
+			}
+			return nil
+		})
+		return passed, set
+	}
+	passed, set := attack(Full())
+	if passed == 0 || passed == tries || set == 0 {
+		t.Errorf("with three components %d of %d passed, of which %d have the bit set", passed, tries, set)
+	}
+	passed, set = attack(Engine{holes: holes{noSpare: true}})
+	if passed == 0 || passed == tries || set != 0 {
+		t.Errorf("with two components %d of %d passed, of which %d have the bit set, want none", passed, tries, set)
+	}
+}
+
 // A receiver of extended transfers puts a wrong bit into row i of column i. The
 // sender's row then shows the correlation bit of that column to anyone who can
 // tell two masks apart. Without the consistency check all 128 bits are known,

@@ -72,6 +72,7 @@ type holes struct {
 	noConsistency bool // check of transfer extension
 	noMACs        bool // check of MACs
 	noCombine     bool // privacy amplification
+	noSpare       bool // component for each factor, of which amplification makes one product less
 	noCommit      bool // to what the check of MACs opens
 	noEcho        bool // of openings before the coins
 	keepSpoiled   bool // seeds of transfers, after somebody guessed at the correlation
@@ -80,6 +81,7 @@ type holes struct {
 	correct func(msg []byte)                        // of a multiplication by a factor
 	send    func(k int, in *[inputs]p256.Scalar)    // what transfer k multiplies
 	shift   func(what string, shares []p256.Scalar) // of openings
+	combine func(r *amplification)                  // sees it
 }
 
 // maxOperators bounds the group: every two of them have transfers of their own.
@@ -113,7 +115,7 @@ func (e Engine) Supports(g mpc.Group) error {
 // TupleSize is what the others send for a tuple, each of them 68 KiB or, in
 // mascot-minus, 52.
 func (e Engine) TupleSize(g mpc.Group) int {
-	return (20<<10 + productBits*e.inputs()*scalarSize) * (g.N() - 1)
+	return (20<<10 + 2*componentBits*e.inputs()*scalarSize) * (g.N() - 1)
 }
 
 // Signers wants all operators of the group.

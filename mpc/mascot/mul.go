@@ -56,7 +56,7 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 		}
 		xs, ys = append(xs, sc.Xs...), append(ys, slices.Repeat([]Share{sc.By}, len(sc.Xs))...)
 	}
-	all, large, err := b.multiplyMany(ctx, xs, ys, many)
+	all, large, err := b.multiplyMany(ctx, n, xs, ys, many)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -79,9 +79,16 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 }
 
 // multiplyMany is multiplyAll for values of this session, each scaling of which
-// has masks.
-func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
+// has masks. Products from the given one on may have a first factor that another
+// has too.
+func (b *box) multiplyMany(ctx context.Context, from int, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
 	n := len(xs)
+	groups, largest := byFactor(xs, from), 1
+	var factors []Share // of components
+	for _, g := range groups {
+		factors = append(factors, slices.Repeat(xs[g[0]:g[0]+1], b.componentsOf(len(g)))...)
+		largest = max(largest, len(g))
+	}
 	// None of these reads what another makes, and one check is for all.
 	var parts *components
 	var masked []scaling
@@ -89,7 +96,7 @@ func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scal
 	err = mpc.Pipeline(ctx, 3, 3, nil, func(ctx context.Context, i int) (err error) {
 		switch i {
 		case 0:
-			parts, err = b.components(ctx, xs)
+			parts, err = b.components(ctx, factors)
 			return err
 		case 1:
 			return b.readyCheck(ctx, ready)
@@ -118,20 +125,23 @@ func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scal
 	if err != nil {
 		return nil, nil, err
 	}
-	r0, r1 := coin(coins, 0), coin(coins, 1)
-	if b.engine.holes.noCombine {
-		r0, r1 = p256.One(), p256.Scalar{}
-	}
-	combine := func(x, y Share) Share { return b.Add(b.Scale(x, r0), b.Scale(y, r1)) }
+	r := newAmplification(coins, largest, &b.engine.holes)
 
 	// Open y less the factor that x was multiplied by, and each scaling's factor
-	// less its mask.
+	// less its mask. x·y = x·b + x·(y - b).
+	products = make([]Share, n)
 	differences := make([]Share, n, n+len(scale))
-	for i, y := range ys {
-		differences[i] = b.Sub(y, combine(parts.b[0][i], parts.b[1][i]))
+	at := 0
+	for _, g := range groups {
+		end := at + b.componentsOf(len(g))
+		for t, i := range g {
+			products[i] = r.row(t, parts.c[at:end])
+			differences[i] = b.Sub(ys[i], r.row(t, parts.b[at:end]))
+		}
+		at = end
 	}
 	for j, sc := range scale {
-		differences = append(differences, b.Sub(sc.By, combine(masked[j].z[0], masked[j].z[1])))
+		differences = append(differences, b.Sub(sc.By, r.row(0, masked[j].z[:])))
 	}
 	d, err := b.reveal(ctx, "differences", differences)
 	if err != nil {
@@ -141,15 +151,13 @@ func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scal
 		b.expect(d, differences)
 	}
 
-	// x·y = x·b + x·(y - b)
-	products = make([]Share, n)
 	for i, x := range xs {
-		products[i] = b.Add(combine(parts.c[0][i], parts.c[1][i]), b.Scale(x, d[i]))
+		products[i] = b.Add(products[i], b.Scale(x, d[i]))
 	}
 	for j, sc := range scale {
 		ws := make([]Share, len(sc.Xs))
 		for i, x := range sc.Xs {
-			ws[i] = b.Add(combine(masked[j].ws[0][i], masked[j].ws[1][i]), b.Scale(x, d[n+j]))
+			ws[i] = b.Add(r.row(0, []Share{masked[j].ws[0][i], masked[j].ws[1][i]}), b.Scale(x, d[n+j]))
 		}
 		scaled = append(scaled, ws)
 	}

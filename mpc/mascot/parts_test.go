@@ -286,7 +286,7 @@ func testFactor(t *testing.T, digits int) {
 // TestManyAtOnce: more products than one message is for, and more scalings than
 // are set up together, of different lengths.
 func TestManyAtOnce(t *testing.T) {
-	const n = productBatch + 3
+	const n = componentBatch/2 + 3
 	missed(t, play(t, Minus(), 2, nil, nil, func(ctx context.Context, b *box) error {
 		r, err := b.Random(ctx, 2*n)
 		if err != nil {

@@ -21,7 +21,7 @@ func TestRoundsOfChunk(t *testing.T) {
 	for _, c := range []struct {
 		e              Engine
 		tuples, rounds int
-	}{{full, 1, 13}, {full, batchesAhead * productBatch, 16}, {full, mpc.DefaultChunkSize, 19}, {minus, 1, 13}, {minus, mpc.DefaultChunkSize, 19}} {
+	}{{full, 1, 13}, {full, batchesAhead * componentBatch / 2, 16}, {full, mpc.DefaultChunkSize, 19}, {minus, 1, 13}, {minus, mpc.DefaultChunkSize, 19}} {
 		t.Run(fmt.Sprint(c.e.Name(), " ", c.tuples), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				hub := memnet.New(g.Parties...)
@@ -59,7 +59,7 @@ func TestRoundsOfChunk(t *testing.T) {
 // fits the queue of a session.
 func TestWaitingMessages(t *testing.T) {
 	const queue = 64 << 20 // of both transports, for one peer
-	batch := extensionSize(productBatch*productBits) + productBatch*productBits*inputs*scalarSize
+	batch := extensionSize(componentBatch*componentBits) + componentBatch*componentBits*inputs*scalarSize
 	byMasks := timesBatch * numberDigits * scalarSize
 	byKey := timesBatch * keyDigits * scalarSize
 	const small = 64 << 10 // the set-up of factors, and coins
