@@ -24,7 +24,9 @@ import (
 type factor struct {
 	own    p256.Scalar // secret: this party's Δⱼ
 	digits int         // of two bits, of each party's Δⱼ
+	number []uint64    // secret: our digits
 	links  []factorLink
+	growth *growth
 }
 
 // How many digits a party's part has. Of the MAC key nobody may guess 128 bits;
@@ -38,7 +40,6 @@ const (
 type factorLink struct {
 	theirs [][4]seed // to multiply by the peer's Δ: the seeds of all numbers
 	ours   [][3]seed // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
-	number []uint64  // secret: our digits
 }
 
 // erase clears the seeds and the digits.
@@ -46,8 +47,11 @@ func (f *factor) erase() {
 	for _, l := range f.links {
 		clear(l.theirs)
 		clear(l.ours)
-		clear(l.number)
 	}
+	for _, chosen := range f.growth.chosen {
+		clear(chosen)
+	}
+	clear(f.number)
 }
 
 // randomFactors draws this party's part of k factors.
@@ -57,65 +61,101 @@ func randomFactors(k, digits int) []byte {
 	return own
 }
 
-// newFactors sets factors up among all parties: two rounds. own is this party's
-// part of each, numbers of so many digits, little-endian, and erased.
+// newFactors sets factors up among all parties: two rounds, of which the second
+// is awaited when they are first used. own is this party's part of each, numbers
+// of so many digits, little-endian, and erased.
 func (b *box) newFactors(ctx context.Context, digits int, own []byte) ([]*factor, error) {
 	defer clear(own)
-	size := digits / 4 // bytes
-	k := len(own) / size
-	fs := make([]*factor, k)
-	for i := range fs {
-		fs[i] = &factor{own: littleEndian(own[size*i : size*(i+1)]), digits: digits, links: make([]factorLink, len(b.links))}
-		for p := range fs[i].links {
-			fs[i].links[p] = factorLink{make([][4]seed, digits), make([][3]seed, digits), make([]uint64, digits)}
-		}
-	}
-	// Of each digit's bits h and l the transfers choose 1-h and 1-l: the
-	// holder learns the seeds beside its own number's.
-	choices := make([]byte, len(own))
+	choices := seedChoices(own)
 	defer clear(choices)
-	for j := range digits * k {
+	all := make([][]byte, len(b.links))
+	for p := range all {
+		all[p] = choices
+	}
+	got, err := b.transfer(ctx, b.nextRound(), b.links, all, nil)
+	if err != nil {
+		return nil, err
+	}
+	return b.growFactors(ctx, b.nextRound(), digits, own, got)
+}
+
+// seedChoices are what the transfers of factors' seeds choose. Of each digit's
+// bits h and l they are 1-h and 1-l: the holder learns the seeds beside its own
+// number's.
+func seedChoices(own []byte) []byte {
+	choices := make([]byte, len(own))
+	for j := range 4 * len(own) {
 		pair := own[j/4] >> (2 * (j % 4)) & 3 // l + 2h
 		flipped := (pair>>1&1 | pair<<1) ^ 3
 		choices[j/4] |= flipped & 3 << (2 * (j % 4))
 	}
+	return choices
+}
 
-	round := b.nextRound()
-	rows := make([][]byte, len(b.links))
+// growth is the second round of factors' set-up: what their holder needs to help
+// others multiply. What it multiplies itself does not wait for it.
+type growth struct {
+	round  string
+	fs     []*factor
+	chosen [][]seed // secret: of each peer, two for each digit
+
+	turn chan struct{} // a mutex, whose wait ends with a context
+	done bool
+}
+
+// growFactors makes factors of transfers, two for each digit, and sends the second
+// round.
+func (b *box) growFactors(ctx context.Context, round string, digits int, own []byte, got []transfers) ([]*factor, error) {
+	size := digits / 4 // bytes
+	g := &growth{round: round, fs: make([]*factor, len(own)/size), chosen: make([][]seed, len(b.links)), turn: make(chan struct{}, 1)}
+	for i := range g.fs {
+		part := own[size*i : size*(i+1)]
+		g.fs[i] = &factor{own: littleEndian(part), digits: digits, growth: g, links: make([]factorLink, len(b.links)), number: make([]uint64, digits)}
+		for j := range digits {
+			g.fs[i].number[j] = bit(part, 2*j) | bit(part, 2*j+1)<<1
+		}
+		for p := range g.fs[i].links {
+			g.fs[i].links[p] = factorLink{make([][4]seed, digits), make([][3]seed, digits)}
+		}
+	}
 	msgs := make([][]byte, len(b.links))
-	n := 2 * digits * k
-	for p, l := range b.links {
-		msgs[p], rows[p] = l.receiver.receive(b.call(round, b.self, l.peer), choices, n, &b.engine.holes)
+	for p := range b.links {
+		msgs[p] = growTrees(g.fs, p, got[p].zeros, got[p].ones)
+		g.chosen[p] = got[p].chosen
 	}
-	got, err := b.swap(ctx, round, msgs)
+	return g.fs, b.send(ctx, round, msgs)
+}
+
+// complete awaits the second round, once.
+func (g *growth) complete(ctx context.Context, s *session) error {
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if g.done {
+		return nil
+	}
+	got, err := s.gather(ctx, g.round)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for p, l := range b.links {
-		call := b.call(round, l.peer, b.self)
-		sent, err := l.sender.send(call, got[p], n, &b.engine.holes)
-		if err != nil {
-			return nil, err
+	for p, l := range s.links {
+		if want := 2 * seedSize * g.fs[0].digits * len(g.fs); len(got[p]) != want {
+			return cheat(l.peer, fmt.Sprintf("set-up of a factor: message of %d bytes, want %d", len(got[p]), want))
 		}
-		msgs[p] = growTrees(fs, p, newRowHash(call), sent, &l.sender.delta)
+		pruneTrees(g.fs, p, g.chosen[p], got[p])
 	}
-	if got, err = b.swap(ctx, b.nextRound(), msgs); err != nil {
-		return nil, err
-	}
-	for p, l := range b.links {
-		if len(got[p]) != 2*seedSize*digits*k {
-			return nil, cheat(l.peer, fmt.Sprintf("set-up of a factor: message of %d bytes, want %d", len(got[p]), 2*seedSize*digits*k))
-		}
-		pruneTrees(fs, p, newRowHash(b.call(round, b.self, l.peer)), rows[p], got[p], own)
-	}
-	return fs, nil
+	g.done = true
+	return nil
 }
 
 // growTrees makes the four seeds of each digit of a peer's factors. Two seeds
 // come of the first transfer of a digit, each has two children, and the sums of
-// the left and of the right ones are sent, masked by the second transfer.
-func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]byte) (msg []byte) {
-	zeros, ones := hash.seeds(rows, new([rowSize]byte)), hash.seeds(rows, delta)
+// the left and of the right ones are sent, masked by the second transfer. It
+// erases what was transferred.
+func growTrees(fs []*factor, p int, zeros, ones []seed) (msg []byte) {
 	digits := fs[0].digits
 	msg = make([]byte, 2*seedSize*digits*len(fs))
 	for j := range digits * len(fs) {
@@ -133,14 +173,13 @@ func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]
 	return msg
 }
 
-// pruneTrees computes the three seeds of each digit that its holder may know.
-func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
+// pruneTrees computes the three seeds of each digit that its holder may know, and
+// erases what was transferred.
+func pruneTrees(fs []*factor, p int, transferred []seed, msg []byte) {
 	digits := fs[0].digits
-	transferred := hash.seeds(rows, new([rowSize]byte))
 	for j := range digits * len(fs) {
-		link := &fs[j/digits].links[p]
-		low, high := byte(bit(own, 2*j)), byte(bit(own, 2*j+1))
-		link.number[j%digits] = uint64(low | high<<1)
+		f := fs[j/digits]
+		low := byte(f.number[j%digits] & 1)
 		sides := children(&transferred[2*j]) // of the other half: numbers 2(1-h) and 2(1-h)+1
 		near, far := sides[0], sides[1]
 		for i := range near { // near has our low bit, far the other
@@ -152,7 +191,7 @@ func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
 		xorIf(beside[:], msg[seedSize*2*j:seedSize*(2*j+1)], -low)
 		xorIf(beside[:], msg[seedSize*(2*j+1):seedSize*(2*j+2)], low-1)
 		xorIf(beside[:], far[:], 0xff)
-		link.ours[j%digits] = [3]seed{beside, near, far}
+		f.links[p].ours[j%digits] = [3]seed{beside, near, far}
 	}
 	clear(transferred)
 }
@@ -266,13 +305,20 @@ func (b *box) timesOnce(ctx context.Context, round string, jobs []*job) error {
 	if err != nil {
 		return err
 	}
+	for _, j := range jobs {
+		for _, f := range j.fs {
+			if err := f.growth.complete(ctx, b.session); err != nil {
+				return err
+			}
+		}
+	}
 	for p, l := range b.links {
 		if len(got[p]) != size || !canonical(got[p]) {
 			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), size))
 		}
 		streams := newStreams(b.call(round, l.peer, b.self))
 		each(got[p], func(part []byte, f *factor, _, products []p256.Scalar) {
-			f.links[p].help(streams, part, products)
+			f.help(p, streams, part, products)
 		})
 	}
 	return nil
@@ -292,7 +338,7 @@ func (l *factorLink) multiply(streams *streams, xs []p256.Scalar, msg []byte, sh
 		masks[v] = flat[size*v : size*(v+1)]
 	}
 	sums, totals := make([]p256.Sum, len(xs)), make([]p256.Scalar, len(xs))
-	for j := len(l.number) - 1; j >= 0; j-- {
+	for j := len(l.theirs) - 1; j >= 0; j-- {
 		for v := range masks {
 			streams.fillMasks(masks[v], &l.theirs[j][v])
 		}
@@ -319,8 +365,8 @@ func (l *factorLink) multiply(streams *streams, xs []p256.Scalar, msg []byte, sh
 // Σᵥ (d-v)·rᵥ + d·y = d·x - Σᵥ v·rᵥ. By the bits of d that is one and two times
 // either the masks with another such bit and y, or the masks with another such
 // bit taken off.
-func (l *factorLink) help(streams *streams, msg []byte, shares []p256.Scalar) {
-	n := len(msg) / (len(l.number) * scalarSize)
+func (f *factor) help(p int, streams *streams, msg []byte, shares []p256.Scalar) {
+	n := len(msg) / (f.digits * scalarSize)
 	size := scalarSize * n
 	var masks [3][]byte // of the numbers d^1, d^2 and d^3
 	flat := make([]byte, len(masks)*size)
@@ -328,11 +374,11 @@ func (l *factorLink) help(streams *streams, msg []byte, shares []p256.Scalar) {
 		masks[e] = flat[size*e : size*(e+1)]
 	}
 	sums, totals := make([]p256.Sum, n), make([]p256.Scalar, n)
-	for j := len(l.number) - 1; j >= 0; j-- {
+	for j := f.digits - 1; j >= 0; j-- {
 		for e := range masks {
-			streams.fillMasks(masks[e], &l.ours[j][e])
+			streams.fillMasks(masks[e], &f.links[p].ours[j][e])
 		}
-		low, high := l.number[j]&1, l.number[j]>>1
+		low, high := f.number[j]&1, f.number[j]>>1
 		in := msg[size*j : size*(j+1)]
 		for i := range n {
 			at := scalarSize * i

@@ -183,13 +183,21 @@ type link struct {
 
 // setUp is the session's id, its base transfers, and the MAC key.
 func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box, error) {
-	if err := s.greet(ctx, g, binding); err != nil {
+	offers := s.offers(g)
+	defer func() { release(offers) }()
+	if err := s.greet(ctx, g, binding, offers); err != nil {
 		return nil, err
 	}
-	if err := s.setUpLinks(ctx, g); err != nil {
+	if err := s.newRoots(ctx, g, offers); err != nil {
 		return nil, err
 	}
-	keys, err := s.box("set-up").newFactors(ctx, keyDigits, randomFactors(1, keyDigits))
+	own := randomFactors(1, keyDigits)
+	defer clear(own)
+	got, err := s.extendRoots(ctx, offers, seedChoices(own))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := s.box("set-up").growFactors(ctx, "set-up/key", keyDigits, own, got)
 	if err != nil {
 		return nil, err
 	}
@@ -198,27 +206,32 @@ func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box,
 }
 
 // greet agrees on the session's id: a fresh nonce of each, and the same
-// binding at all.
-func (s *session) greet(ctx context.Context, g mpc.Group, binding []byte) error {
+// binding at all. Each tells each peer the name of the root that it has with it.
+func (s *session) greet(ctx context.Context, g mpc.Group, binding []byte, offers []offer) error {
 	bound := mpc.Digest("zonesigner mascot binding v1", []byte(s.engine.Name()), g.Digest[:], partyList(g.Parties),
 		[]byte{byte(g.T)}, partyList(s.parties), binding)
-	hello := make([]byte, 64)
-	_, _ = rand.Read(hello[:32]) // never fails
-	copy(hello[32:], bound[:])
-	hellos, err := mpc.Exchange(ctx, s.net, "set-up/hello", hello)
+	nonce := make([]byte, 32)
+	_, _ = rand.Read(nonce) // never fails
+	nonces := map[mpc.PartyID][]byte{s.self: nonce}
+	msgs := make([][]byte, len(s.links))
+	for i := range s.links {
+		name := offers[i].name()
+		msgs[i] = slices.Concat(nonce, bound[:], name[:])
+	}
+	hellos, err := s.swap(ctx, "set-up/hello", msgs)
 	if err != nil {
 		return err
 	}
-	nonces := map[mpc.PartyID][]byte{}
-	for _, p := range s.parties {
-		h := hellos[p]
-		if len(h) != 64 {
-			return cheat(p, fmt.Sprintf("hello of %d bytes, want 64", len(h)))
+	for i, l := range s.links {
+		h := hellos[i]
+		if len(h) != 96 {
+			return cheat(l.peer, fmt.Sprintf("hello of %d bytes, want 96", len(h)))
 		}
-		if !bytes.Equal(h[32:], bound[:]) {
-			return &mpc.ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
+		if !bytes.Equal(h[32:64], bound[:]) {
+			return &mpc.ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", l.peer)}
 		}
-		nonces[p] = h[:32]
+		nonces[l.peer] = h[:32]
+		offers[i].agreed = offers[i].root != nil && [32]byte(h[64:]) == offers[i].root.id
 	}
 	s.id = mpc.NewSessionID(string(bound[:]), nonces)
 	return nil
@@ -234,11 +247,24 @@ func (s *session) call(round string, receiver, sender mpc.PartyID) []byte {
 // swap sends each peer its message and returns what each sent, both in the
 // order of links.
 func (s *session) swap(ctx context.Context, round string, msgs [][]byte) ([][]byte, error) {
+	if err := s.send(ctx, round, msgs); err != nil {
+		return nil, err
+	}
+	return s.gather(ctx, round)
+}
+
+// send is the first half of swap.
+func (s *session) send(ctx context.Context, round string, msgs [][]byte) error {
 	for i, l := range s.links {
 		if err := s.net.Send(ctx, l.peer, round, msgs[i]); err != nil {
-			return nil, err
+			return err
 		}
 	}
+	return nil
+}
+
+// gather is the second half of swap.
+func (s *session) gather(ctx context.Context, round string) ([][]byte, error) {
 	all, err := mpc.Gather(ctx, s.net, round, nil)
 	if err != nil {
 		return nil, err

@@ -1,11 +1,14 @@
 package mascot
 
 import (
+	"bytes"
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 
 	"zonesigner/mpc"
@@ -182,6 +185,46 @@ func (st *streams) blocks(dst []byte, s *seed, first uint64) {
 		x, y := words(dst[at:])
 		setWords(dst[at:], x^lo^(first+uint64(at/size)), y^hi)
 	}
+}
+
+// transfers are random strings that were transferred between this party and one
+// peer.
+type transfers struct {
+	zeros, ones []seed // secret: those that were sent
+	chosen      []seed // secret: of the peer's, those of this party's choices
+}
+
+// transfer extends base transfers with all of links, both ways: one round. choices
+// are bits, for each link as many as are transferred. prefix, which all parties
+// hold alike, comes first in the message.
+func (s *session) transfer(ctx context.Context, round string, links []link, choices [][]byte, prefix []byte) ([]transfers, error) {
+	msgs, rows := make([][]byte, len(links)), make([][]byte, len(links))
+	for i, l := range links {
+		var msg []byte
+		msg, rows[i] = l.receiver.receive(s.call(round, s.self, l.peer), choices[i], 8*len(choices[i]), &s.engine.holes)
+		msgs[i] = slices.Concat(prefix, msg)
+	}
+	got, err := s.swap(ctx, round, msgs)
+	if err != nil {
+		return nil, err
+	}
+	for i := range links {
+		if !bytes.HasPrefix(got[i], prefix) {
+			return nil, s.dispute("operators were greeted differently")
+		}
+	}
+	out := make([]transfers, len(links))
+	for i, l := range links {
+		call := s.call(round, l.peer, s.self)
+		sent, err := l.sender.send(call, got[i][len(prefix):], 8*len(choices[i]), &s.engine.holes)
+		if err != nil {
+			return nil, err
+		}
+		hash := newRowHash(call)
+		out[i].zeros, out[i].ones = hash.seeds(sent, new([rowSize]byte)), hash.seeds(sent, &l.sender.delta)
+		out[i].chosen = newRowHash(s.call(round, s.self, l.peer)).seeds(rows[i], new([rowSize]byte))
+	}
+	return out, nil
 }
 
 const tagSize = 16

@@ -421,16 +421,18 @@ func TestFive(t *testing.T) {
 	}
 }
 
-// altering replaces one message of one round.
+// altering replaces one message of one round, but for what it keeps: the session's
+// id, where a message begins with it.
 type altering struct {
 	mpc.Network
 	round   string
+	keep    int
 	payload []byte
 }
 
 func (a altering) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
 	if round == a.round {
-		b = a.payload
+		b = slices.Concat(b[:a.keep], a.payload)
 	}
 	return a.Network.Send(ctx, to, round, b)
 }
@@ -438,26 +440,31 @@ func (a altering) Send(ctx context.Context, to mpc.PartyID, round string, b []by
 // FuzzMessage puts any bytes in place of one message of operator a: nobody
 // panics, and b opens nothing but what was shared, or blames a.
 func FuzzMessage(f *testing.F) {
-	rounds := []string{"set-up/hello", "set-up/session", "set-up/base", "set-up/extend", "set-up/1", "set-up/2"}
+	rounds := []string{"set-up/hello", "set-up/base", "set-up/extend", "set-up/key"}
 	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19") {
 		rounds = append(rounds, "main/"+r, "main/"+r+"/1", "main/"+r+"/2", "main/"+r+"c", "main/"+r+"o")
 	}
 	for i := range rounds {
 		f.Add(uint8(i), []byte{})
 	}
-	f.Add(uint8(2), make([]byte, (baseRequest+baseReply)*columns))
-	f.Add(uint8(3), make([]byte, extensionSize(columns)))
-	f.Add(uint8(6), make([]byte, 32*keyDigits*2))
+	f.Add(uint8(1), make([]byte, (baseRequest+baseReply)*columns))
+	f.Add(uint8(2), make([]byte, extensionSize(2*columns)))
+	f.Add(uint8(3), make([]byte, 2*seedSize*keyDigits))
+	f.Add(uint8(4), make([]byte, 32*keyDigits*2))
 	lasting := Full() // most of the time goes into base transfers
 	f.Fuzz(func(t *testing.T, round uint8, payload []byte) {
 		engine := lasting
 		if rounds[int(round)%len(rounds)] == "set-up/base" {
 			engine = Full()
 		}
+		keep := 0
+		if name := rounds[int(round)%len(rounds)]; name == "set-up/base" || name == "set-up/extend" {
+			keep = len(mpc.SessionID{})
+		}
 		var mu sync.Mutex
 		shares, opened := map[mpc.PartyID]p256.Scalar{}, map[mpc.PartyID][]p256.Scalar{}
 		wrap := func(net mpc.Network) mpc.Network {
-			return altering{net, rounds[int(round)%len(rounds)], payload}
+			return altering{net, rounds[int(round)%len(rounds)], keep, payload}
 		}
 		errs := play(t, engine, 2, nil, wrap, func(ctx context.Context, b *box) error {
 			r, err := b.Random(ctx, 2)

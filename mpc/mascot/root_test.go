@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -224,5 +225,35 @@ func TestGuessingAtCorrelation(t *testing.T) {
 	}
 	if known := attack(&holes{}); known > columns/2 { // but for 2⁻⁶⁴
 		t.Errorf("%d bits are known before the first wrong guess", known)
+	}
+}
+
+// greeting shows c another nonce than b.
+type greeting struct{ mpc.Network }
+
+func (g greeting) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if to == "c" && round == "set-up/hello" {
+		b = slices.Clone(b)
+		b[0] ^= 1
+	}
+	return g.Network.Send(ctx, to, round, b)
+}
+
+// A party greets two others differently, who then have different ids of the
+// session. They find out before anything is bound to it, whether they have roots or
+// not, and do not take each other for liars.
+func TestDifferentGreetings(t *testing.T) {
+	e := Full()
+	for _, honest := range []bool{false, true, false} {
+		var wrap func(mpc.Network) mpc.Network
+		if !honest {
+			wrap = func(net mpc.Network) mpc.Network { return greeting{net} }
+		}
+		errs := play(t, e, 3, nil, wrap, multiplyOnce)
+		if honest {
+			missed(t, errs)
+		} else {
+			caught(t, errs, "greeted differently")
+		}
 	}
 }

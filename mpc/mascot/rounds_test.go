@@ -21,7 +21,7 @@ func TestRoundsOfChunk(t *testing.T) {
 	for _, c := range []struct {
 		e              Engine
 		tuples, rounds int
-	}{{full, 1, 13}, {full, batchesAhead * componentBatch / 2, 16}, {full, mpc.DefaultChunkSize, 19}, {minus, 1, 13}, {minus, mpc.DefaultChunkSize, 19}} {
+	}{{full, 1, 13}, {full, batchesAhead * componentBatch / 2, 15}, {full, mpc.DefaultChunkSize, 19}, {minus, 1, 13}, {minus, mpc.DefaultChunkSize, 19}} {
 		t.Run(fmt.Sprint(c.e.Name(), " ", c.tuples), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				hub := memnet.New(g.Parties...)
