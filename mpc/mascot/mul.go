@@ -43,20 +43,34 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 			return nil, nil, err
 		}
 	}
-	if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
-		return nil, nil, err
+	// First factors must be this session's before anything is made of them.
+	if b.areForeign(xs) || slices.ContainsFunc(scale, func(sc mpc.Scaling[Share]) bool { return b.areForeign(sc.Xs) }) {
+		if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
+			return nil, nil, err
+		}
 	}
 	n := len(xs)
-	xs, ys = slices.Clone(xs), slices.Clone(ys)
+	xs = slices.Clone(xs)
 	var many []mpc.Scaling[Share]
 	for _, sc := range scale {
 		if len(sc.Xs) > fewValues {
 			many = append(many, sc)
-			continue
+		} else {
+			xs = append(xs, sc.Xs...)
 		}
-		xs, ys = append(xs, sc.Xs...), append(ys, slices.Repeat([]Share{sc.By}, len(sc.Xs))...)
 	}
-	all, large, err := b.multiplyMany(ctx, n, xs, ys, many)
+	all, large, err := b.multiplyMany(ctx, n, xs, many, func(ctx context.Context, b *box) (right, by []Share, err error) {
+		_, ys, scale, err := b.adoptAll(ctx, nil, ys, scale)
+		right = slices.Clone(ys)
+		for _, sc := range scale {
+			if len(sc.Xs) > fewValues {
+				by = append(by, sc.By)
+			} else {
+				right = append(right, slices.Repeat([]Share{sc.By}, len(sc.Xs))...)
+			}
+		}
+		return right, by, err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -78,10 +92,11 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	return products, scaled, nil
 }
 
-// multiplyMany is multiplyAll for values of this session, each scaling of which
-// has masks. Products from the given one on may have a first factor that another
-// has too.
-func (b *box) multiplyMany(ctx context.Context, from int, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
+// multiplyMany multiplies xs, and the values of scalings, each of which has masks,
+// all of this session. By what, second says in rounds of another box: ys, and the
+// factors of scalings. Products from the given one on may have a first factor that
+// another has too.
+func (b *box) multiplyMany(ctx context.Context, from int, xs []Share, scale []mpc.Scaling[Share], second func(ctx context.Context, b *box) (ys, by []Share, err error)) (products []Share, scaled [][]Share, err error) {
 	n := len(xs)
 	groups, largest := byFactor(xs, from), 1
 	var factors []Share // of components
@@ -92,14 +107,18 @@ func (b *box) multiplyMany(ctx context.Context, from int, xs, ys []Share, scale 
 	// None of these reads what another makes, and one check is for all.
 	var parts *components
 	var masked []scaling
-	masks, ready := b.session.box(b.nextRound()), b.session.box(b.nextRound())
-	err = mpc.Pipeline(ctx, 3, 3, nil, func(ctx context.Context, i int) (err error) {
+	var ys, by []Share
+	masks, ready, others := b.session.box(b.nextRound()), b.session.box(b.nextRound()), b.session.box(b.nextRound())
+	err = mpc.Pipeline(ctx, 4, 4, nil, func(ctx context.Context, i int) (err error) {
 		switch i {
 		case 0:
 			parts, err = b.components(ctx, factors)
 			return err
 		case 1:
 			return b.readyCheck(ctx, ready)
+		case 2:
+			ys, by, err = second(ctx, others)
+			return err
 		}
 		for batch := range slices.Chunk(scale, scaleBatch) {
 			some, err := masks.scaleByMasks(ctx, batch)
@@ -116,12 +135,10 @@ func (b *box) multiplyMany(ctx context.Context, from int, xs, ys []Share, scale 
 	b.pending.hidden = append(b.pending.hidden, masks.pending.hidden...)
 	masks.pending.erase()
 	b.pending.ties = append(b.pending.ties, masked...)
+	b.pending.adopted = append(b.pending.adopted, others.pending.adopted...)
 	// Only when the adversary's guesses about the components are over may it
 	// learn how they are combined: privacy amplification.
-	if err := b.Check(ctx); err != nil {
-		return nil, nil, err
-	}
-	coins, err := b.coins(ctx)
+	coins, err := b.checkAndToss(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,8 +157,8 @@ func (b *box) multiplyMany(ctx context.Context, from int, xs, ys []Share, scale 
 		}
 		at = end
 	}
-	for j, sc := range scale {
-		differences = append(differences, b.Sub(sc.By, r.row(0, masked[j].z[:])))
+	for j := range scale {
+		differences = append(differences, b.Sub(by[j], r.row(0, masked[j].z[:])))
 	}
 	d, err := b.reveal(ctx, "differences", differences)
 	if err != nil {
