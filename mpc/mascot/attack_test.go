@@ -491,12 +491,12 @@ func TestWrongCorrection(t *testing.T) {
 // which it is checked, that would cancel each other were both weighed alike.
 func TestErrorInMask(t *testing.T) {
 	errs := play(t, Full(), 2, func(h *holes) {
-		shift := p256.One()
-		h.correct = func(msg []byte) {
+		h.correct = func(msg []byte) { // of the value and the mask, for each digit
 			for j := 0; j < keyDigits; j += 2 {
-				store(msg[scalarSize*j:], load(msg[scalarSize*j:]).Add(shift))
+				value, mask := msg[2*scalarSize*j:], msg[2*scalarSize*j+scalarSize:]
+				store(value, load(value).Add(p256.One()))
+				store(mask, load(mask).Sub(p256.One()))
 			}
-			shift = shift.Neg()
 		}
 	}, nil, func(ctx context.Context, b *box) error {
 		if _, err := b.Random(ctx, 1); err != nil {

@@ -47,13 +47,15 @@ func (p *pending) erase() {
 	clear(p.mask)
 }
 
-// readyCheck makes what the next check would have to wait for, in rounds of
-// another box: its mask, and commitments to the first coins.
-func (b *box) readyCheck(ctx context.Context, rounds *box) (err error) {
-	if b.pending.mask, err = rounds.random(ctx, 1); err != nil || b.toss.commitments != nil {
-		return err
+// readyCheck makes what the next check would have to wait for, where it is not
+// there: its mask, and commitments to the first coins. It takes one round of a box
+// that may be another.
+func (b *box) readyCheck(ctx context.Context, rounds *box) error {
+	if b.pending.mask != nil && b.toss.commitments != nil {
+		return nil
 	}
-	return b.commitToss(ctx, rounds.nextRound())
+	_, err := b.random(ctx, rounds, 0)
+	return err
 }
 
 // fewOpenings is up to how many opened values are checked one by one, with no
@@ -91,9 +93,10 @@ func (b *box) check(ctx context.Context, toss bool) (next [32]byte, err error) {
 		return b.openZeros(ctx, zeros, toss)
 	}
 	if len(p.hidden) > 0 && p.mask == nil {
-		if p.mask, err = b.random(ctx, 1); err != nil {
+		if err := b.readyCheck(ctx, b); err != nil {
 			return next, err
 		}
+		p.mask, b.pending.mask = b.pending.mask, nil
 	}
 	coins, err := b.coins(ctx)
 	if err != nil {
@@ -165,8 +168,8 @@ func last(xs []Share, chi p256.Scalar) Share {
 // where it is to, with what opens the shares: by then the commitments say what the
 // sums are.
 func (b *box) openZeros(ctx context.Context, shares []p256.Scalar, toss bool) (coins [32]byte, err error) {
-	if toss && b.toss.commitments == nil {
-		if err := b.commitToss(ctx, b.nextRound()); err != nil {
+	if toss {
+		if err := b.commitToss(ctx); err != nil {
 			return coins, err
 		}
 	}
@@ -370,10 +373,8 @@ type toss struct {
 // openings.
 func (b *box) coins(ctx context.Context) ([32]byte, error) {
 	round, view := b.nextRound(), b.View()
-	if b.toss.commitments == nil {
-		if err := b.commitToss(ctx, round+"c"); err != nil {
-			return [32]byte{}, err
-		}
+	if err := b.commitToss(ctx); err != nil {
+		return [32]byte{}, err
 	}
 	got, err := mpc.Exchange(ctx, b.net, round, slices.Concat(view[:], b.tossMessage()))
 	if err != nil {
@@ -417,10 +418,29 @@ func (b *box) tossed(round string, tosses map[mpc.PartyID][]byte) ([32]byte, err
 }
 
 // commitToss exchanges commitments to the seeds of the box's first coins.
-func (b *box) commitToss(ctx context.Context, round string) (err error) {
+func (b *box) commitToss(ctx context.Context) error {
+	tossed, err := b.beginToss(ctx, b)
+	if err != nil {
+		return err
+	}
+	return tossed(ctx)
+}
+
+// beginToss is the first half of commitToss, and returns the second.
+func (b *box) beginToss(ctx context.Context, rounds *box) (func(context.Context) error, error) {
+	if b.toss.commitments != nil {
+		return func(context.Context) error { return nil }, nil
+	}
 	_, _ = rand.Read(b.toss.next[:])
-	b.toss.commitments, err = mpc.Exchange(ctx, b.net, round, b.tossCommitment(b.self, b.toss.next[:]))
-	return err
+	round, own := rounds.nextRound(), b.tossCommitment(b.self, b.toss.next[:])
+	msgs := make([][]byte, len(b.links))
+	for i := range msgs {
+		msgs[i] = own
+	}
+	return func(ctx context.Context) (err error) {
+		b.toss.commitments, err = mpc.Gather(ctx, b.net, round, own)
+		return err
+	}, b.send(ctx, round, msgs)
 }
 
 // tossCommitment is p's commitment to a seed.

@@ -332,10 +332,11 @@ func (b *box) Scale(x Share, c p256.Scalar) Share {
 	return Share{x.Value.Mul(c), x.MAC.Mul(c), x.Key}
 }
 
-// Random has every party authenticate an addend of its own: one round. That
-// they did it rightly is checked with what is next opened or multiplied.
+// Random has every party authenticate an addend of its own: one round, in which
+// what the check waits for is made too. That they did it rightly is checked with
+// what is next opened or multiplied.
 func (b *box) Random(ctx context.Context, n int) ([]Share, error) {
-	xs, err := b.random(ctx, n)
+	xs, err := b.random(ctx, b, n)
 	if err != nil {
 		return nil, err
 	}
@@ -343,12 +344,30 @@ func (b *box) Random(ctx context.Context, n int) ([]Share, error) {
 	return slices.Clone(xs), nil
 }
 
-func (b *box) random(ctx context.Context, n int) ([]Share, error) {
-	values := make([]p256.Scalar, n)
+// random returns n random sharings, in rounds of a box that may be another. With
+// them it makes the mask of the next check, and commitments to the first coins,
+// where these are not there.
+func (b *box) random(ctx context.Context, rounds *box, n int) ([]Share, error) {
+	values := make([]p256.Scalar, n, n+1)
+	if b.pending.mask == nil {
+		values = values[:n+1]
+	}
 	for i := range values {
 		values[i] = randomScalar()
 	}
-	return b.authenticate(ctx, values)
+	defer clear(values)
+	tossed, err := b.beginToss(ctx, rounds)
+	if err != nil {
+		return nil, err
+	}
+	xs, err := rounds.authenticate(ctx, values)
+	if err != nil {
+		return nil, err
+	}
+	if len(xs) > n {
+		b.pending.mask = xs[n:]
+	}
+	return xs[:n:n], tossed(ctx)
 }
 
 // authenticate returns sharings of the sums of all parties' values, with MACs.
