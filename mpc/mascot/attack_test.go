@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/mpctest"
@@ -200,6 +201,51 @@ func TestRushingMACs(t *testing.T) {
 	}
 	caught(t, attack(Full()), "did not open what it committed to")
 	missed(t, attack(Engine{holes: holes{noCommit: true}}))
+}
+
+// waiting commits to its shares of zeros only when it has seen b's, and b's coins,
+// or nobody sends any more.
+type waiting struct {
+	mpc.Network
+	kept map[string][]byte
+}
+
+func (w *waiting) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if check, ok := strings.CutSuffix(round, "c"); ok && strings.HasPrefix(round, "main/") {
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if theirs, err := w.Network.Recv(short, "b", check+"o"); err == nil {
+			w.kept[check+"o"] = theirs
+		}
+	}
+	return w.Network.Send(ctx, to, round, b)
+}
+
+func (w *waiting) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
+	if b, ok := w.kept[round]; ok {
+		return b, nil
+	}
+	return w.Network.Recv(ctx, from, round)
+}
+
+// A party wants the coins of the privacy amplification before it is bound to what
+// the check, which they come with, will say.
+func TestCoinsWaitForCommitments(t *testing.T) {
+	attack := func(e Engine) int {
+		w := &waiting{kept: map[string][]byte{}}
+		wrap := func(net mpc.Network) mpc.Network {
+			w.Network = net
+			return w
+		}
+		missed(t, play(t, e, 2, nil, wrap, multiplyOnce))
+		return len(w.kept)
+	}
+	if attack(Full()) != 0 {
+		t.Error("b opens coins before it has a commitment of a")
+	}
+	if attack(Engine{holes: holes{noWait: true}}) == 0 {
+		t.Error("b waits for a commitment of a with nothing to make it")
+	}
 }
 
 // multiplied has all parties multiply and open factors and product.

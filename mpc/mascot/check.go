@@ -181,6 +181,15 @@ func (b *box) openZeros(ctx context.Context, shares []p256.Scalar, toss bool) (c
 		d := mpc.Digest("zonesigner mascot zeros v1", b.id[:], []byte(round), []byte(p), opening)
 		return append(d[:], view[:]...)
 	}
+	msg := slices.Clone(own)
+	if toss {
+		msg = append(msg, b.tossMessage()...)
+	}
+	if b.engine.holes.noWait {
+		if err := b.send(ctx, round+"o", slices.Repeat([][]byte{msg}, len(b.links))); err != nil {
+			return coins, err
+		}
+	}
 	commitments, err := mpc.Exchange(ctx, b.net, round+"c", commit(b.self, own))
 	if err != nil {
 		return coins, err
@@ -192,10 +201,6 @@ func (b *box) openZeros(ctx context.Context, shares []p256.Scalar, toss bool) (c
 		if !bytes.Equal(commitments[p][32:], view[:]) && !b.engine.holes.noEcho {
 			return coins, b.dispute("operators were shown different openings")
 		}
-	}
-	msg := slices.Clone(own)
-	if toss {
-		msg = append(msg, b.tossMessage()...)
 	}
 	openings, err := mpc.Exchange(ctx, b.net, round+"o", msg)
 	if err != nil {
@@ -433,14 +438,10 @@ func (b *box) beginToss(ctx context.Context, rounds *box) (func(context.Context)
 	}
 	_, _ = rand.Read(b.toss.next[:])
 	round, own := rounds.nextRound(), b.tossCommitment(b.self, b.toss.next[:])
-	msgs := make([][]byte, len(b.links))
-	for i := range msgs {
-		msgs[i] = own
-	}
 	return func(ctx context.Context) (err error) {
 		b.toss.commitments, err = mpc.Gather(ctx, b.net, round, own)
 		return err
-	}, b.send(ctx, round, msgs)
+	}, b.send(ctx, round, slices.Repeat([][]byte{own}, len(b.links)))
 }
 
 // tossCommitment is p's commitment to a seed.

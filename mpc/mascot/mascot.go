@@ -74,6 +74,7 @@ type holes struct {
 	noCombine     bool // privacy amplification
 	noSpare       bool // component for each factor, of which amplification makes one product less
 	noCommit      bool // to what the check of MACs opens
+	noWait        bool // for all commitments, before that and coins are opened
 	noEcho        bool // of openings before the coins
 	keepSpoiled   bool // seeds of transfers, after somebody guessed at the correlation
 
