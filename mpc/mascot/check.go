@@ -37,6 +37,7 @@ type scaling struct {
 	bare bool // the products have no MACs
 }
 
+// isEmpty reports whether there is nothing to check.
 func (p *pending) isEmpty() bool {
 	return len(p.opened)+len(p.hidden)+len(p.ties)+len(p.adopted) == 0 && !p.revealed
 }
@@ -72,8 +73,8 @@ func (b *box) Check(ctx context.Context) error {
 	return err
 }
 
-// checkAndToss returns coins that nobody could foresee when everything was fixed
-// of which the check depends, in no more rounds than the check has.
+// checkAndToss is Check, and returns coins that nobody could foresee while anything
+// could be changed on which the check depends, in no more rounds.
 func (b *box) checkAndToss(ctx context.Context) ([32]byte, error) {
 	if b.pending.isEmpty() {
 		return b.coins(ctx)
@@ -81,6 +82,7 @@ func (b *box) checkAndToss(ctx context.Context) ([32]byte, error) {
 	return b.check(ctx, true)
 }
 
+// check verifies what is pending, and tosses coins where it is to.
 func (b *box) check(ctx context.Context, toss bool) (next [32]byte, err error) {
 	p := b.pending
 	b.pending = pending{}

@@ -132,7 +132,7 @@ func (g *growth) complete(ctx context.Context, s *session) error {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return &mpc.AbsentError{Parties: mpc.Without(s.parties, s.self), Round: g.round, Err: ctx.Err()}
 	}
 	if g.done {
 		return nil

@@ -164,13 +164,29 @@ func erased(r *root) bool {
 	return r.sender.isErased() && r.receiver.seeds == [columns][2]seed{}
 }
 
-// TestSessionIsErased: a session that is over leaves nothing of its transfers.
+// TestSessionIsErased: a session that is over leaves nothing of its transfers, nor
+// of the seeds of its MAC key, whether that was used or not.
 func TestSessionIsErased(t *testing.T) {
 	var links collect[link]
-	missed(t, play(t, Engine{}, 2, nil, nil, func(_ context.Context, b *box) error {
-		links.put(b.self, b.links[0])
-		return nil
-	}))
+	var keys collect[*factor]
+	for _, values := range []int{0, 1} {
+		missed(t, play(t, Engine{}, 2, nil, nil, func(ctx context.Context, b *box) error {
+			links.put(b.self, b.links[0])
+			keys.put(b.self, b.key)
+			if values == 0 {
+				return nil
+			}
+			_, err := b.Random(ctx, values)
+			return err
+		}))
+		for p, key := range keys.all {
+			l := key.links[0]
+			if slices.ContainsFunc(l.theirs, func(s [4]seed) bool { return s != [4]seed{} }) || slices.ContainsFunc(l.ours, func(s [3]seed) bool { return s != [3]seed{} }) ||
+				slices.ContainsFunc(key.growth.chosen[0], func(s seed) bool { return s != seed{} }) || slices.Max(key.number) != 0 {
+				t.Errorf("the MAC key of %s has left secrets", p)
+			}
+		}
+	}
 	for p, l := range links.all {
 		if !l.sender.isErased() || l.receiver.seeds != [columns][2]seed{} {
 			t.Errorf("the session of %s has left secrets", p)
