@@ -24,6 +24,11 @@ type adopter struct {
 	fresh [][]Share
 }
 
+// areForeign reports whether any of xs is of another session.
+func (b *box) areForeign(xs []Share) bool {
+	return slices.ContainsFunc(xs, func(x Share) bool { return !x.Key.Equal(b.key.own) })
+}
+
 // adoptAll returns the arguments of a multiplication as values of this session.
 // In mascot-minus the factor of a scaling stays as it is: nothing but its
 // difference from a mask is made of it, and that is not checked.
@@ -114,6 +119,11 @@ func (a *adopter) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		for _, f := range fs {
+			f.erase()
+		}
+	}()
 	// One round: MACs of this session for the values of each other one and a
 	// mask, and for the mask one of that session too.
 	macs := &job{fs: []*factor{b.key}}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/mpctest"
@@ -202,6 +203,51 @@ func TestRushingMACs(t *testing.T) {
 	missed(t, attack(Engine{holes: holes{noCommit: true}}))
 }
 
+// waiting commits to its shares of zeros only when it has seen b's, and b's coins,
+// or nobody sends any more.
+type waiting struct {
+	mpc.Network
+	kept map[string][]byte
+}
+
+func (w *waiting) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if check, ok := strings.CutSuffix(round, "c"); ok && strings.HasPrefix(round, "main/") {
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if theirs, err := w.Network.Recv(short, "b", check+"o"); err == nil {
+			w.kept[check+"o"] = theirs
+		}
+	}
+	return w.Network.Send(ctx, to, round, b)
+}
+
+func (w *waiting) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
+	if b, ok := w.kept[round]; ok {
+		return b, nil
+	}
+	return w.Network.Recv(ctx, from, round)
+}
+
+// A party wants the coins of the privacy amplification before it is bound to what
+// the check, which they come with, will say.
+func TestCoinsWaitForCommitments(t *testing.T) {
+	attack := func(e Engine) int {
+		w := &waiting{kept: map[string][]byte{}}
+		wrap := func(net mpc.Network) mpc.Network {
+			w.Network = net
+			return w
+		}
+		missed(t, play(t, e, 2, nil, wrap, multiplyOnce))
+		return len(w.kept)
+	}
+	if attack(Full()) != 0 {
+		t.Error("b opens coins before it has a commitment of a")
+	}
+	if attack(Engine{holes: holes{noWait: true}}) == 0 {
+		t.Error("b waits for a commitment of a with nothing to make it")
+	}
+}
+
 // multiplied has all parties multiply and open factors and product.
 func multiplied(t *testing.T, e Engine, n int, attack func(*holes)) (errs map[mpc.PartyID]error, wrong bool) {
 	t.Helper()
@@ -295,6 +341,59 @@ func TestSelectiveFailure(t *testing.T) {
 	}
 }
 
+// The same where two products have one first factor, so that three components
+// make two factors: what the sender knows of a bit would tell of the two
+// together, were they made of two components, by whose matrix it can be divided.
+func TestSelectiveFailureOfTwo(t *testing.T) {
+	const tries = 24
+	attack := func(e Engine) (passed, set int) {
+		var mu sync.Mutex
+		play(t, e, 2, func(h *holes) {
+			h.send = func(k int, in *[inputs]p256.Scalar) {
+				if k == 0 {
+					in[0] = in[0].Add(p256.One())
+				}
+			}
+		}, nil, func(ctx context.Context, b *box) error {
+			zero := []Share{{Key: b.key.own}}
+			for i := range tries {
+				fork := b.Fork(string(rune('A' + i))).(*box)
+				session := *fork.session
+				fork.session = &session
+				var first, second p256.Scalar // b's shares of the two factors
+				var matrix amplification
+				if b.self == "b" {
+					fork.engine.holes.combine = func(r *amplification) { matrix = *r }
+					fork.engine.holes.shift = func(what string, s []p256.Scalar) {
+						if what == "differences" {
+							first, second = s[0].Neg(), s[1].Neg() // of 0 less the factors
+						}
+					}
+				}
+				_, _, err := fork.MulOpen(ctx, zero, zero, []mpc.Scaling[Share]{{Xs: zero, By: zero[0]}})
+				if err != nil || b.self != "b" {
+					continue
+				}
+				det := matrix[0][0].Mul(matrix[1][1]).Sub(matrix[0][1].Mul(matrix[1][0]))
+				component := first.Mul(matrix[1][1]).Sub(second.Mul(matrix[0][1])).Mul(det.Inverse()).Bytes()
+				mu.Lock()
+				passed, set = passed+1, set+int(component[31]&1)
+				mu.Unlock()
+			}
+			return nil
+		})
+		return passed, set
+	}
+	passed, set := attack(Full())
+	if passed == 0 || passed == tries || set == 0 {
+		t.Errorf("with three components %d of %d passed, of which %d have the bit set", passed, tries, set)
+	}
+	passed, set = attack(Engine{holes: holes{noSpare: true}})
+	if passed == 0 || passed == tries || set != 0 {
+		t.Errorf("with two components %d of %d passed, of which %d have the bit set, want none", passed, tries, set)
+	}
+}
+
 // A receiver of extended transfers puts a wrong bit into row i of column i. The
 // sender's row then shows the correlation bit of that column to anyone who can
 // tell two masks apart. Without the consistency check all 128 bits are known,
@@ -336,9 +435,7 @@ func extension(t *testing.T) (*extensionSender, *extensionReceiver) {
 	_, _ = rand.Read(sender.delta[:])
 	for i := range columns {
 		for c := range 2 {
-			var key [16]byte
-			_, _ = rand.Read(key[:])
-			receiver.seeds[i][c] = newCipher(key[:])
+			_, _ = rand.Read(receiver.seeds[i][c][:])
 		}
 		sender.seeds[i] = receiver.seeds[i][bit(sender.delta[:], i)]
 	}
@@ -440,12 +537,12 @@ func TestWrongCorrection(t *testing.T) {
 // which it is checked, that would cancel each other were both weighed alike.
 func TestErrorInMask(t *testing.T) {
 	errs := play(t, Full(), 2, func(h *holes) {
-		shift := p256.One()
-		h.correct = func(msg []byte) {
+		h.correct = func(msg []byte) { // of the value and the mask, for each digit
 			for j := 0; j < keyDigits; j += 2 {
-				store(msg[scalarSize*j:], load(msg[scalarSize*j:]).Add(shift))
+				value, mask := msg[2*scalarSize*j:], msg[2*scalarSize*j+scalarSize:]
+				store(value, load(value).Add(p256.One()))
+				store(mask, load(mask).Sub(p256.One()))
 			}
-			shift = shift.Neg()
 		}
 	}, nil, func(ctx context.Context, b *box) error {
 		if _, err := b.Random(ctx, 1); err != nil {

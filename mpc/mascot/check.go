@@ -37,39 +37,72 @@ type scaling struct {
 	bare bool // the products have no MACs
 }
 
+// isEmpty reports whether there is nothing to check.
+func (p *pending) isEmpty() bool {
+	return len(p.opened)+len(p.hidden)+len(p.ties)+len(p.adopted) == 0 && !p.revealed
+}
+
 func (p *pending) erase() {
 	clear(p.opened)
 	clear(p.hidden)
 	clear(p.mask)
 }
 
-// readyCheck makes what the next check would have to wait for, in rounds of
-// another box: its mask, and commitments to the first coins.
-func (b *box) readyCheck(ctx context.Context, rounds *box) (err error) {
-	if b.pending.mask, err = rounds.random(ctx, 1); err != nil || b.toss.commitments != nil {
-		return err
+// readyCheck makes what the next check would have to wait for, where it is not
+// there: its mask, and commitments to the first coins. It takes one round of a box
+// that may be another.
+func (b *box) readyCheck(ctx context.Context, rounds *box) error {
+	if b.pending.mask != nil && b.toss.commitments != nil {
+		return nil
 	}
-	return b.commitToss(ctx, rounds.nextRound())
+	_, err := b.random(ctx, rounds, 0)
+	return err
 }
+
+// fewOpenings is up to how many opened values are checked one by one, with no
+// coins to weigh them by.
+const fewOpenings = 8
 
 // Check verifies everything that was multiplied or opened, and every random
 // value, since the last one.
 func (b *box) Check(ctx context.Context) error {
-	p := b.pending
-	if len(p.opened)+len(p.hidden)+len(p.ties)+len(p.adopted) == 0 && !p.revealed {
+	if b.pending.isEmpty() {
 		return nil
 	}
+	_, err := b.check(ctx, false)
+	return err
+}
+
+// checkAndToss is Check, and returns coins that nobody could foresee while anything
+// could be changed on which the check depends, in no more rounds.
+func (b *box) checkAndToss(ctx context.Context) ([32]byte, error) {
+	if b.pending.isEmpty() {
+		return b.coins(ctx)
+	}
+	return b.check(ctx, true)
+}
+
+// check verifies what is pending, and tosses coins where it is to.
+func (b *box) check(ctx context.Context, toss bool) (next [32]byte, err error) {
+	p := b.pending
 	b.pending = pending{}
 	defer p.erase()
-	if len(p.hidden) > 0 && p.mask == nil {
-		var err error
-		if p.mask, err = b.random(ctx, 1); err != nil {
-			return err
+	if len(p.hidden)+len(p.ties)+len(p.adopted) == 0 && len(p.opened) <= fewOpenings {
+		zeros := make([]p256.Scalar, len(p.opened))
+		for i, o := range p.opened {
+			zeros[i] = o.mac.Sub(b.key.own.Mul(o.value))
 		}
+		return b.openZeros(ctx, zeros, toss)
+	}
+	if len(p.hidden) > 0 && p.mask == nil {
+		if err := b.readyCheck(ctx, b); err != nil {
+			return next, err
+		}
+		p.mask, b.pending.mask = b.pending.mask, nil
 	}
 	coins, err := b.coins(ctx)
 	if err != nil {
-		return err
+		return next, err
 	}
 	// A random sum of the hidden values under a mask, and of the values of
 	// each scaling, which have a mask among them.
@@ -86,7 +119,7 @@ func (b *box) Check(ctx context.Context) error {
 	}
 	values, err := b.reveal(ctx, "sums", sums)
 	if err != nil {
-		return err
+		return next, err
 	}
 	// Each of these adds up to zero over all parties.
 	var zeros []p256.Scalar
@@ -113,9 +146,8 @@ func (b *box) Check(ctx context.Context) error {
 		x := values[len(p.ties)+i]
 		zeros = append(zeros, last(a.old, psi).MAC.Sub(a.old[0].Key.Mul(x)))
 	}
-	err = b.openZeros(ctx, zeros)
-	b.pending.revealed = false
-	return err
+	b.pending.revealed = false // the sums, which openZeros compares
+	return b.openZeros(ctx, zeros, toss)
 }
 
 // horner returns Σ χⁱ·xᵢ.
@@ -134,8 +166,15 @@ func last(xs []Share, chi p256.Scalar) Share {
 }
 
 // openZeros has every party commit to its shares, all of which must add up to
-// zero, and then open them. All must have seen the same openings.
-func (b *box) openZeros(ctx context.Context, shares []p256.Scalar) error {
+// zero, and then open them. All must have seen the same openings. It tosses coins,
+// where it is to, with what opens the shares: by then the commitments say what the
+// sums are.
+func (b *box) openZeros(ctx context.Context, shares []p256.Scalar, toss bool) (coins [32]byte, err error) {
+	if toss {
+		if err := b.commitToss(ctx); err != nil {
+			return coins, err
+		}
+	}
 	own := make([]byte, 32, 32+p256.ScalarSize*len(shares))
 	_, _ = rand.Read(own)
 	own = p256.AppendScalars(own, shares)
@@ -144,33 +183,45 @@ func (b *box) openZeros(ctx context.Context, shares []p256.Scalar) error {
 		d := mpc.Digest("zonesigner mascot zeros v1", b.id[:], []byte(round), []byte(p), opening)
 		return append(d[:], view[:]...)
 	}
+	msg := slices.Clone(own)
+	if toss {
+		msg = append(msg, b.tossMessage()...)
+	}
+	if b.engine.holes.noWait {
+		if err := b.send(ctx, round+"o", slices.Repeat([][]byte{msg}, len(b.links))); err != nil {
+			return coins, err
+		}
+	}
 	commitments, err := mpc.Exchange(ctx, b.net, round+"c", commit(b.self, own))
 	if err != nil {
-		return err
+		return coins, err
 	}
 	for _, p := range b.parties {
 		if len(commitments[p]) != 64 {
-			return cheat(p, fmt.Sprintf("check of MACs: commitment of %d bytes, want 64", len(commitments[p])))
+			return coins, cheat(p, fmt.Sprintf("check of MACs: commitment of %d bytes, want 64", len(commitments[p])))
 		}
 		if !bytes.Equal(commitments[p][32:], view[:]) && !b.engine.holes.noEcho {
-			return b.dispute("operators were shown different openings")
+			return coins, b.dispute("operators were shown different openings")
 		}
 	}
-	openings, err := mpc.Exchange(ctx, b.net, round+"o", own)
+	openings, err := mpc.Exchange(ctx, b.net, round+"o", msg)
 	if err != nil {
-		return err
+		return coins, err
 	}
+	tosses := map[mpc.PartyID][]byte{}
 	sums := make([]p256.Scalar, len(shares))
 	for _, p := range b.parties {
-		if !bytes.Equal(commit(p, openings[p])[:32], commitments[p][:32]) && !b.engine.holes.noCommit {
-			return cheat(p, "check of MACs: it did not open what it committed to")
+		if len(openings[p]) != len(msg) {
+			return coins, cheat(p, fmt.Sprintf("check of MACs: opening of %d bytes, want %d", len(openings[p]), len(msg)))
 		}
-		if len(openings[p]) != len(own) {
-			return cheat(p, fmt.Sprintf("check of MACs: opening of %d bytes, want %d", len(openings[p]), len(own)))
+		opening := openings[p][:len(own)]
+		tosses[p] = openings[p][len(own):]
+		if !bytes.Equal(commit(p, opening)[:32], commitments[p][:32]) && !b.engine.holes.noCommit {
+			return coins, cheat(p, "check of MACs: it did not open what it committed to")
 		}
-		theirs, err := p256.DecodeScalars(openings[p][32:], len(shares))
+		theirs, err := p256.DecodeScalars(opening[32:], len(shares))
 		if err != nil {
-			return cheat(p, "check of MACs: "+err.Error())
+			return coins, cheat(p, "check of MACs: "+err.Error())
 		}
 		for i := range sums {
 			sums[i] = sums[i].Add(theirs[i])
@@ -178,10 +229,13 @@ func (b *box) openZeros(ctx context.Context, shares []p256.Scalar) error {
 	}
 	for _, v := range sums {
 		if !v.IsZero() && !b.engine.holes.noMACs {
-			return b.dispute("a value does not fit its MAC")
+			return coins, b.dispute("a value does not fit its MAC")
 		}
 	}
-	return nil
+	if toss {
+		return b.tossed(round, tosses)
+	}
+	return coins, nil
 }
 
 // reveal opens values without a check.
@@ -326,42 +380,70 @@ type toss struct {
 // openings.
 func (b *box) coins(ctx context.Context) ([32]byte, error) {
 	round, view := b.nextRound(), b.View()
-	if b.toss.commitments == nil {
-		if err := b.commitToss(ctx, round+"c"); err != nil {
-			return [32]byte{}, err
-		}
+	if err := b.commitToss(ctx); err != nil {
+		return [32]byte{}, err
 	}
-	msg := slices.Concat(view[:], b.toss.next[:])
-	_, _ = rand.Read(b.toss.next[:])
-	got, err := mpc.Exchange(ctx, b.net, round, append(msg, b.tossCommitment(b.self, b.toss.next[:])...))
+	got, err := mpc.Exchange(ctx, b.net, round, slices.Concat(view[:], b.tossMessage()))
 	if err != nil {
 		return [32]byte{}, err
 	}
-	seeds := [][]byte{b.id[:], []byte(round)}
-	next := map[mpc.PartyID][]byte{}
+	tosses := map[mpc.PartyID][]byte{}
 	for _, p := range b.parties {
 		m := got[p]
 		if len(m) != 96 {
 			return [32]byte{}, cheat(p, fmt.Sprintf("coins of %d bytes, want 96", len(m)))
 		}
-		if !bytes.Equal(b.tossCommitment(p, m[32:64]), b.toss.commitments[p]) {
-			return [32]byte{}, cheat(p, "coins: it did not open what it committed to")
-		}
 		if !bytes.Equal(m[:32], view[:]) && !b.engine.holes.noEcho {
 			return [32]byte{}, b.dispute("operators were shown different openings")
 		}
-		seeds = append(seeds, m[32:64])
-		next[p] = m[64:]
+		tosses[p] = m[32:]
+	}
+	return b.tossed(round, tosses)
+}
+
+// tossMessage reveals this party's seed and commits to its next one: 64 bytes.
+func (b *box) tossMessage() []byte {
+	msg := slices.Clone(b.toss.next[:])
+	_, _ = rand.Read(b.toss.next[:])
+	return append(msg, b.tossCommitment(b.self, b.toss.next[:])...)
+}
+
+// tossed makes coins of what all revealed in a round, 64 bytes each.
+func (b *box) tossed(round string, tosses map[mpc.PartyID][]byte) ([32]byte, error) {
+	seeds := [][]byte{b.id[:], []byte(round)}
+	next := map[mpc.PartyID][]byte{}
+	for _, p := range b.parties {
+		m := tosses[p]
+		if !bytes.Equal(b.tossCommitment(p, m[:32]), b.toss.commitments[p]) {
+			return [32]byte{}, cheat(p, "coins: it did not open what it committed to")
+		}
+		seeds = append(seeds, m[:32])
+		next[p] = m[32:]
 	}
 	b.toss.commitments = next
 	return mpc.Digest("zonesigner mascot coins v1", seeds...), nil
 }
 
 // commitToss exchanges commitments to the seeds of the box's first coins.
-func (b *box) commitToss(ctx context.Context, round string) (err error) {
+func (b *box) commitToss(ctx context.Context) error {
+	tossed, err := b.beginToss(ctx, b)
+	if err != nil {
+		return err
+	}
+	return tossed(ctx)
+}
+
+// beginToss is the first half of commitToss, and returns the second.
+func (b *box) beginToss(ctx context.Context, rounds *box) (func(context.Context) error, error) {
+	if b.toss.commitments != nil {
+		return func(context.Context) error { return nil }, nil
+	}
 	_, _ = rand.Read(b.toss.next[:])
-	b.toss.commitments, err = mpc.Exchange(ctx, b.net, round, b.tossCommitment(b.self, b.toss.next[:]))
-	return err
+	round, own := rounds.nextRound(), b.tossCommitment(b.self, b.toss.next[:])
+	return func(ctx context.Context) (err error) {
+		b.toss.commitments, err = mpc.Gather(ctx, b.net, round, own)
+		return err
+	}, b.send(ctx, round, slices.Repeat([][]byte{own}, len(b.links)))
 }
 
 // tossCommitment is p's commitment to a seed.

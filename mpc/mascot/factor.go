@@ -2,7 +2,6 @@ package mascot
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -25,7 +24,9 @@ import (
 type factor struct {
 	own    p256.Scalar // secret: this party's Δⱼ
 	digits int         // of two bits, of each party's Δⱼ
+	number []uint64    // secret: our digits
 	links  []factorLink
+	growth *growth
 }
 
 // How many digits a party's part has. Of the MAC key nobody may guess 128 bits;
@@ -37,9 +38,20 @@ const (
 
 // factorLink is what this party keeps for one peer, for each digit.
 type factorLink struct {
-	theirs [][4]cipher.Block // to multiply by the peer's Δ: the seeds of all numbers
-	ours   [][3]cipher.Block // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
-	number []uint64          // secret: our digits
+	theirs [][4]seed // to multiply by the peer's Δ: the seeds of all numbers
+	ours   [][3]seed // to help multiply by ours: of digit ^ 1, ^ 2 and ^ 3
+}
+
+// erase clears the seeds and the digits.
+func (f *factor) erase() {
+	for _, l := range f.links {
+		clear(l.theirs)
+		clear(l.ours)
+	}
+	for _, chosen := range f.growth.chosen {
+		clear(chosen)
+	}
+	clear(f.number)
 }
 
 // randomFactors draws this party's part of k factors.
@@ -49,73 +61,106 @@ func randomFactors(k, digits int) []byte {
 	return own
 }
 
-// newFactors sets factors up among all parties: two rounds. own is this party's
-// part of each, numbers of so many digits, little-endian, and erased.
+// newFactors sets factors up among all parties: two rounds, of which the second
+// is awaited when they are first used. own is this party's part of each, numbers
+// of so many digits, little-endian, and erased.
 func (b *box) newFactors(ctx context.Context, digits int, own []byte) ([]*factor, error) {
 	defer clear(own)
-	size := digits / 4 // bytes
-	k := len(own) / size
-	fs := make([]*factor, k)
-	for i := range fs {
-		fs[i] = &factor{own: littleEndian(own[size*i : size*(i+1)]), digits: digits, links: make([]factorLink, len(b.links))}
-		for p := range fs[i].links {
-			fs[i].links[p] = factorLink{make([][4]cipher.Block, digits), make([][3]cipher.Block, digits), make([]uint64, digits)}
-		}
-	}
-	// Of each digit's bits h and l the transfers choose 1-h and 1-l: the
-	// holder learns the seeds beside its own number's.
-	choices := make([]byte, len(own))
+	choices := seedChoices(own)
 	defer clear(choices)
-	for j := range digits * k {
+	all := make([][]byte, len(b.links))
+	for p := range all {
+		all[p] = choices
+	}
+	got, err := b.transfer(ctx, b.nextRound(), b.links, all, nil)
+	if err != nil {
+		return nil, err
+	}
+	return b.growFactors(ctx, b.nextRound(), digits, own, got)
+}
+
+// seedChoices are what the transfers of factors' seeds choose. Of each digit's
+// bits h and l they are 1-h and 1-l: the holder learns the seeds beside its own
+// number's.
+func seedChoices(own []byte) []byte {
+	choices := make([]byte, len(own))
+	for j := range 4 * len(own) {
 		pair := own[j/4] >> (2 * (j % 4)) & 3 // l + 2h
 		flipped := (pair>>1&1 | pair<<1) ^ 3
 		choices[j/4] |= flipped & 3 << (2 * (j % 4))
 	}
+	return choices
+}
 
-	round := b.nextRound()
-	rows := make([][]byte, len(b.links))
+// growth is the second round of factors' set-up: what their holder needs to help
+// others multiply. What it multiplies itself does not wait for it.
+type growth struct {
+	round  string
+	fs     []*factor
+	chosen [][]seed // secret: of each peer, two for each digit
+
+	turn chan struct{} // a mutex, whose wait ends with a context
+	done bool
+}
+
+// growFactors makes factors of transfers, two for each digit, and sends the second
+// round.
+func (b *box) growFactors(ctx context.Context, round string, digits int, own []byte, got []transfers) ([]*factor, error) {
+	size := digits / 4 // bytes
+	g := &growth{round: round, fs: make([]*factor, len(own)/size), chosen: make([][]seed, len(b.links)), turn: make(chan struct{}, 1)}
+	for i := range g.fs {
+		part := own[size*i : size*(i+1)]
+		g.fs[i] = &factor{own: littleEndian(part), digits: digits, growth: g, links: make([]factorLink, len(b.links)), number: make([]uint64, digits)}
+		for j := range digits {
+			g.fs[i].number[j] = bit(part, 2*j) | bit(part, 2*j+1)<<1
+		}
+		for p := range g.fs[i].links {
+			g.fs[i].links[p] = factorLink{make([][4]seed, digits), make([][3]seed, digits)}
+		}
+	}
 	msgs := make([][]byte, len(b.links))
-	n := 2 * digits * k
-	for p, l := range b.links {
-		msgs[p], rows[p] = l.receiver.receive(b.call(round, b.self, l.peer), choices, n, &b.engine.holes)
+	for p := range b.links {
+		msgs[p] = growTrees(g.fs, p, got[p].zeros, got[p].ones)
+		g.chosen[p] = got[p].chosen
 	}
-	got, err := b.swap(ctx, round, msgs)
+	return g.fs, b.send(ctx, round, msgs)
+}
+
+// complete awaits the second round, once.
+func (g *growth) complete(ctx context.Context, s *session) error {
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return &mpc.AbsentError{Parties: mpc.Without(s.parties, s.self), Round: g.round, Err: ctx.Err()}
+	}
+	if g.done {
+		return nil
+	}
+	got, err := s.gather(ctx, g.round)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for p, l := range b.links {
-		call := b.call(round, l.peer, b.self)
-		sent, err := l.sender.send(call, got[p], n, &b.engine.holes)
-		if err != nil {
-			return nil, err
+	for p, l := range s.links {
+		if want := 2 * seedSize * g.fs[0].digits * len(g.fs); len(got[p]) != want {
+			return cheat(l.peer, fmt.Sprintf("set-up of a factor: message of %d bytes, want %d", len(got[p]), want))
 		}
-		msgs[p] = growTrees(fs, p, newRowHash(call), sent, &l.sender.delta)
+		pruneTrees(g.fs, p, g.chosen[p], got[p])
 	}
-	if got, err = b.swap(ctx, b.nextRound(), msgs); err != nil {
-		return nil, err
-	}
-	for p, l := range b.links {
-		if len(got[p]) != 2*seedSize*digits*k {
-			return nil, cheat(l.peer, fmt.Sprintf("set-up of a factor: message of %d bytes, want %d", len(got[p]), 2*seedSize*digits*k))
-		}
-		pruneTrees(fs, p, newRowHash(b.call(round, b.self, l.peer)), rows[p], got[p], own)
-	}
-	return fs, nil
+	g.done = true
+	return nil
 }
 
 // growTrees makes the four seeds of each digit of a peer's factors. Two seeds
 // come of the first transfer of a digit, each has two children, and the sums of
-// the left and of the right ones are sent, masked by the second transfer.
-func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]byte) (msg []byte) {
-	zeros, ones := hash.seeds(rows, new([rowSize]byte)), hash.seeds(rows, delta)
+// the left and of the right ones are sent, masked by the second transfer. It
+// erases what was transferred.
+func growTrees(fs []*factor, p int, zeros, ones []seed) (msg []byte) {
 	digits := fs[0].digits
 	msg = make([]byte, 2*seedSize*digits*len(fs))
 	for j := range digits * len(fs) {
 		left, right := children(&zeros[2*j]), children(&ones[2*j])
-		seeds := [4]seed{left[0], left[1], right[0], right[1]}
-		for v := range seeds {
-			fs[j/digits].links[p].theirs[j%digits][v] = newCipher(seeds[v][:])
-		}
+		fs[j/digits].links[p].theirs[j%digits] = [4]seed{left[0], left[1], right[0], right[1]}
 		for l, mask := range [2]seed{zeros[2*j+1], ones[2*j+1]} {
 			out := msg[seedSize*(2*j+l) : seedSize*(2*j+l+1)]
 			copy(out, mask[:])
@@ -128,14 +173,13 @@ func growTrees(fs []*factor, p int, hash *rowHash, rows []byte, delta *[rowSize]
 	return msg
 }
 
-// pruneTrees computes the three seeds of each digit that its holder may know.
-func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
+// pruneTrees computes the three seeds of each digit that its holder may know, and
+// erases what was transferred.
+func pruneTrees(fs []*factor, p int, transferred []seed, msg []byte) {
 	digits := fs[0].digits
-	transferred := hash.seeds(rows, new([rowSize]byte))
 	for j := range digits * len(fs) {
-		link := &fs[j/digits].links[p]
-		low, high := byte(bit(own, 2*j)), byte(bit(own, 2*j+1))
-		link.number[j%digits] = uint64(low | high<<1)
+		f := fs[j/digits]
+		low := byte(f.number[j%digits] & 1)
 		sides := children(&transferred[2*j]) // of the other half: numbers 2(1-h) and 2(1-h)+1
 		near, far := sides[0], sides[1]
 		for i := range near { // near has our low bit, far the other
@@ -147,14 +191,17 @@ func pruneTrees(fs []*factor, p int, hash *rowHash, rows, msg, own []byte) {
 		xorIf(beside[:], msg[seedSize*2*j:seedSize*(2*j+1)], -low)
 		xorIf(beside[:], msg[seedSize*(2*j+1):seedSize*(2*j+2)], low-1)
 		xorIf(beside[:], far[:], 0xff)
-		link.ours[j%digits] = [3]cipher.Block{newCipher(beside[:]), newCipher(near[:]), newCipher(far[:])}
+		f.links[p].ours[j%digits] = [3]seed{beside, near, far}
 	}
 	clear(transferred)
 }
 
 // children are the two seeds below one.
 func children(s *seed) (c [2]seed) {
-	d := sha256.Sum256(append([]byte("zonesigner mascot children v1"), s[:]...))
+	const domain = "zonesigner mascot children v1"
+	in := [len(domain) + seedSize]byte{}
+	copy(in[copy(in[:], domain):], s[:])
+	d := sha256.Sum256(in[:])
 	copy(c[0][:], d[:seedSize])
 	copy(c[1][:], d[seedSize:])
 	return c
@@ -245,10 +292,10 @@ func (b *box) timesOnce(ctx context.Context, round string, jobs []*job) error {
 	}
 	msgs := make([][]byte, len(b.links))
 	for p, l := range b.links {
-		iv := maskIV(b.call(round, b.self, l.peer))
+		streams := newStreams(b.call(round, b.self, l.peer))
 		msgs[p] = make([]byte, size)
 		each(msgs[p], func(part []byte, f *factor, xs, products []p256.Scalar) {
-			f.links[p].multiply(iv, xs, part, products)
+			f.links[p].multiply(streams, xs, part, products)
 			if b.engine.holes.correct != nil {
 				b.engine.holes.correct(part)
 			}
@@ -258,13 +305,20 @@ func (b *box) timesOnce(ctx context.Context, round string, jobs []*job) error {
 	if err != nil {
 		return err
 	}
+	for _, j := range jobs {
+		for _, f := range j.fs {
+			if err := f.growth.complete(ctx, b.session); err != nil {
+				return err
+			}
+		}
+	}
 	for p, l := range b.links {
 		if len(got[p]) != size || !canonical(got[p]) {
 			return cheat(l.peer, fmt.Sprintf("products: message of %d bytes, want %d, of scalars", len(got[p]), size))
 		}
-		iv := maskIV(b.call(round, l.peer, b.self))
+		streams := newStreams(b.call(round, l.peer, b.self))
 		each(got[p], func(part []byte, f *factor, _, products []p256.Scalar) {
-			f.links[p].help(iv, part, products)
+			f.help(p, streams, part, products)
 		})
 	}
 	return nil
@@ -276,7 +330,7 @@ const digitGroup = 32
 
 // multiply is the part of the party that has x. For a digit d with seeds' masks
 // r₀ … r₃ it sends y = x - Σᵥ rᵥ and has the share Σᵥ v·rᵥ of d·x.
-func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []p256.Scalar) {
+func (l *factorLink) multiply(streams *streams, xs []p256.Scalar, msg []byte, shares []p256.Scalar) {
 	size := scalarSize * len(xs)
 	var masks [4][]byte
 	flat := make([]byte, len(masks)*size)
@@ -284,9 +338,9 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 		masks[v] = flat[size*v : size*(v+1)]
 	}
 	sums, totals := make([]p256.Sum, len(xs)), make([]p256.Scalar, len(xs))
-	for j := len(l.number) - 1; j >= 0; j-- {
+	for j := len(l.theirs) - 1; j >= 0; j-- {
 		for v := range masks {
-			fillMasks(masks[v], l.theirs[j][v], iv)
+			streams.fillMasks(masks[v], &l.theirs[j][v])
 		}
 		out := msg[size*j : size*(j+1)]
 		for i, x := range xs {
@@ -311,8 +365,8 @@ func (l *factorLink) multiply(iv []byte, xs []p256.Scalar, msg []byte, shares []
 // Σᵥ (d-v)·rᵥ + d·y = d·x - Σᵥ v·rᵥ. By the bits of d that is one and two times
 // either the masks with another such bit and y, or the masks with another such
 // bit taken off.
-func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
-	n := len(msg) / (len(l.number) * scalarSize)
+func (f *factor) help(p int, streams *streams, msg []byte, shares []p256.Scalar) {
+	n := len(msg) / (f.digits * scalarSize)
 	size := scalarSize * n
 	var masks [3][]byte // of the numbers d^1, d^2 and d^3
 	flat := make([]byte, len(masks)*size)
@@ -320,11 +374,11 @@ func (l *factorLink) help(iv, msg []byte, shares []p256.Scalar) {
 		masks[e] = flat[size*e : size*(e+1)]
 	}
 	sums, totals := make([]p256.Sum, n), make([]p256.Scalar, n)
-	for j := len(l.number) - 1; j >= 0; j-- {
+	for j := f.digits - 1; j >= 0; j-- {
 		for e := range masks {
-			fillMasks(masks[e], l.ours[j][e], iv)
+			streams.fillMasks(masks[e], &f.links[p].ours[j][e])
 		}
-		low, high := l.number[j]&1, l.number[j]>>1
+		low, high := f.number[j]&1, f.number[j]>>1
 		in := msg[size*j : size*(j+1)]
 		for i := range n {
 			at := scalarSize * i

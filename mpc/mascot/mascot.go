@@ -74,7 +74,9 @@ type holes struct {
 	noConsistency bool // check of transfer extension
 	noMACs        bool // check of MACs
 	noCombine     bool // privacy amplification
+	noSpare       bool // component for each factor, of which amplification makes one product less
 	noCommit      bool // to what the check of MACs opens
+	noWait        bool // for all commitments, before that and coins are opened
 	noEcho        bool // of openings before the coins
 	keepSpoiled   bool // seeds of transfers, after somebody guessed at the correlation
 	lenient       bool // mascot-minus as ever in sessions that import
@@ -83,6 +85,7 @@ type holes struct {
 	correct func(msg []byte)                        // of a multiplication by a factor
 	send    func(k int, in *[inputs]p256.Scalar)    // what transfer k multiplies
 	shift   func(what string, shares []p256.Scalar) // of openings
+	combine func(r *amplification)                  // sees it
 }
 
 // maxOperators bounds the group: every two of them have transfers of their own.
@@ -116,7 +119,7 @@ func (e Engine) Supports(g mpc.Group) error {
 // TupleSize is what the others send for a tuple, each of them 68 KiB or, in
 // mascot-minus, 52.
 func (e Engine) TupleSize(g mpc.Group) int {
-	return (20<<10 + productBits*e.inputs()*scalarSize) * (g.N() - 1)
+	return (20<<10 + 2*componentBits*e.inputs()*scalarSize) * (g.N() - 1)
 }
 
 // Signers wants all operators of the group.
@@ -184,13 +187,21 @@ type link struct {
 
 // setUp is the session's id, its base transfers, and the MAC key.
 func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box, error) {
-	if err := s.greet(ctx, g, binding); err != nil {
+	offers := s.offers(g)
+	defer func() { release(offers) }()
+	if err := s.greet(ctx, g, binding, offers); err != nil {
 		return nil, err
 	}
-	if err := s.setUpLinks(ctx, g); err != nil {
+	if err := s.newRoots(ctx, g, offers); err != nil {
 		return nil, err
 	}
-	keys, err := s.box("set-up").newFactors(ctx, keyDigits, randomFactors(1, keyDigits))
+	own := randomFactors(1, keyDigits)
+	defer clear(own)
+	got, err := s.extendRoots(ctx, offers, seedChoices(own))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := s.box("set-up").growFactors(ctx, "set-up/key", keyDigits, own, got)
 	if err != nil {
 		return nil, err
 	}
@@ -199,27 +210,32 @@ func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box,
 }
 
 // greet agrees on the session's id: a fresh nonce of each, and the same
-// binding at all.
-func (s *session) greet(ctx context.Context, g mpc.Group, binding []byte) error {
+// binding at all. Each tells each peer the name of the root that it has with it.
+func (s *session) greet(ctx context.Context, g mpc.Group, binding []byte, offers []offer) error {
 	bound := mpc.Digest("zonesigner mascot binding v1", []byte(s.engine.Name()), g.Digest[:], partyList(g.Parties),
 		[]byte{byte(g.T)}, partyList(s.parties), binding)
-	hello := make([]byte, 64)
-	_, _ = rand.Read(hello[:32]) // never fails
-	copy(hello[32:], bound[:])
-	hellos, err := mpc.Exchange(ctx, s.net, "set-up/hello", hello)
+	nonce := make([]byte, 32)
+	_, _ = rand.Read(nonce) // never fails
+	nonces := map[mpc.PartyID][]byte{s.self: nonce}
+	msgs := make([][]byte, len(s.links))
+	for i := range s.links {
+		name := offers[i].name()
+		msgs[i] = slices.Concat(nonce, bound[:], name[:])
+	}
+	hellos, err := s.swap(ctx, "set-up/hello", msgs)
 	if err != nil {
 		return err
 	}
-	nonces := map[mpc.PartyID][]byte{}
-	for _, p := range s.parties {
-		h := hellos[p]
-		if len(h) != 64 {
-			return cheat(p, fmt.Sprintf("hello of %d bytes, want 64", len(h)))
+	for i, l := range s.links {
+		h := hellos[i]
+		if len(h) != 96 {
+			return cheat(l.peer, fmt.Sprintf("hello of %d bytes, want 96", len(h)))
 		}
-		if !bytes.Equal(h[32:], bound[:]) {
-			return &mpc.ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
+		if !bytes.Equal(h[32:64], bound[:]) {
+			return &mpc.ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", l.peer)}
 		}
-		nonces[p] = h[:32]
+		nonces[l.peer] = h[:32]
+		offers[i].agreed = offers[i].root != nil && [32]byte(h[64:]) == offers[i].root.id
 	}
 	s.id = mpc.NewSessionID(string(bound[:]), nonces)
 	return nil
@@ -235,11 +251,24 @@ func (s *session) call(round string, receiver, sender mpc.PartyID) []byte {
 // swap sends each peer its message and returns what each sent, both in the
 // order of links.
 func (s *session) swap(ctx context.Context, round string, msgs [][]byte) ([][]byte, error) {
+	if err := s.send(ctx, round, msgs); err != nil {
+		return nil, err
+	}
+	return s.gather(ctx, round)
+}
+
+// send is the first half of swap.
+func (s *session) send(ctx context.Context, round string, msgs [][]byte) error {
 	for i, l := range s.links {
 		if err := s.net.Send(ctx, l.peer, round, msgs[i]); err != nil {
-			return nil, err
+			return err
 		}
 	}
+	return nil
+}
+
+// gather is the second half of swap.
+func (s *session) gather(ctx context.Context, round string) ([][]byte, error) {
 	all, err := mpc.Gather(ctx, s.net, round, nil)
 	if err != nil {
 		return nil, err
@@ -289,6 +318,9 @@ func (s *session) erase() {
 		l.sender.erase()
 		l.receiver.erase()
 	}
+	if s.key != nil {
+		s.key.erase()
+	}
 	s.links, s.key = nil, nil
 }
 
@@ -304,10 +336,11 @@ func (b *box) Scale(x Share, c p256.Scalar) Share {
 	return Share{x.Value.Mul(c), x.MAC.Mul(c), x.Key}
 }
 
-// Random has every party authenticate an addend of its own: one round. That
-// they did it rightly is checked with what is next opened or multiplied.
+// Random has every party authenticate an addend of its own: one round, in which
+// what the check waits for is made too. That they did it rightly is checked with
+// what is next opened or multiplied.
 func (b *box) Random(ctx context.Context, n int) ([]Share, error) {
-	xs, err := b.random(ctx, n)
+	xs, err := b.random(ctx, b, n)
 	if err != nil {
 		return nil, err
 	}
@@ -315,12 +348,30 @@ func (b *box) Random(ctx context.Context, n int) ([]Share, error) {
 	return slices.Clone(xs), nil
 }
 
-func (b *box) random(ctx context.Context, n int) ([]Share, error) {
-	values := make([]p256.Scalar, n)
+// random returns n random sharings, in rounds of a box that may be another. With
+// them it makes the mask of the next check, and commitments to the first coins,
+// where these are not there.
+func (b *box) random(ctx context.Context, rounds *box, n int) ([]Share, error) {
+	values := make([]p256.Scalar, n, n+1)
+	if b.pending.mask == nil {
+		values = values[:n+1]
+	}
 	for i := range values {
 		values[i] = randomScalar()
 	}
-	return b.authenticate(ctx, values)
+	defer clear(values)
+	tossed, err := b.beginToss(ctx, rounds)
+	if err != nil {
+		return nil, err
+	}
+	xs, err := rounds.authenticate(ctx, values)
+	if err != nil {
+		return nil, err
+	}
+	if len(xs) > n {
+		b.pending.mask = xs[n:]
+	}
+	return xs[:n:n], tossed(ctx)
 }
 
 // authenticate returns sharings of the sums of all parties' values, with MACs.

@@ -2,10 +2,8 @@ package mascot
 
 import (
 	"crypto/aes"
-	"crypto/cipher"
 	"encoding/binary"
 
-	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
 )
 
@@ -46,35 +44,24 @@ func below(b []byte) bool {
 		binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:]))
 }
 
-// maskIV is where a call's masks are in every stream; the last four bytes count
-// blocks.
-func maskIV(call []byte) []byte {
-	d := mpc.Digest("zonesigner mascot masks v1", call)
-	clear(d[12:aes.BlockSize])
-	return d[:aes.BlockSize]
-}
-
-// fillMasks makes masks of a stream: dst, of 32 bytes for each, from block's
-// stream at iv, of which the last four bytes are 0.
-func fillMasks(dst []byte, block cipher.Block, iv []byte) {
-	keystream(dst, block, iv)
+// fillMasks makes masks of a seed: dst, of 32 bytes for each.
+func (st *streams) fillMasks(dst []byte, s *seed) {
+	st.fill(dst, s)
 	for i := 0; i < len(dst); i += scalarSize {
 		mask := dst[i : i+scalarSize]
 		if binary.LittleEndian.Uint64(mask[24:]) < suspicious {
 			continue
 		}
 		for attempt := 1; !below(mask); attempt++ {
-			tryAgain(mask, block, iv, i, attempt)
+			st.tryAgain(mask, s, i, attempt)
 		}
 	}
 }
 
 // tryAgain makes the attempt-th further try of the mask at byte i of a stream,
-// from a part of it that lies behind all first tries.
-func tryAgain(b []byte, block cipher.Block, iv []byte, i, attempt int) {
-	at := [aes.BlockSize]byte(iv)
-	binary.BigEndian.PutUint32(at[12:], uint32(attempt)<<24+uint32(i/aes.BlockSize))
-	keystream(b, block, at[:])
+// from blocks that lie behind all first tries.
+func (st *streams) tryAgain(mask []byte, s *seed, i, attempt int) {
+	st.blocks(mask, s, uint64(attempt)<<32+uint64(i/aes.BlockSize))
 }
 
 // canonical reports whether b consists of scalars, 32 bytes each. It is for what

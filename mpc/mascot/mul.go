@@ -43,20 +43,34 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 			return nil, nil, err
 		}
 	}
-	if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
-		return nil, nil, err
+	// First factors must be this session's before anything is made of them.
+	if b.areForeign(xs) || slices.ContainsFunc(scale, func(sc mpc.Scaling[Share]) bool { return b.areForeign(sc.Xs) }) {
+		if xs, ys, scale, err = b.adoptAll(ctx, xs, ys, scale); err != nil {
+			return nil, nil, err
+		}
 	}
 	n := len(xs)
-	xs, ys = slices.Clone(xs), slices.Clone(ys)
+	xs = slices.Clone(xs)
 	var many []mpc.Scaling[Share]
 	for _, sc := range scale {
 		if len(sc.Xs) > fewValues {
 			many = append(many, sc)
-			continue
+		} else {
+			xs = append(xs, sc.Xs...)
 		}
-		xs, ys = append(xs, sc.Xs...), append(ys, slices.Repeat([]Share{sc.By}, len(sc.Xs))...)
 	}
-	all, large, err := b.multiplyMany(ctx, xs, ys, many)
+	all, large, err := b.multiplyMany(ctx, n, xs, many, func(ctx context.Context, b *box) (right, by []Share, err error) {
+		_, ys, scale, err := b.adoptAll(ctx, nil, ys, scale)
+		right = slices.Clone(ys)
+		for _, sc := range scale {
+			if len(sc.Xs) > fewValues {
+				by = append(by, sc.By)
+			} else {
+				right = append(right, slices.Repeat([]Share{sc.By}, len(sc.Xs))...)
+			}
+		}
+		return right, by, err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -78,21 +92,33 @@ func (b *box) multiplyAll(ctx context.Context, xs, ys []Share, scale []mpc.Scali
 	return products, scaled, nil
 }
 
-// multiplyMany is multiplyAll for values of this session, each scaling of which
-// has masks.
-func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[Share]) (products []Share, scaled [][]Share, err error) {
+// multiplyMany multiplies xs, and the values of scalings, each of which has masks,
+// all of this session. By what, second says in rounds of another box: ys, and the
+// factors of scalings. Products from the given one on may have a first factor that
+// another has too.
+func (b *box) multiplyMany(ctx context.Context, from int, xs []Share, scale []mpc.Scaling[Share], second func(ctx context.Context, b *box) (ys, by []Share, err error)) (products []Share, scaled [][]Share, err error) {
 	n := len(xs)
+	groups, largest := byFactor(xs, from), 1
+	var factors []Share // of components
+	for _, g := range groups {
+		factors = append(factors, slices.Repeat(xs[g[0]:g[0]+1], b.componentsOf(len(g)))...)
+		largest = max(largest, len(g))
+	}
 	// None of these reads what another makes, and one check is for all.
 	var parts *components
 	var masked []scaling
-	masks, ready := b.session.box(b.nextRound()), b.session.box(b.nextRound())
-	err = mpc.Pipeline(ctx, 3, 3, nil, func(ctx context.Context, i int) (err error) {
+	var ys, by []Share
+	masks, ready, others := b.session.box(b.nextRound()), b.session.box(b.nextRound()), b.session.box(b.nextRound())
+	err = mpc.Pipeline(ctx, 4, 4, nil, func(ctx context.Context, i int) (err error) {
 		switch i {
 		case 0:
-			parts, err = b.components(ctx, xs)
+			parts, err = b.components(ctx, factors)
 			return err
 		case 1:
 			return b.readyCheck(ctx, ready)
+		case 2:
+			ys, by, err = second(ctx, others)
+			return err
 		}
 		for batch := range slices.Chunk(scale, scaleBatch) {
 			some, err := masks.scaleByMasks(ctx, batch)
@@ -109,29 +135,30 @@ func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scal
 	b.pending.hidden = append(b.pending.hidden, masks.pending.hidden...)
 	masks.pending.erase()
 	b.pending.ties = append(b.pending.ties, masked...)
+	b.pending.adopted = append(b.pending.adopted, others.pending.adopted...)
 	// Only when the adversary's guesses about the components are over may it
 	// learn how they are combined: privacy amplification.
-	if err := b.Check(ctx); err != nil {
-		return nil, nil, err
-	}
-	coins, err := b.coins(ctx)
+	coins, err := b.checkAndToss(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	r0, r1 := coin(coins, 0), coin(coins, 1)
-	if b.engine.holes.noCombine {
-		r0, r1 = p256.One(), p256.Scalar{}
-	}
-	combine := func(x, y Share) Share { return b.Add(b.Scale(x, r0), b.Scale(y, r1)) }
+	r := newAmplification(coins, largest, &b.engine.holes)
 
 	// Open y less the factor that x was multiplied by, and each scaling's factor
-	// less its mask.
+	// less its mask. x·y = x·b + x·(y - b).
+	products = make([]Share, n)
 	differences := make([]Share, n, n+len(scale))
-	for i, y := range ys {
-		differences[i] = b.Sub(y, combine(parts.b[0][i], parts.b[1][i]))
+	at := 0
+	for _, g := range groups {
+		end := at + b.componentsOf(len(g))
+		for t, i := range g {
+			products[i] = r.row(t, parts.c[at:end])
+			differences[i] = b.Sub(ys[i], r.row(t, parts.b[at:end]))
+		}
+		at = end
 	}
-	for j, sc := range scale {
-		differences = append(differences, b.Sub(sc.By, combine(masked[j].z[0], masked[j].z[1])))
+	for j := range scale {
+		differences = append(differences, b.Sub(by[j], r.row(0, masked[j].z[:])))
 	}
 	d, err := b.reveal(ctx, "differences", differences)
 	if err != nil {
@@ -141,15 +168,13 @@ func (b *box) multiplyMany(ctx context.Context, xs, ys []Share, scale []mpc.Scal
 		b.expect(d, differences)
 	}
 
-	// x·y = x·b + x·(y - b)
-	products = make([]Share, n)
 	for i, x := range xs {
-		products[i] = b.Add(combine(parts.c[0][i], parts.c[1][i]), b.Scale(x, d[i]))
+		products[i] = b.Add(products[i], b.Scale(x, d[i]))
 	}
 	for j, sc := range scale {
 		ws := make([]Share, len(sc.Xs))
 		for i, x := range sc.Xs {
-			ws[i] = b.Add(combine(masked[j].ws[0][i], masked[j].ws[1][i]), b.Scale(x, d[n+j]))
+			ws[i] = b.Add(r.row(0, []Share{masked[j].ws[0][i], masked[j].ws[1][i]}), b.Scale(x, d[n+j]))
 		}
 		scaled = append(scaled, ws)
 	}
@@ -176,6 +201,11 @@ func (b *box) scaleByMasks(ctx context.Context, scale []mpc.Scaling[Share]) ([]s
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		for _, f := range fs {
+			f.erase()
+		}
+	}()
 	own := make([]p256.Scalar, len(scale), len(scale)+len(fs))
 	for i := range own {
 		own[i] = randomScalar()

@@ -1,12 +1,14 @@
 package mascot
 
 import (
+	"bytes"
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"math/bits"
+	"slices"
 	"sync"
 
 	"zonesigner/mpc"
@@ -27,7 +29,7 @@ import (
 type extensionSender struct {
 	peer  mpc.PartyID
 	delta [rowSize]byte // secret
-	seeds [columns]cipher.Block
+	seeds [columns]seed
 
 	mu      sync.Mutex
 	spoiled bool // its correlation was guessed at
@@ -36,7 +38,7 @@ type extensionSender struct {
 // extensionReceiver can receive transfers from one peer: it has both seeds of
 // each column.
 type extensionReceiver struct {
-	seeds [columns][2]cipher.Block
+	seeds [columns][2]seed
 }
 
 // checkBits are the random bits that hide the choices in the check.
@@ -58,12 +60,12 @@ func (e *extensionReceiver) receive(call []byte, choices []byte, n int, holes *h
 	msg = make([]byte, extensionSize(n))
 	var cols [columns][]byte
 	flat := make([]byte, columns*size)
-	iv := streamIV(call)
+	streams := newStreams(call)
 	for i := range cols {
 		cols[i] = flat[size*i : size*(i+1)]
-		keystream(cols[i], e.seeds[i][0], iv)
+		streams.fill(cols[i], &e.seeds[i][0])
 		u := msg[size*i : size*(i+1)]
-		keystream(u, e.seeds[i][1], iv)
+		streams.fill(u, &e.seeds[i][1])
 		xorIf(u, cols[i], 0xff)
 		xorIf(u, x, 0xff)
 		if holes.column != nil {
@@ -102,14 +104,14 @@ func (e *extensionSender) check(call, msg []byte, cols *[columns][]byte, flat []
 		return &mpc.CheatError{Parties: []mpc.PartyID{e.peer}, What: "transfers: it guessed at the correlation before"}
 	}
 	size := len(flat) / columns
-	iv := streamIV(call)
+	streams := newStreams(call)
 	hash := newColumnHash(call, msg[:columns*size])
 	tags := msg[columns*size:]
 	same := byte(0)
 	for i := range cols {
 		cols[i] = flat[size*i : size*(i+1)]
 		chosen := -byte(bit(e.delta[:], i))
-		keystream(cols[i], e.seeds[i], iv)
+		streams.fill(cols[i], &e.seeds[i])
 		xorIf(cols[i], msg[size*i:size*(i+1)], chosen)
 		sum := hash.sum(cols[i])
 		for k := range sum {
@@ -129,7 +131,7 @@ func (e *extensionSender) isSpoiled() bool {
 	return e.spoiled
 }
 
-// erase clears the correlation and lets go of the seeds. Their key schedules are
+// erase clears the correlation and the seeds. Key schedules of long streams are
 // in crypto/aes, which has no way to clear them: that memory is free.
 func (e *extensionSender) erase() {
 	e.mu.Lock()
@@ -140,37 +142,89 @@ func (e *extensionSender) erase() {
 
 func (e *extensionReceiver) erase() { clear(e.seeds[:]) }
 
-// streamIV is where a call's part of every stream begins: calls with different
-// names read different parts. Those of a root are of many sessions, whose names
-// a party may try to bring about, so it is all of 128 bits.
-func streamIV(call []byte) []byte {
-	d := mpc.Digest("zonesigner mascot stream v1", call)
-	return d[:aes.BlockSize]
+// streams are what seeds give in one call.
+type streams struct {
+	pi cipher.Block        // of short streams: AES under a key of this call
+	iv [aes.BlockSize]byte // of long ones
 }
 
-// shortStream is how many bytes are made block by block: for fewer, a stream's
-// own memory costs more than it saves.
-const shortStream = 16 * aes.BlockSize
+// shortStream is the length up to which a stream is made without a key schedule
+// of its own, which costs as much as 20 blocks, and as much memory.
+const shortStream = 32 * aes.BlockSize
 
-// keystream fills dst, whole blocks, with block's stream in counter mode from iv
-// on.
-func keystream(dst []byte, block cipher.Block, iv []byte) {
+// newStreams are those of a call, of whose names a party may try to bring some
+// about: key and iv are hashes of it, of 128 bits.
+func newStreams(call []byte) *streams {
+	key := mpc.Digest("zonesigner mascot stream v1", call)
+	return &streams{pi: newCipher(key[:16]), iv: [aes.BlockSize]byte(key[16:])}
+}
+
+// fill makes dst, of whole blocks, the seed's stream. Of a short one block i is
+// π(s⊕i)⊕s⊕i, a longer one is AES under the seed in counter mode. Streams of two
+// lengths are not alike.
+func (st *streams) fill(dst []byte, s *seed) {
 	if len(dst) > shortStream {
 		clear(dst)
-		cipher.NewCTR(block, iv).XORKeyStream(dst, dst)
+		cipher.NewCTR(newCipher(s[:]), st.iv[:]).XORKeyStream(dst, dst)
 		return
 	}
-	hi, lo := binary.BigEndian.Uint64(iv), binary.BigEndian.Uint64(iv[8:])
-	for at := 0; at < len(dst); at += aes.BlockSize {
-		binary.BigEndian.PutUint64(dst[at:], hi)
-		binary.BigEndian.PutUint64(dst[at+8:], lo)
-		var carry uint64
-		lo, carry = bits.Add64(lo, 1, 0)
-		hi += carry
+	st.blocks(dst, s, 0)
+}
+
+// blocks makes dst the short stream's blocks from the first on.
+func (st *streams) blocks(dst []byte, s *seed, first uint64) {
+	const size = aes.BlockSize
+	lo, hi := words(s[:])
+	for at := 0; at < len(dst); at += size {
+		setWords(dst[at:], lo^(first+uint64(at/size)), hi)
 	}
-	for at := 0; at < len(dst); at += aes.BlockSize {
-		block.Encrypt(dst[at:at+aes.BlockSize], dst[at:at+aes.BlockSize])
+	for at := 0; at < len(dst); at += size {
+		st.pi.Encrypt(dst[at:at+size], dst[at:at+size])
 	}
+	for at := 0; at < len(dst); at += size {
+		x, y := words(dst[at:])
+		setWords(dst[at:], x^lo^(first+uint64(at/size)), y^hi)
+	}
+}
+
+// transfers are random strings that were transferred between this party and one
+// peer.
+type transfers struct {
+	zeros, ones []seed // secret: those that were sent
+	chosen      []seed // secret: of the peer's, those of this party's choices
+}
+
+// transfer extends base transfers with all of links, both ways: one round. choices
+// are bits, for each link as many as are transferred. prefix, which all parties
+// hold alike, comes first in the message.
+func (s *session) transfer(ctx context.Context, round string, links []link, choices [][]byte, prefix []byte) ([]transfers, error) {
+	msgs, rows := make([][]byte, len(links)), make([][]byte, len(links))
+	for i, l := range links {
+		var msg []byte
+		msg, rows[i] = l.receiver.receive(s.call(round, s.self, l.peer), choices[i], 8*len(choices[i]), &s.engine.holes)
+		msgs[i] = slices.Concat(prefix, msg)
+	}
+	got, err := s.swap(ctx, round, msgs)
+	if err != nil {
+		return nil, err
+	}
+	for i := range links {
+		if !bytes.HasPrefix(got[i], prefix) {
+			return nil, s.dispute("operators were greeted differently")
+		}
+	}
+	out := make([]transfers, len(links))
+	for i, l := range links {
+		call := s.call(round, l.peer, s.self)
+		sent, err := l.sender.send(call, got[i][len(prefix):], 8*len(choices[i]), &s.engine.holes)
+		if err != nil {
+			return nil, err
+		}
+		hash := newRowHash(call)
+		out[i].zeros, out[i].ones = hash.seeds(sent, new([rowSize]byte)), hash.seeds(sent, &l.sender.delta)
+		out[i].chosen = newRowHash(s.call(round, s.self, l.peer)).seeds(rows[i], new([rowSize]byte))
+	}
+	return out, nil
 }
 
 const tagSize = 16
@@ -180,9 +234,10 @@ const tagSize = 16
 // hash, for which processors have instructions. Two strings of m blocks have
 // the same hash for at most m+1 of the 2¹²⁸ points.
 type columnHash struct {
-	aead cipher.AEAD
-	zero []byte // what GCM adds
-	tag  [tagSize]byte
+	aead  cipher.AEAD
+	nonce [12]byte
+	zero  []byte // what GCM adds
+	tag   [tagSize]byte
 }
 
 func newColumnHash(call, msg []byte) *columnHash {
@@ -197,11 +252,10 @@ func newColumnHash(call, msg []byte) *columnHash {
 // sum returns the 16 bytes of column's hash, which are good until the next. It
 // is linear: the hash of a sum is the sum of the hashes.
 func (h *columnHash) sum(column []byte) []byte {
-	var nonce [12]byte
 	if h.zero == nil {
-		h.zero = h.aead.Seal(nil, nonce[:], nil, make([]byte, len(column)))
+		h.zero = h.aead.Seal(nil, h.nonce[:], nil, make([]byte, len(column)))
 	}
-	tag := h.aead.Seal(h.tag[:0], nonce[:], nil, column)
+	tag := h.aead.Seal(h.tag[:0], h.nonce[:], nil, column)
 	for i := range tag {
 		tag[i] ^= h.zero[i]
 	}

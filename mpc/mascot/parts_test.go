@@ -2,6 +2,7 @@ package mascot
 
 import (
 	"context"
+	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"errors"
@@ -77,33 +78,60 @@ func TestColumnHash(t *testing.T) {
 	}
 }
 
-// TestKeystream: it is the counter mode's, however long, over all carries.
-func TestKeystream(t *testing.T) {
-	block := newCipher(make([]byte, 16))
-	for _, iv := range [][]byte{make([]byte, 16), slices.Repeat([]byte{0xff}, 16), append(make([]byte, 8), slices.Repeat([]byte{0xff}, 8)...)} {
-		for _, n := range []int{16, shortStream, shortStream + 16} {
-			got, want := make([]byte, n), make([]byte, n)
-			keystream(got, block, iv)
-			cipher.NewCTR(block, iv).XORKeyStream(want, want)
-			if !slices.Equal(got, want) {
-				t.Errorf("%d bytes from %x are wrong", n, iv)
-			}
+// TestStreams: a long one is the counter mode's; the blocks of a short one are
+// hashes of the seed with their numbers; other calls and seeds have others.
+func TestStreams(t *testing.T) {
+	var key seed
+	_, _ = rand.Read(key[:])
+	st := newStreams([]byte("call"))
+	long, want := make([]byte, shortStream+aes.BlockSize), make([]byte, shortStream+aes.BlockSize)
+	st.fill(long, &key)
+	cipher.NewCTR(newCipher(key[:]), st.iv[:]).XORKeyStream(want, want)
+	if !slices.Equal(long, want) {
+		t.Error("a long stream is not that of the counter mode")
+	}
+	short := make([]byte, shortStream)
+	st.fill(short, &key)
+	seen := map[string]bool{}
+	for i := range shortStream / aes.BlockSize {
+		x := slices.Clone(key[:])
+		x[0] ^= byte(i)
+		y := make([]byte, aes.BlockSize)
+		st.pi.Encrypt(y, x)
+		xorIf(y, x, 0xff)
+		block := short[aes.BlockSize*i : aes.BlockSize*(i+1)]
+		if !slices.Equal(block, y) {
+			t.Fatalf("block %d is wrong", i)
 		}
+		seen[string(block)] = true
+	}
+	other := key
+	other[15] ^= 1
+	for _, c := range []struct {
+		st   *streams
+		seed *seed
+	}{{newStreams([]byte("other")), &key}, {st, &other}} {
+		c.st.fill(short, c.seed)
+		for block := range slices.Chunk(short, aes.BlockSize) {
+			seen[string(block)] = true
+		}
+	}
+	if len(seen) != 3*shortStream/aes.BlockSize {
+		t.Error("two blocks of three streams are alike")
 	}
 }
 
 // TestMasks: a stream gives its own bytes as scalars, and where those are too
 // large, others.
 func TestMasks(t *testing.T) {
-	var key, iv [16]byte
+	var key seed
 	_, _ = rand.Read(key[:])
-	_, _ = rand.Read(iv[:12])
-	block := newCipher(key[:])
+	st := newStreams([]byte("call"))
 	var masks, stream []byte
-	for _, n := range []int{2 * shortStream, 5 * scalarSize} { // as a stream, and block by block
+	for _, n := range []int{2 * shortStream, 5 * scalarSize} { // a long one and a short one
 		masks, stream = make([]byte, n), make([]byte, n)
-		fillMasks(masks, block, iv[:])
-		cipher.NewCTR(block, iv[:]).XORKeyStream(stream, stream)
+		st.fillMasks(masks, &key)
+		st.fill(stream, &key)
 		if !slices.Equal(masks, stream) || !canonical(masks) {
 			t.Error("masks are not what the stream has")
 		}
@@ -120,7 +148,7 @@ func TestMasks(t *testing.T) {
 	seen := map[string]bool{}
 	for attempt := 1; attempt < 4; attempt++ {
 		for i := range 3 {
-			tryAgain(large, block, iv[:], scalarSize*i, attempt)
+			st.tryAgain(large, &key, scalarSize*i, attempt)
 			seen[string(large)] = true
 			seen[string(masks[scalarSize*i:scalarSize*(i+1)])] = true
 		}
@@ -258,7 +286,7 @@ func testFactor(t *testing.T, digits int) {
 // TestManyAtOnce: more products than one message is for, and more scalings than
 // are set up together, of different lengths.
 func TestManyAtOnce(t *testing.T) {
-	const n = productBatch + 3
+	const n = componentBatch/2 + 3
 	missed(t, play(t, Minus(), 2, nil, nil, func(ctx context.Context, b *box) error {
 		r, err := b.Random(ctx, 2*n)
 		if err != nil {
@@ -393,16 +421,18 @@ func TestFive(t *testing.T) {
 	}
 }
 
-// altering replaces one message of one round.
+// altering replaces one message of one round, but for what it keeps: the session's
+// id, where a message begins with it.
 type altering struct {
 	mpc.Network
 	round   string
+	keep    int
 	payload []byte
 }
 
 func (a altering) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
 	if round == a.round {
-		b = a.payload
+		b = slices.Concat(b[:a.keep], a.payload)
 	}
 	return a.Network.Send(ctx, to, round, b)
 }
@@ -410,26 +440,31 @@ func (a altering) Send(ctx context.Context, to mpc.PartyID, round string, b []by
 // FuzzMessage puts any bytes in place of one message of operator a: nobody
 // panics, and b opens nothing but what was shared, or blames a.
 func FuzzMessage(f *testing.F) {
-	rounds := []string{"set-up/hello", "set-up/session", "set-up/base", "set-up/extend", "set-up/1", "set-up/2"}
+	rounds := []string{"set-up/hello", "set-up/base", "set-up/extend", "set-up/key"}
 	for _, r := range strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19") {
 		rounds = append(rounds, "main/"+r, "main/"+r+"/1", "main/"+r+"/2", "main/"+r+"c", "main/"+r+"o")
 	}
 	for i := range rounds {
 		f.Add(uint8(i), []byte{})
 	}
-	f.Add(uint8(2), make([]byte, (baseRequest+baseReply)*columns))
-	f.Add(uint8(3), make([]byte, extensionSize(columns)))
-	f.Add(uint8(6), make([]byte, 32*keyDigits*2))
+	f.Add(uint8(1), make([]byte, (baseRequest+baseReply)*columns))
+	f.Add(uint8(2), make([]byte, extensionSize(2*columns)))
+	f.Add(uint8(3), make([]byte, 2*seedSize*keyDigits))
+	f.Add(uint8(4), make([]byte, 32*keyDigits*2))
 	lasting := Full() // most of the time goes into base transfers
 	f.Fuzz(func(t *testing.T, round uint8, payload []byte) {
 		engine := lasting
 		if rounds[int(round)%len(rounds)] == "set-up/base" {
 			engine = Full()
 		}
+		keep := 0
+		if name := rounds[int(round)%len(rounds)]; name == "set-up/base" || name == "set-up/extend" {
+			keep = len(mpc.SessionID{})
+		}
 		var mu sync.Mutex
 		shares, opened := map[mpc.PartyID]p256.Scalar{}, map[mpc.PartyID][]p256.Scalar{}
 		wrap := func(net mpc.Network) mpc.Network {
-			return altering{net, rounds[int(round)%len(rounds)], payload}
+			return altering{net, rounds[int(round)%len(rounds)], keep, payload}
 		}
 		errs := play(t, engine, 2, nil, wrap, func(ctx context.Context, b *box) error {
 			r, err := b.Random(ctx, 2)

@@ -1,8 +1,8 @@
 package mascot
 
 import (
+	"bytes"
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -135,46 +135,61 @@ func (r *root) eraseUnused() {
 	}
 }
 
-// setUpLinks makes the seeds of transfer extension with every peer, both ways:
-// base transfers with whom there is no root in common, and an extension of the
-// root with all.
-func (s *session) setUpLinks(ctx context.Context, g mpc.Group) error {
-	var held []*root
-	defer func() {
-		for _, r := range held {
-			r.release()
-		}
-	}()
-	offered := make([]offer, len(s.links))
+// offer is the root that this party has with a peer, and whether the peer has
+// the same.
+type offer struct {
+	root   *root
+	agreed bool
+}
+
+// name is what the peer is told.
+func (o offer) name() (name [32]byte) {
+	if o.root != nil {
+		name = o.root.id
+	}
+	return name
+}
+
+// offers holds the roots that there are with all peers; the caller releases them.
+func (s *session) offers(g mpc.Group) []offer {
+	offers := make([]offer, len(s.links))
 	for i, l := range s.links {
-		if r := s.engine.roots.get(pair{g.Digest, s.self, l.peer}); r != nil {
-			offered[i].root, held = r, append(held, r)
+		offers[i].root = s.engine.roots.get(pair{g.Digest, s.self, l.peer})
+	}
+	return offers
+}
+
+func release(offers []offer) {
+	for _, o := range offers {
+		if o.root != nil {
+			o.root.release()
 		}
 	}
-	if err := s.offerRoots(ctx, offered); err != nil {
-		return err
-	}
-	// Base transfers, with those who need them.
+}
+
+// newRoots makes base transfers with those peers with whom there is no root in
+// common, and holds them. Their messages begin with the session's id, as does the
+// next message to the others: one that greeted operators differently must not make
+// them look like liars to each other, where everything is bound to the id.
+func (s *session) newRoots(ctx context.Context, g mpc.Group, offers []offer) error {
 	const round = "set-up/base"
-	agreed := make([]*root, len(s.links))
 	begun := make([]*baseTransfers, len(s.links))
 	defer func() {
-		for i, t := range begun {
-			if t != nil && agreed[i] == nil {
+		for _, t := range begun {
+			if t != nil {
 				t.root.drop()
 			}
 		}
 	}()
 	var err error
 	for i, l := range s.links {
-		if offered[i].agreed {
-			agreed[i] = offered[i].root
+		if offers[i].agreed {
 			continue
 		}
 		if begun[i], err = s.beginBase(round, l.peer); err != nil {
 			return err
 		}
-		if err := s.net.Send(ctx, l.peer, round, begun[i].msg); err != nil {
+		if err := s.net.Send(ctx, l.peer, round, slices.Concat(s.id[:], begun[i].msg)); err != nil {
 			return err
 		}
 	}
@@ -186,47 +201,20 @@ func (s *session) setUpLinks(ctx context.Context, g mpc.Group) error {
 		if err != nil {
 			return err
 		}
-		if agreed[i], err = s.endBase(round, l.peer, begun[i], msg); err != nil {
-			return err
-		}
-		agreed[i].hold()
-		held = append(held, agreed[i])
-		s.engine.roots.put(pair{g.Digest, s.self, l.peer}, offered[i].root, agreed[i])
-	}
-	return s.extendRoots(ctx, agreed)
-}
-
-// offer is the root that this party has with a peer, and whether the peer has
-// the same.
-type offer struct {
-	root   *root
-	agreed bool
-}
-
-// offerRoots tells each peer the session's id and the name of the root with it,
-// and learns whether the peer has the same. One that greeted others differently must not make them look like liars to each
-// other, where everything is bound to the id.
-func (s *session) offerRoots(ctx context.Context, offers []offer) error {
-	msgs := make([][]byte, len(s.links))
-	for i := range s.links {
-		var name [32]byte // none
-		if offers[i].root != nil {
-			name = offers[i].root.id
-		}
-		msgs[i] = slices.Concat(s.id[:], name[:])
-	}
-	got, err := s.swap(ctx, "set-up/session", msgs)
-	if err != nil {
-		return err
-	}
-	for i, l := range s.links {
-		if len(got[i]) != 64 {
-			return cheat(l.peer, fmt.Sprintf("name of the session of %d bytes, want 64", len(got[i])))
-		}
-		if [32]byte(got[i]) != s.id {
+		if !bytes.HasPrefix(msg, s.id[:]) {
 			return s.dispute("operators were greeted differently")
 		}
-		offers[i].agreed = offers[i].root != nil && [32]byte(got[i][32:]) == offers[i].root.id
+		fresh, err := s.endBase(round, l.peer, begun[i], msg[len(s.id):])
+		if err != nil {
+			return err
+		}
+		begun[i] = nil
+		fresh.hold()
+		s.engine.roots.put(pair{g.Digest, s.self, l.peer}, offers[i].root, fresh)
+		if offers[i].root != nil {
+			offers[i].root.release()
+		}
+		offers[i].root = fresh
 	}
 	return nil
 }
@@ -269,7 +257,8 @@ func (s *session) endBase(round string, peer mpc.PartyID, t *baseTransfers, msg 
 		return nil, err
 	}
 	t.root.sender.take(chosen)
-	t.root.receiver.take(both)
+	copy(t.root.receiver.seeds[:], both)
+	clear(both)
 	// Both parties name it alike: the smaller one's message first.
 	first, second := t.msg, msg
 	if peer < s.self {
@@ -279,51 +268,46 @@ func (s *session) endBase(round string, peer mpc.PartyID, t *baseTransfers, msg 
 	return t.root, nil
 }
 
-// extendRoots makes the session's own base transfers: one extension of each
-// root each way, with the correlation of this session for choices.
-func (s *session) extendRoots(ctx context.Context, agreed []*root) error {
-	const round = "set-up/extend"
-	rows, msgs := make([][]byte, len(s.links)), make([][]byte, len(s.links))
+// extendRoots makes the session's own base transfers, and those for its MAC key:
+// one extension of each root each way, with the session's correlation and the
+// choices for the key's seeds for choices.
+func (s *session) extendRoots(ctx context.Context, offers []offer, keyChoices []byte) ([]transfers, error) {
+	roots, choices := make([]link, len(s.links)), make([][]byte, len(s.links))
+	defer func() {
+		for _, c := range choices {
+			clear(c)
+		}
+	}()
 	for i, l := range s.links {
+		r := offers[i].root
+		roots[i] = link{l.peer, &r.sender, &r.receiver}
 		_, _ = rand.Read(l.sender.delta[:])
-		msgs[i], rows[i] = agreed[i].receiver.receive(s.call(round, s.self, l.peer), l.sender.delta[:], columns, &s.engine.holes)
+		choices[i] = slices.Concat(l.sender.delta[:], keyChoices)
 	}
-	got, err := s.swap(ctx, round, msgs)
+	got, err := s.transfer(ctx, "set-up/extend", roots, choices, s.id[:])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, l := range s.links {
-		l.sender.take(newRowHash(s.call(round, s.self, l.peer)).seeds(rows[i], new([rowSize]byte)))
-		call := s.call(round, l.peer, s.self)
-		sent, err := agreed[i].sender.send(call, got[i], columns, &s.engine.holes)
-		if err != nil {
-			return err
-		}
-		hash := newRowHash(call)
-		zeros, ones := hash.seeds(sent, new([rowSize]byte)), hash.seeds(sent, &agreed[i].sender.delta)
-		both := make([][2]seed, columns)
-		for c := range both {
-			both[c] = [2]seed{zeros[c], ones[c]}
-		}
-		clear(zeros)
-		clear(ones)
-		l.receiver.take(both)
+		t := &got[i]
+		l.sender.take(t.chosen[:columns])
+		l.receiver.take(t.zeros[:columns], t.ones[:columns])
+		*t = transfers{t.zeros[columns:], t.ones[columns:], t.chosen[columns:]}
 	}
-	return nil
+	return got, nil
 }
 
 // take makes the seeds of base transfers those of the columns, and erases them.
 func (e *extensionSender) take(chosen []seed) {
-	for c := range e.seeds {
-		e.seeds[c] = newCipher(chosen[c][:])
-	}
+	copy(e.seeds[:], chosen)
 	clear(chosen)
 }
 
 // take makes the seeds of base transfers those of the columns, and erases them.
-func (e *extensionReceiver) take(both [][2]seed) {
+func (e *extensionReceiver) take(zeros, ones []seed) {
 	for c := range e.seeds {
-		e.seeds[c] = [2]cipher.Block{newCipher(both[c][0][:]), newCipher(both[c][1][:])}
+		e.seeds[c] = [2]seed{zeros[c], ones[c]}
 	}
-	clear(both)
+	clear(zeros)
+	clear(ones)
 }

@@ -2,9 +2,9 @@ package mascot
 
 import (
 	"context"
-	"crypto/cipher"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -161,18 +161,34 @@ func seeded(t *testing.T, name byte) *root {
 func erased(r *root) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.sender.isErased() && r.receiver.seeds == [columns][2]cipher.Block{}
+	return r.sender.isErased() && r.receiver.seeds == [columns][2]seed{}
 }
 
-// TestSessionIsErased: a session that is over leaves nothing of its transfers.
+// TestSessionIsErased: a session that is over leaves nothing of its transfers, nor
+// of the seeds of its MAC key, whether that was used or not.
 func TestSessionIsErased(t *testing.T) {
 	var links collect[link]
-	missed(t, play(t, Engine{}, 2, nil, nil, func(_ context.Context, b *box) error {
-		links.put(b.self, b.links[0])
-		return nil
-	}))
+	var keys collect[*factor]
+	for _, values := range []int{0, 1} {
+		missed(t, play(t, Engine{}, 2, nil, nil, func(ctx context.Context, b *box) error {
+			links.put(b.self, b.links[0])
+			keys.put(b.self, b.key)
+			if values == 0 {
+				return nil
+			}
+			_, err := b.Random(ctx, values)
+			return err
+		}))
+		for p, key := range keys.all {
+			l := key.links[0]
+			if slices.ContainsFunc(l.theirs, func(s [4]seed) bool { return s != [4]seed{} }) || slices.ContainsFunc(l.ours, func(s [3]seed) bool { return s != [3]seed{} }) ||
+				slices.ContainsFunc(key.growth.chosen[0], func(s seed) bool { return s != seed{} }) || slices.Max(key.number) != 0 {
+				t.Errorf("the MAC key of %s has left secrets", p)
+			}
+		}
+	}
 	for p, l := range links.all {
-		if !l.sender.isErased() || l.receiver.seeds != [columns][2]cipher.Block{} {
+		if !l.sender.isErased() || l.receiver.seeds != [columns][2]seed{} {
 			t.Errorf("the session of %s has left secrets", p)
 		}
 	}
@@ -181,7 +197,7 @@ func TestSessionIsErased(t *testing.T) {
 func (e *extensionSender) isErased() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.delta == [rowSize]byte{} && e.seeds == [columns]cipher.Block{}
+	return e.delta == [rowSize]byte{} && e.seeds == [columns]seed{}
 }
 
 // A party guesses one bit of a correlation in each extension, of a root in each
@@ -225,5 +241,35 @@ func TestGuessingAtCorrelation(t *testing.T) {
 	}
 	if known := attack(&holes{}); known > columns/2 { // but for 2⁻⁶⁴
 		t.Errorf("%d bits are known before the first wrong guess", known)
+	}
+}
+
+// greeting shows c another nonce than b.
+type greeting struct{ mpc.Network }
+
+func (g greeting) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if to == "c" && round == "set-up/hello" {
+		b = slices.Clone(b)
+		b[0] ^= 1
+	}
+	return g.Network.Send(ctx, to, round, b)
+}
+
+// A party greets two others differently, who then have different ids of the
+// session. They find out before anything is bound to it, whether they have roots or
+// not, and do not take each other for liars.
+func TestDifferentGreetings(t *testing.T) {
+	e := Full()
+	for _, honest := range []bool{false, true, false} {
+		var wrap func(mpc.Network) mpc.Network
+		if !honest {
+			wrap = func(net mpc.Network) mpc.Network { return greeting{net} }
+		}
+		errs := play(t, e, 3, nil, wrap, multiplyOnce)
+		if honest {
+			missed(t, errs)
+		} else {
+			caught(t, errs, "greeted differently")
+		}
 	}
 }

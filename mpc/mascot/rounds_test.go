@@ -10,6 +10,7 @@ import (
 	"zonesigner/mpc"
 	"zonesigner/mpc/memnet"
 	"zonesigner/mpc/mpctest"
+	"zonesigner/mpc/p256"
 )
 
 // A chunk waits for the rounds of its batches side by side: in a bubble, where
@@ -17,11 +18,16 @@ import (
 func TestRoundsOfChunk(t *testing.T) {
 	const way = 120 * time.Millisecond
 	g := mpctest.Group(2, 1)
+	// A key of another session: what operators have of it adds up.
+	sk := map[mpc.PartyID]Share{}
+	value, key, mac := randomScalar(), p256.NewScalar(5), randomScalar()
+	sk["a"] = Share{Value: value, MAC: mac, Key: key}
+	sk["b"] = Share{MAC: key.Add(key).Mul(value).Sub(mac), Key: key}
 	full, minus := Full(), Minus()
 	for _, c := range []struct {
 		e              Engine
 		tuples, rounds int
-	}{{full, 1, 13}, {full, batchesAhead * productBatch, 16}, {full, mpc.DefaultChunkSize, 19}, {minus, 1, 13}, {minus, mpc.DefaultChunkSize, 19}} {
+	}{{full, 1, 11}, {full, batchesAhead * componentBatch / 2, 14}, {full, mpc.DefaultChunkSize, 18}, {minus, 1, 11}, {minus, mpc.DefaultChunkSize, 18}} {
 		t.Run(fmt.Sprint(c.e.Name(), " ", c.tuples), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				hub := memnet.New(g.Parties...)
@@ -33,12 +39,11 @@ func TestRoundsOfChunk(t *testing.T) {
 						return err
 					}
 					defer b.Close()
-					sk, err := b.Random(ctx, 1)
-					if err != nil {
+					if _, err := b.Random(ctx, 1); err != nil { // the set-up is over
 						return err
 					}
 					begin := time.Now()
-					if err := makeTuples(ctx, b.Fork("chunk"), sk[0], c.tuples); err != nil {
+					if err := makeTuples(ctx, b.Fork("chunk"), sk[net.Self()], c.tuples); err != nil {
 						return err
 					}
 					if took := time.Since(begin); took != time.Duration(c.rounds)*way {
@@ -59,7 +64,7 @@ func TestRoundsOfChunk(t *testing.T) {
 // fits the queue of a session.
 func TestWaitingMessages(t *testing.T) {
 	const queue = 64 << 20 // of both transports, for one peer
-	batch := extensionSize(productBatch*productBits) + productBatch*productBits*inputs*scalarSize
+	batch := extensionSize(componentBatch*componentBits) + componentBatch*componentBits*inputs*scalarSize
 	byMasks := timesBatch * numberDigits * scalarSize
 	byKey := timesBatch * keyDigits * scalarSize
 	const small = 64 << 10 // the set-up of factors, and coins
