@@ -342,6 +342,7 @@ func (l *link) read() error {
 			continue
 		case framePong:
 			if rtt, ok := l.answered(number); ok {
+				l.raw.roundTrip(rtt)
 				p.seen(l, rtt)
 			}
 			continue

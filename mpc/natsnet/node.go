@@ -125,6 +125,9 @@ func (n *node) serve(t *Transport, public string) error {
 		Nkeys:   []*server.NkeyUser{{Nkey: public}},
 		MaxConn: 8,
 		NoSigs:  true,
+		// Every peer may have a window on its way to us. A server that holds
+		// more for a client cuts it off.
+		MaxPending: int64(len(t.cfg.Peers)) * maxWindow,
 		Cluster: server.ClusterOpts{
 			Name:        subjectToken(t.cfg.GroupName),
 			Host:        host,

@@ -2,6 +2,7 @@ package natsnet
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -11,11 +12,13 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/nats-io/nkeys"
 	"pgregory.net/rapid"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
 )
 
 // connPair is two connections whose packets pass through a function each.
@@ -142,12 +145,139 @@ func TestWindow(t *testing.T) {
 	})
 }
 
+// farPair is two connections with a round trip between them, and perhaps no
+// more than rate bytes a second from a to b.
+func farPair(t *testing.T, trip time.Duration, rate float64) (a, b *streamConn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	way := func(to **streamConn, rate float64) func([]byte) error {
+		line := memnet.NewLine[[]byte]()
+		go line.Carry(ctx, func(raw []byte) bool {
+			if p, err := parsePacket(raw); err == nil {
+				(*to).receive(p)
+			}
+			return true
+		})
+		var free time.Time // when the way takes the next packet
+		return func(raw []byte) error {
+			if now := time.Now(); free.Before(now) {
+				free = now
+			}
+			free = free.Add(time.Duration(float64(len(raw)) / rate * 1e9))
+			line.Put(bytes.Clone(raw), free.Add(trip/2))
+			return nil
+		}
+	}
+	a = newStreamConn(1, 2, maxPacket, way(&b, rate))
+	b = newStreamConn(2, 1, maxPacket, way(&a, 1e12))
+	return a, b
+}
+
+// What is under way follows what the way can carry: bandwidth times delay, and
+// no more than four times that where the way is slow.
+func TestWindowGrows(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		trip  time.Duration // as it is
+		shown time.Duration // as a probe says
+		rate  float64
+		want  uint64  // window in the end
+		least float64 // bytes a second, of the last half
+	}{
+		{"240 ms", 240 * time.Millisecond, 240 * time.Millisecond, 1e12, maxWindow, maxWindow / 0.25},
+		{"240 ms and 20 MB/s", 240 * time.Millisecond, 240 * time.Millisecond, 20e6, 16 << 20, 19e6},
+		{"240 ms and 1 MB/s", 240 * time.Millisecond, 240 * time.Millisecond, 1e6, window, 0.95e6},
+		{"1 ms and 1 GB/s", time.Millisecond, time.Millisecond, 1e9, window, 0.95e9},
+		{"before the first probe", 240 * time.Millisecond, 0, 1e12, window, window / 0.35},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := farPair(t, c.trip, c.rate)
+				if c.shown > 0 {
+					b.roundTrip(10 * c.shown) // a trip that took longer, through a queue, changes nothing
+					b.roundTrip(c.shown)
+				}
+				const half = 64 << 20
+				go func() { _, _ = a.Write(make([]byte, 2*half)) }()
+				buf := make([]byte, 1<<20)
+				if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(b, half)}, buf); err != nil {
+					t.Error(err)
+				}
+				begin := time.Now()
+				if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(b, half)}, buf); err != nil {
+					t.Error(err)
+				}
+				if rate := half / time.Since(begin).Seconds(); rate < c.least {
+					t.Errorf("%.1f MB/s, expected %.1f", rate/1e6, c.least/1e6)
+				}
+				if b.window != c.want {
+					t.Errorf("window of %d MiB, expected %d", b.window>>20, c.want>>20)
+				}
+				a.Close()
+			})
+		})
+	}
+}
+
+type onlyReader struct{ io.Reader }
+
+// A connection holds its window in bytes, however small the packets are that
+// they come in.
+func TestSmallPacketsAreHeldTogether(t *testing.T) {
+	_, b := connPair(as, as)
+	const n = window / 4
+	for i := range uint64(n) {
+		b.receive(packet{kind: packetData, value: i, data: []byte{byte(i)}})
+	}
+	held := 0
+	for _, q := range b.queue {
+		held += cap(q) + 24
+	}
+	if held > 2*n {
+		t.Errorf("%d bytes are held for %d that came", held, n)
+	}
+	got := make([]byte, n)
+	if _, err := io.ReadFull(b, got); err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range got {
+		if v != byte(i) {
+			t.Fatalf("byte %d is %d", i, v)
+		}
+	}
+}
+
+// A build from before grants were widened ignores them, and never gives one.
+func TestWindowOfBuildsBefore(t *testing.T) {
+	for _, grants := range []bool{false, true} {
+		drop := func(p []byte) [][]byte {
+			if !grants && p[0] == packetGrant {
+				return nil
+			}
+			return as(p)
+		}
+		a, b := connPair(as, drop)
+		b.window = maxWindow // as it would be after a while
+		if _, err := a.Write(make([]byte, window)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(b, make([]byte, window)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := a.allowed > 0, grants; got != want || a.acked == 0 {
+			t.Errorf("grants %v: may go to %d, knows of %d", grants, a.allowed, a.acked)
+		}
+	}
+}
+
 func TestHostilePackets(t *testing.T) {
 	for name, p := range map[string]packet{
 		"gap":               {kind: packetData, value: 11, data: []byte{1}},
 		"overlap":           {kind: packetData, value: 9, data: []byte{1, 2}},
 		"offset at the end": {kind: packetData, value: 1<<64 - 1, data: []byte{1, 2}},
 		"grant of nothing":  {kind: packetAck, value: 11},
+		"grant of too much": {kind: packetGrant, value: maxWindow + 1},
+		"endless grant":     {kind: packetGrant, value: 1<<64 - 1},
 		"reset":             {kind: packetReset},
 	} {
 		a, b := connPair(as, as)
@@ -368,6 +498,7 @@ func FuzzPacket(f *testing.F) {
 	f.Add(appendPacketHeader(nil, packetSyn, 0, 7))
 	f.Add(append(appendPacketHeader(nil, packetData, 2, 0), "data"...))
 	f.Add(appendPacketHeader(nil, packetAck, 2, 10))
+	f.Add(appendPacketHeader(nil, packetGrant, 2, maxWindow))
 	f.Add([]byte{packetData})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parsePacket(b)
