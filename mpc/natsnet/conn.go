@@ -29,15 +29,16 @@ const (
 
 	// window is how far a sender may be ahead of what the receiver has
 	// consumed, in bytes, as long as nothing else is granted. A receiver
-	// grants more where that holds the sender up, up to maxWindow, as told at
-	// widen. What it granted also bounds what it holds.
+	// grants more where that holds the sender up, and no more than maxWindow:
+	// see widen. A window also bounds what a connection holds.
 	window    = 4 << 20
 	maxWindow = 32 << 20
 	// joined is the size up to which small packets that wait to be read are
 	// put together, so that what is held is bytes and not their packets.
 	joined = 16 << 10
-	// maxPacket is the data of one packet, if the NATS servers allow it.
-	maxPacket = 64<<10 - packetHeader
+	// maxPacket is the data of one packet, if the NATS servers allow it. With
+	// its subject it fits the 64 KiB that a server reads at once.
+	maxPacket = 63<<10 - packetHeader
 )
 
 type packet struct {

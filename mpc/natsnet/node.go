@@ -43,6 +43,7 @@ func startNode(t *Transport) (*node, error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectBufSize(-1), // what was sent into a gap is lost anyway, so say so at once
+		nats.WriteBufferSize(1),   // packets go out as they are published: links put together what goes together
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err == nil {
 				err = errors.New("connection closed")
@@ -59,7 +60,7 @@ func startNode(t *Transport) (*node, error) {
 			return nil, err
 		}
 		where = n.srv.ClientURL()
-		options = append(options, nats.InProcessServer(n.srv))
+		options = append(options, nats.InProcessServer(n.srv), nats.FlusherTimeout(0))
 	} else {
 		options = append(options, nats.RetryOnFailedConnect(true))
 		if t.cfg.RootCAs != nil {

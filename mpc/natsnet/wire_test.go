@@ -312,7 +312,7 @@ func TestFramesRoundTrip(t *testing.T) {
 		var want [lanes][][]byte
 		for i := range rapid.IntRange(1, 8).Draw(t, "messages") {
 			lane := rapid.IntRange(0, lanes-1).Draw(t, "lane")
-			size := rapid.SampledFrom([]int{1, 100, maxFrame - 4, maxFrame - 3, 2*maxFrame - 4, 5 * maxFrame}).Draw(t, "size")
+			size := rapid.SampledFrom([]int{1, 100, sendFrame - 4, sendFrame - 3, 2*sendFrame - 4, 5 * sendFrame}).Draw(t, "size")
 			m := bytes.Repeat([]byte{byte(i)}, size)
 			want[lane] = append(want[lane], m)
 			if err := l.send(t.Context(), lane, &outMessage{b: m, entry: [32]byte{byte(len(want[laneSession]))}}); err != nil {
@@ -329,7 +329,7 @@ func TestFramesRoundTrip(t *testing.T) {
 			}
 			wire = append(wire, b...)
 		}
-		f := frameReader{r: bytes.NewReader(wire), limit: [lanes]int{5 * maxFrame, 5 * maxFrame}}
+		f := frameReader{r: bytes.NewReader(wire), limit: [lanes]int{5 * sendFrame, 5 * sendFrame}}
 		var got [lanes][][]byte
 		for {
 			kind, number, msg, err := f.next()
@@ -364,6 +364,21 @@ func TestFramesRoundTrip(t *testing.T) {
 	})
 }
 
+// What a long message is written in fits a packet at a time, with its TLS
+// records, a ledger's signature and a probe.
+func TestBatchFitsPacket(t *testing.T) {
+	l := &link{space: make(chan struct{}), wake: make(chan struct{}, 1)}
+	if err := l.send(t.Context(), laneSession, &outMessage{b: make([]byte, MaxMessage)}); err != nil {
+		t.Fatal(err)
+	}
+	l.ping()
+	n := len(l.batch(nil, &ledger{})) + frameHeader + ed25519.SignatureSize
+	const record, around = 16 << 10, 5 + 1 + 16
+	if n += (n + record - 1) / record * around; n > maxPacket || n < maxPacket-2<<10 {
+		t.Errorf("%d bytes are written at once, expected at most %d and nearly as much", n, maxPacket)
+	}
+}
+
 func TestHelloVersions(t *testing.T) {
 	for _, c := range []struct {
 		a, b hello
@@ -385,7 +400,7 @@ func TestHelloVersions(t *testing.T) {
 
 func TestEnvelopeBindsEverything(t *testing.T) {
 	base := envelope{version: 1, lane: laneSession, session: mpc.SessionID{1}, round: "r", from: "a", to: "b"}
-	texts := map[string]bool{string(base.text()): true}
+	texts := map[string]bool{string(base.appendText(nil)): true}
 	for name, change := range map[string]func(*envelope){
 		"version": func(e *envelope) { e.version = 2 },
 		"lane":    func(e *envelope) { e.lane = laneControl },
@@ -399,10 +414,10 @@ func TestEnvelopeBindsEverything(t *testing.T) {
 	} {
 		e := base
 		change(&e)
-		if texts[string(e.text())] {
+		if texts[string(e.appendText(nil))] {
 			t.Errorf("%s is not signed", name)
 		}
-		texts[string(e.text())] = true
+		texts[string(e.appendText(nil))] = true
 	}
 }
 
@@ -487,7 +502,7 @@ func TestNonces(t *testing.T) {
 	}
 	e := envelope{from: "a", to: "b"}
 	l := ledger{entries: [][32]byte{e.entry()}}
-	for _, bad := range [][]byte{nil, []byte("with space"), []byte(statementContext), e.text(), l.text(), bytes.Repeat([]byte(" "), 64), bytes.Repeat([]byte("a"), 44)} {
+	for _, bad := range [][]byte{nil, []byte("with space"), []byte(statementContext), e.appendText(nil), l.text(), bytes.Repeat([]byte(" "), 64), bytes.Repeat([]byte("a"), 44)} {
 		if _, err := sign(bad); err == nil {
 			t.Errorf("%q was signed", bad)
 		}
@@ -527,7 +542,7 @@ func FuzzHello(f *testing.F) {
 }
 
 func FuzzFrames(f *testing.F) {
-	m := outMessage{b: bytes.Repeat([]byte("m"), maxFrame+10)}
+	m := outMessage{b: bytes.Repeat([]byte("m"), sendFrame+10)}
 	first, _ := m.appendFrame(nil, laneControl)
 	whole, _ := m.appendFrame(bytes.Clone(first), laneControl)
 	f.Add(whole)
