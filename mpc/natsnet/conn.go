@@ -96,6 +96,7 @@ type streamConn struct {
 	consumed uint64   // read by the user
 	granted  uint64   // consumed, as last told to the sender
 	window   uint64   // how far the sender may be ahead of consumed
+	apart    bool     // small packets are not put together; only tests set it
 
 	trip      time.Duration // the shortest round trip seen, 0: none yet
 	began     time.Time     // when the measure of how fast is read began
@@ -144,7 +145,7 @@ func (c *streamConn) receive(p packet) {
 			c.fail(errWindow)
 		case n > 0:
 			c.next += n
-			if last := len(c.queue) - 1; last >= 0 && len(c.queue[last])+len(p.data) <= joined {
+			if last := len(c.queue) - 1; last >= 0 && len(c.queue[last])+len(p.data) <= joined && !c.apart {
 				c.queue[last] = append(c.queue[last], p.data...)
 			} else {
 				c.queue = append(c.queue, p.data[:n:n])

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -221,30 +222,49 @@ func TestWindowGrows(t *testing.T) {
 
 type onlyReader struct{ io.Reader }
 
-// A connection holds its window in bytes, however small the packets are that
-// they come in.
-func TestSmallPacketsAreHeldTogether(t *testing.T) {
-	_, b := connPair(as, as)
-	const n = window / 4
-	for i := range uint64(n) {
-		b.receive(packet{kind: packetData, value: i, data: []byte{byte(i)}})
-	}
-	held := 0
-	for _, q := range b.queue {
-		held += cap(q) + 24
-	}
-	if held > 2*n {
-		t.Errorf("%d bytes are held for %d that came", held, n)
-	}
-	got := make([]byte, n)
-	if _, err := io.ReadFull(b, got); err != nil {
-		t.Fatal(err)
-	}
-	for i, v := range got {
-		if v != byte(i) {
-			t.Fatalf("byte %d is %d", i, v)
+// A connection holds its window in bytes and little more, however wide it has
+// become and however small the packets are; kept apart they would take many
+// times that.
+func TestFloodIsBounded(t *testing.T) {
+	for _, c := range []struct {
+		window int
+		size   int
+		apart  bool
+		most   float64 // of a window, on the heap
+		least  float64
+	}{
+		{maxWindow, 60_000, false, 1.2, 0.9},
+		{maxWindow, 100, false, 2, 0.9},
+		{window, 4, false, 2, 0.9},
+		{window, 4, true, 20, 3}, // the attack, when they are not put together
+	} {
+		_, b := connPair(as, as)
+		b.window, b.apart = uint64(c.window), c.apart
+		before := heap()
+		sent := 0
+		for b.err == nil {
+			b.receive(packet{kind: packetData, value: uint64(sent), data: make([]byte, c.size)})
+			sent += c.size
+		}
+		held := float64(heap()-before) / float64(c.window)
+		if sent > c.window+c.size || !errors.Is(b.err, errWindow) {
+			t.Errorf("%d bytes came in, %v", sent, b.err)
+		}
+		if held > c.most || held < c.least {
+			t.Errorf("packets of %d bytes, apart %v: %.1f windows on the heap, expected %.1f to %.1f", c.size, c.apart, held, c.least, c.most)
+		}
+		n, err := io.Copy(io.Discard, onlyReader{b})
+		if n > int64(c.window) || n < int64(c.window-c.size) || err == nil {
+			t.Errorf("%d bytes can be read, %v", n, err)
 		}
 	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // A build from before grants were widened ignores them, and never gives one.
