@@ -128,6 +128,7 @@ type middle struct {
 	url    string
 	active atomic.Bool
 	silent atomic.Bool // drop everything
+	stingy atomic.Bool // drop what lets a sender go on
 
 	mu   sync.Mutex
 	rnd  *rand.Rand
@@ -157,6 +158,8 @@ func newMiddle(t *testing.T, do func(*middle, []byte) [][]byte) *middle {
 		m.mu.Lock()
 		switch {
 		case m.silent.Load():
+			packets = nil
+		case m.stingy.Load() && len(msg.Data) > 0 && (msg.Data[0] == packetAck || msg.Data[0] == packetGrant):
 			packets = nil
 		case m.active.Load() && len(msg.Data) > 0 && msg.Data[0] == packetData:
 			packets = m.do(m, bytes.Clone(msg.Data))
@@ -354,6 +357,37 @@ func TestSilenceIsNotReady(t *testing.T) {
 	}
 	m.silent.Store(false)
 	waitReady(t, group)
+}
+
+// A peer that never lets us go on costs a window and a full lane, and its link.
+func TestPeerThatGrantsNothing(t *testing.T) {
+	m := newMiddle(t, nil)
+	group := m.join(t, func(c *Config) { c.Limits.ProbeTimeout = time.Second })
+	waitReady(t, group)
+	s := openAll(t, group, "stingy", "a", "b")["a"].(*session)
+	m.stingy.Store(true)
+	ctx := testContext(t)
+	l := s.lines["b"].link
+	const size = 1 << 20
+	var most int
+	var err error
+	for i := 0; err == nil; i++ {
+		err = s.Send(ctx, "b", fmt.Sprint(i), make([]byte, size))
+		l.mu.Lock()
+		most = max(most, l.queued[laneSession])
+		l.mu.Unlock()
+	}
+	if absent, ok := mpc.AsAbsent(err); !ok || !slices.Equal(absent.Parties, []mpc.PartyID{"b"}) {
+		t.Errorf("error %v, expected operator b to be absent", err)
+	}
+	l.raw.mu.Lock()
+	defer l.raw.mu.Unlock()
+	if l.raw.sent > window || most >= laneQueue+2*size {
+		t.Errorf("%d bytes were sent and %d waited, expected at most %d and less than %d", l.raw.sent, most, window, laneQueue+2*size)
+	}
+	m.stingy.Store(false)
+	waitReady(t, group)
+	exchangeAll(t, group, "healed", "a", "b")
 }
 
 func TestEquivocationIsEvidence(t *testing.T) {

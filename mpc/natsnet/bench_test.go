@@ -3,7 +3,10 @@ package natsnet
 import (
 	"context"
 	"fmt"
+	"slices"
+	"syscall"
 	"testing"
+	"time"
 
 	"zonesigner/mpc"
 )
@@ -74,4 +77,56 @@ func BenchmarkExchange(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkHop sends a session message of 100 bytes to and fro between two daemons, and
+// reports the median time of one way, and the CPU time of all that carries it.
+func BenchmarkHop(b *testing.B) {
+	group := startGroup(b, nil, "a", "b")
+	waitReady(b, group)
+	sessions := openAll(b, group, fmt.Sprint("hop ", b.N), "a", "b")
+	ctx := context.Background()
+	payload := make([]byte, 100)
+	done := make(chan error, 1)
+	b.ResetTimer()
+	go func() {
+		for i := range b.N {
+			if _, err := sessions["b"].Recv(ctx, "a", fmt.Sprint(i)); err != nil {
+				done <- err
+				return
+			}
+			if err := sessions["b"].Send(ctx, "a", fmt.Sprint(i), payload); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	took := make([]time.Duration, b.N)
+	cpu := cpuTime()
+	for i := range b.N {
+		begin := time.Now()
+		if err := sessions["a"].Send(ctx, "b", fmt.Sprint(i), payload); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := sessions["a"].Recv(ctx, "b", fmt.Sprint(i)); err != nil {
+			b.Fatal(err)
+		}
+		took[i] = time.Since(begin)
+	}
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+	cpu = cpuTime() - cpu
+	slices.Sort(took)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/2000, "median-µs/hop")
+	b.ReportMetric(float64(took[0].Nanoseconds())/2000, "min-µs/hop")
+	b.ReportMetric(float64(cpu.Nanoseconds())/float64(2000*b.N), "cpu-µs/hop")
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

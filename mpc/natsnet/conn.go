@@ -23,14 +23,22 @@ const (
 	packetData   = 3 // value: offset of data in the stream
 	packetAck    = 4 // value: bytes consumed so far, so the sender may go a window further
 	packetReset  = 5 // the connection is over; id may be 0, then value is the sender's id of it
+	packetGrant  = 6 // value: offset up to which the sender may go, if it is further; builds before it ignore it
 
 	packetHeader = 17
 
 	// window is how far a sender may be ahead of what the receiver has
-	// consumed, in bytes. It also bounds what a receiver holds.
-	window = 4 << 20
-	// maxPacket is the data of one packet, if the NATS servers allow it.
-	maxPacket = 64<<10 - packetHeader
+	// consumed, in bytes, as long as nothing else is granted. A receiver
+	// grants more where that holds the sender up, and no more than maxWindow:
+	// see widen. A window also bounds what a connection holds.
+	window    = 4 << 20
+	maxWindow = 32 << 20
+	// joined is the size up to which small packets that wait to be read are
+	// put together, so that what is held is bytes and not their packets.
+	joined = 16 << 10
+	// maxPacket is the data of one packet, if the NATS servers allow it. With
+	// its subject it fits the 64 KiB that a server reads at once.
+	maxPacket = 63<<10 - packetHeader
 )
 
 type packet struct {
@@ -45,7 +53,7 @@ func parsePacket(b []byte) (packet, error) {
 		return packet{}, fmt.Errorf("packet of %d bytes, expected at least %d", len(b), packetHeader)
 	}
 	p := packet{kind: b[0], id: binary.BigEndian.Uint64(b[1:]), value: binary.BigEndian.Uint64(b[9:]), data: b[packetHeader:]}
-	if p.kind < packetSyn || p.kind > packetReset {
+	if p.kind < packetSyn || p.kind > packetGrant {
 		return packet{}, fmt.Errorf("packet of unknown kind %d", p.kind)
 	}
 	if p.kind != packetData && len(p.data) != 0 {
@@ -68,8 +76,8 @@ var (
 
 // streamConn is a net.Conn whose packets travel as NATS messages. A receiver
 // takes packets in order, ignores what it has already, and gives up at a gap,
-// because NATS delivers at most once. A sender waits when it is a window
-// ahead.
+// because NATS delivers at most once. A sender waits when it is as far ahead
+// as it may be.
 type streamConn struct {
 	publish func([]byte) error
 	local   uint64 // our id of the connection
@@ -87,9 +95,16 @@ type streamConn struct {
 	next     uint64   // offset of the next byte to receive
 	consumed uint64   // read by the user
 	granted  uint64   // consumed, as last told to the sender
+	window   uint64   // how far the sender may be ahead of consumed
+	apart    bool     // small packets are not put together; only tests set it
 
-	sent  uint64 // offset of the next byte to send
-	acked uint64 // consumed by the other side
+	trip      time.Duration // the shortest round trip seen, 0: none yet
+	began     time.Time     // when the measure of how fast is read began
+	beganFrom uint64        // consumed, then
+
+	sent    uint64 // offset of the next byte to send
+	acked   uint64 // consumed by the other side
+	allowed uint64 // offset up to which it lets us go, if that is further than a window
 
 	wmu    sync.Mutex // serialises writers; taken before mu
 	out    []byte     // a packet in the making, header space first
@@ -97,7 +112,7 @@ type streamConn struct {
 }
 
 func newStreamConn(local, remote uint64, maxData int, publish func([]byte) error) *streamConn {
-	c := &streamConn{publish: publish, local: local, remote: remote, maxData: maxData, open: make(chan struct{})}
+	c := &streamConn{publish: publish, local: local, remote: remote, maxData: maxData, open: make(chan struct{}), window: window}
 	c.readable.L, c.writable.L = &c.mu, &c.mu
 	if remote != 0 {
 		close(c.open)
@@ -126,11 +141,15 @@ func (c *streamConn) receive(p packet) {
 			// Received before.
 		case p.value != c.next:
 			c.fail(errGap)
-		case c.next+n-c.consumed > window:
+		case c.next+n-c.consumed > c.window:
 			c.fail(errWindow)
 		case n > 0:
 			c.next += n
-			c.queue = append(c.queue, p.data)
+			if last := len(c.queue) - 1; last >= 0 && len(c.queue[last])+len(p.data) <= joined && !c.apart {
+				c.queue[last] = append(c.queue[last], p.data...)
+			} else {
+				c.queue = append(c.queue, p.data[:n:n])
+			}
 			c.readable.Signal()
 		}
 	case packetAck:
@@ -139,6 +158,14 @@ func (c *streamConn) receive(p packet) {
 			c.fail(errWindow)
 		case p.value > c.acked:
 			c.acked = p.value
+			c.writable.Signal()
+		}
+	case packetGrant:
+		switch {
+		case p.value > c.acked+maxWindow:
+			c.fail(errWindow)
+		case p.value > c.allowed:
+			c.allowed = p.value
 			c.writable.Signal()
 		}
 	case packetReset:
@@ -189,18 +216,48 @@ func (c *streamConn) Read(b []byte) (int, error) {
 	grant := c.consumed-c.granted >= window/4 && c.err == nil
 	if grant {
 		c.granted = c.consumed
+		c.widen(time.Now())
 	}
-	remote, value := c.remote, c.granted
+	remote, value, ahead := c.remote, c.granted, c.window
 	c.mu.Unlock()
 	if grant {
-		if err := c.publish(appendPacketHeader(nil, packetAck, remote, value)); err != nil {
+		err := c.publish(appendPacketHeader(nil, packetAck, remote, value))
+		if ahead > window && err == nil {
+			err = c.publish(appendPacketHeader(nil, packetGrant, remote, value+ahead))
+		}
+		if err != nil {
 			c.abort(err)
 		}
 	}
 	return n, nil
 }
 
-// Write waits while the other side's window is full; Close ends the waiting.
+// roundTrip notes how long a packet and its answer took.
+func (c *streamConn) roundTrip(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trip == 0 || d < c.trip {
+		c.trip = d
+	}
+}
+
+// widen doubles the window when a whole one was read within two round trips;
+// one is the quickest that a sender can be who waits for every grant. The
+// shortest trip counts, since a long queue on the way makes trips longer, and
+// more under way would only make it longer still. So a short way, or a slow
+// one, keeps the first window, and a sender cannot have us hold more than we
+// read of it. A window never becomes narrower; mu is held.
+func (c *streamConn) widen(now time.Time) {
+	if c.consumed-c.beganFrom < c.window {
+		return
+	}
+	if now.Sub(c.began) < 2*c.trip {
+		c.window = min(2*c.window, maxWindow)
+	}
+	c.began, c.beganFrom = now, c.consumed
+}
+
+// Write waits while we are as far ahead as the other side lets us be; Close ends the waiting.
 func (c *streamConn) Write(b []byte) (int, error) {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
@@ -247,7 +304,7 @@ func (c *streamConn) flush() error {
 	}
 	n -= packetHeader
 	c.mu.Lock()
-	for c.sent+n-c.acked > window && c.err == nil {
+	for c.sent+n > max(c.acked+window, c.allowed) && c.err == nil {
 		c.writable.Wait()
 	}
 	if c.err != nil {

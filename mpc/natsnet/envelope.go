@@ -37,11 +37,12 @@ const (
 	envelopeContext = "zonesigner envelope v1\x00"
 	maxRound        = 255 // bytes of a round's name
 	maxEnvelope     = 32 + 1 + maxRound
+	maxText         = len(envelopeContext) + 2 + 1 + 32 + 32 + 3 + maxRound + 2*maxName + 32 // bytes of an envelope's text
 )
 
-// text is what is entered in a ledger, hashed: fixed fields, then names behind their lengths.
-func (e *envelope) text() []byte {
-	b := make([]byte, 0, 256)
+// appendText appends what is entered in a ledger, hashed: fixed fields, then
+// names behind their lengths.
+func (e *envelope) appendText(b []byte) []byte {
 	b = append(b, envelopeContext...)
 	b = binary.BigEndian.AppendUint16(b, e.version)
 	b = append(b, e.lane)

@@ -30,6 +30,7 @@ const (
 
 	frameHeader = 5
 	maxFrame    = 32 << 10 // bytes of data; so much one lane waits for the other
+	sendFrame   = 31 << 10 // as we send them: two, and all that is around them, fit a packet
 
 	// minVersion and maxVersion are the versions that this build speaks: the
 	// current one and, once there is one, the one before.
@@ -88,13 +89,13 @@ type outMessage struct {
 // the last.
 func (m *outMessage) appendFrame(b []byte, lane int) ([]byte, bool) {
 	if m.sent == 0 {
-		n := min(len(m.b), maxFrame-4)
+		n := min(len(m.b), sendFrame-4)
 		b = appendFrameHeader(b, byte(frameFirst+2*lane), 4+n)
 		b = binary.BigEndian.AppendUint32(b, uint32(len(m.b)))
 		b = append(b, m.b[:n]...)
 		m.sent = n
 	} else {
-		n := min(len(m.b)-m.sent, maxFrame)
+		n := min(len(m.b)-m.sent, sendFrame)
 		b = appendFrameHeader(b, byte(frameMore+2*lane), n)
 		b = append(b, m.b[m.sent:m.sent+n]...)
 		m.sent += n

@@ -18,8 +18,8 @@ import (
 const (
 	linkProtocol     = "zonesigner-link" // ALPN: a handshake for a route cannot serve for a link
 	handshakeTimeout = 5 * time.Second
-	laneQueue        = 4 << 20  // a lane with so many bytes waiting lets its senders wait
-	writeBatch       = 64 << 10 // so much goes to TLS at once
+	laneQueue        = 4 << 20       // a lane with so many bytes waiting lets its senders wait
+	writeBatch       = 2 * sendFrame // so much goes to TLS at once
 )
 
 // refusal says that the two sides can see each other and cannot agree; it is
@@ -253,7 +253,7 @@ func (l *link) answered(number uint64) (time.Duration, bool) {
 // write sends what is queued, in batches, until the link ends, and signs for
 // the session messages among it.
 func (l *link) write() error {
-	buf := make([]byte, 0, writeBatch+maxFrame+frameHeader+4096)
+	buf := make([]byte, 0, writeBatch+sendFrame+4096)
 	sign := time.NewTimer(0) // runs out when what is written has to be signed
 	<-sign.C
 	var written ledger
@@ -342,6 +342,7 @@ func (l *link) read() error {
 			continue
 		case framePong:
 			if rtt, ok := l.answered(number); ok {
+				l.raw.roundTrip(rtt)
 				p.seen(l, rtt)
 			}
 			continue

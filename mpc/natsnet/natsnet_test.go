@@ -276,7 +276,7 @@ func TestSizes(t *testing.T) {
 	waitReady(t, group)
 	sessions := openAll(t, group, "sizes", "a", "b")
 	ctx := testContext(t)
-	for _, n := range []int{0, 1, maxFrame - 101, maxFrame, 3*maxFrame + 1, MaxMessage} {
+	for _, n := range []int{0, 1, sendFrame - 101, sendFrame, 3*sendFrame + 1, MaxMessage} {
 		want := bytes.Repeat([]byte("z"), n)
 		if err := sessions["a"].Send(ctx, "b", fmt.Sprint(n), want); err != nil {
 			t.Fatal(err)

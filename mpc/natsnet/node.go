@@ -43,6 +43,7 @@ func startNode(t *Transport) (*node, error) {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		nats.ReconnectBufSize(-1), // what was sent into a gap is lost anyway, so say so at once
+		nats.WriteBufferSize(1),   // packets go out as they are published: links put together what goes together
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err == nil {
 				err = errors.New("connection closed")
@@ -59,7 +60,7 @@ func startNode(t *Transport) (*node, error) {
 			return nil, err
 		}
 		where = n.srv.ClientURL()
-		options = append(options, nats.InProcessServer(n.srv))
+		options = append(options, nats.InProcessServer(n.srv), nats.FlusherTimeout(0))
 	} else {
 		options = append(options, nats.RetryOnFailedConnect(true))
 		if t.cfg.RootCAs != nil {
@@ -125,6 +126,9 @@ func (n *node) serve(t *Transport, public string) error {
 		Nkeys:   []*server.NkeyUser{{Nkey: public}},
 		MaxConn: 8,
 		NoSigs:  true,
+		// Every peer may have a window on its way to us. A server that holds
+		// more for a client cuts it off.
+		MaxPending: int64(len(t.cfg.Peers)) * maxWindow,
 		Cluster: server.ClusterOpts{
 			Name:        subjectToken(t.cfg.GroupName),
 			Host:        host,

@@ -106,6 +106,9 @@ func (p *peer) start() error {
 		return fmt.Errorf("subscribe to operator %s: %w", p.id, err)
 	}
 	p.sub = sub
+	if err := sub.SetPendingLimits(pendingPackets, pendingBytes); err != nil {
+		return fmt.Errorf("subscribe to operator %s: %w", p.id, err)
+	}
 	p.wg.Go(p.handleControls)
 	p.wg.Go(p.watch)
 	if p.calls {
@@ -113,6 +116,13 @@ func (p *peer) start() error {
 	}
 	return nil
 }
+
+// What may wait between NATS and packet: an honest peer has a window under way
+// and acknowledgements, and what a NATS server adds may as well be lost.
+const (
+	pendingPackets = 500_000
+	pendingBytes   = 2 * maxWindow
+)
 
 // stop ends everything of the peer; wg.Wait waits for it.
 func (p *peer) stop(why string) {

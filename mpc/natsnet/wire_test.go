@@ -2,20 +2,24 @@ package natsnet
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/nats-io/nkeys"
 	"pgregory.net/rapid"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/memnet"
 )
 
 // connPair is two connections whose packets pass through a function each.
@@ -142,12 +146,158 @@ func TestWindow(t *testing.T) {
 	})
 }
 
+// farPair is two connections with a round trip between them, and perhaps no
+// more than rate bytes a second from a to b.
+func farPair(t *testing.T, trip time.Duration, rate float64) (a, b *streamConn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	way := func(to **streamConn, rate float64) func([]byte) error {
+		line := memnet.NewLine[[]byte]()
+		go line.Carry(ctx, func(raw []byte) bool {
+			if p, err := parsePacket(raw); err == nil {
+				(*to).receive(p)
+			}
+			return true
+		})
+		var free time.Time // when the way takes the next packet
+		return func(raw []byte) error {
+			if now := time.Now(); free.Before(now) {
+				free = now
+			}
+			free = free.Add(time.Duration(float64(len(raw)) / rate * 1e9))
+			line.Put(bytes.Clone(raw), free.Add(trip/2))
+			return nil
+		}
+	}
+	a = newStreamConn(1, 2, maxPacket, way(&b, rate))
+	b = newStreamConn(2, 1, maxPacket, way(&a, 1e12))
+	return a, b
+}
+
+// What is under way follows what the way can carry: bandwidth times delay, and
+// no more than four times that where the way is slow.
+func TestWindowGrows(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		trip  time.Duration // as it is
+		shown time.Duration // as a probe says
+		rate  float64
+		want  uint64  // window in the end
+		least float64 // bytes a second, of the last half
+	}{
+		{"240 ms", 240 * time.Millisecond, 240 * time.Millisecond, 1e12, maxWindow, maxWindow / 0.25},
+		{"240 ms and 20 MB/s", 240 * time.Millisecond, 240 * time.Millisecond, 20e6, 16 << 20, 19e6},
+		{"240 ms and 1 MB/s", 240 * time.Millisecond, 240 * time.Millisecond, 1e6, window, 0.95e6},
+		{"1 ms and 1 GB/s", time.Millisecond, time.Millisecond, 1e9, window, 0.95e9},
+		{"before the first probe", 240 * time.Millisecond, 0, 1e12, window, window / 0.35},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, b := farPair(t, c.trip, c.rate)
+				if c.shown > 0 {
+					b.roundTrip(10 * c.shown) // a trip that took longer, through a queue, changes nothing
+					b.roundTrip(c.shown)
+				}
+				const half = 64 << 20
+				go func() { _, _ = a.Write(make([]byte, 2*half)) }()
+				buf := make([]byte, 1<<20)
+				if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(b, half)}, buf); err != nil {
+					t.Error(err)
+				}
+				begin := time.Now()
+				if _, err := io.CopyBuffer(io.Discard, onlyReader{io.LimitReader(b, half)}, buf); err != nil {
+					t.Error(err)
+				}
+				if rate := half / time.Since(begin).Seconds(); rate < c.least {
+					t.Errorf("%.1f MB/s, expected %.1f", rate/1e6, c.least/1e6)
+				}
+				if b.window != c.want {
+					t.Errorf("window of %d MiB, expected %d", b.window>>20, c.want>>20)
+				}
+				a.Close()
+			})
+		})
+	}
+}
+
+type onlyReader struct{ io.Reader }
+
+// A connection holds its window in bytes and little more, however wide it has
+// become and however small the packets are; kept apart they would take many
+// times that.
+func TestFloodIsBounded(t *testing.T) {
+	for _, c := range []struct {
+		window int
+		size   int
+		apart  bool
+		most   float64 // of a window, on the heap
+		least  float64
+	}{
+		{maxWindow, 60_000, false, 1.2, 0.9},
+		{maxWindow, 100, false, 2, 0.9},
+		{window, 4, false, 2, 0.9},
+		{window, 4, true, 20, 3}, // the attack, when they are not put together
+	} {
+		_, b := connPair(as, as)
+		b.window, b.apart = uint64(c.window), c.apart
+		before := heap()
+		sent := 0
+		for b.err == nil {
+			b.receive(packet{kind: packetData, value: uint64(sent), data: make([]byte, c.size)})
+			sent += c.size
+		}
+		held := float64(heap()-before) / float64(c.window)
+		if sent > c.window+c.size || !errors.Is(b.err, errWindow) {
+			t.Errorf("%d bytes came in, %v", sent, b.err)
+		}
+		if held > c.most || held < c.least {
+			t.Errorf("packets of %d bytes, apart %v: %.1f windows on the heap, expected %.1f to %.1f", c.size, c.apart, held, c.least, c.most)
+		}
+		n, err := io.Copy(io.Discard, onlyReader{b})
+		if n > int64(c.window) || n < int64(c.window-c.size) || err == nil {
+			t.Errorf("%d bytes can be read, %v", n, err)
+		}
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// A build from before grants were widened ignores them, and never gives one.
+func TestWindowOfBuildsBefore(t *testing.T) {
+	for _, grants := range []bool{false, true} {
+		drop := func(p []byte) [][]byte {
+			if !grants && p[0] == packetGrant {
+				return nil
+			}
+			return as(p)
+		}
+		a, b := connPair(as, drop)
+		b.window = maxWindow // as it would be after a while
+		if _, err := a.Write(make([]byte, window)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(b, make([]byte, window)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := a.allowed > 0, grants; got != want || a.acked == 0 {
+			t.Errorf("grants %v: may go to %d, knows of %d", grants, a.allowed, a.acked)
+		}
+	}
+}
+
 func TestHostilePackets(t *testing.T) {
 	for name, p := range map[string]packet{
 		"gap":               {kind: packetData, value: 11, data: []byte{1}},
 		"overlap":           {kind: packetData, value: 9, data: []byte{1, 2}},
 		"offset at the end": {kind: packetData, value: 1<<64 - 1, data: []byte{1, 2}},
 		"grant of nothing":  {kind: packetAck, value: 11},
+		"grant of too much": {kind: packetGrant, value: maxWindow + 1},
+		"endless grant":     {kind: packetGrant, value: 1<<64 - 1},
 		"reset":             {kind: packetReset},
 	} {
 		a, b := connPair(as, as)
@@ -182,7 +332,7 @@ func TestFramesRoundTrip(t *testing.T) {
 		var want [lanes][][]byte
 		for i := range rapid.IntRange(1, 8).Draw(t, "messages") {
 			lane := rapid.IntRange(0, lanes-1).Draw(t, "lane")
-			size := rapid.SampledFrom([]int{1, 100, maxFrame - 4, maxFrame - 3, 2*maxFrame - 4, 5 * maxFrame}).Draw(t, "size")
+			size := rapid.SampledFrom([]int{1, 100, sendFrame - 4, sendFrame - 3, 2*sendFrame - 4, 5 * sendFrame}).Draw(t, "size")
 			m := bytes.Repeat([]byte{byte(i)}, size)
 			want[lane] = append(want[lane], m)
 			if err := l.send(t.Context(), lane, &outMessage{b: m, entry: [32]byte{byte(len(want[laneSession]))}}); err != nil {
@@ -199,7 +349,7 @@ func TestFramesRoundTrip(t *testing.T) {
 			}
 			wire = append(wire, b...)
 		}
-		f := frameReader{r: bytes.NewReader(wire), limit: [lanes]int{5 * maxFrame, 5 * maxFrame}}
+		f := frameReader{r: bytes.NewReader(wire), limit: [lanes]int{5 * sendFrame, 5 * sendFrame}}
 		var got [lanes][][]byte
 		for {
 			kind, number, msg, err := f.next()
@@ -234,6 +384,21 @@ func TestFramesRoundTrip(t *testing.T) {
 	})
 }
 
+// What a long message is written in fits a packet at a time, with its TLS
+// records, a ledger's signature and a probe.
+func TestBatchFitsPacket(t *testing.T) {
+	l := &link{space: make(chan struct{}), wake: make(chan struct{}, 1)}
+	if err := l.send(t.Context(), laneSession, &outMessage{b: make([]byte, MaxMessage)}); err != nil {
+		t.Fatal(err)
+	}
+	l.ping()
+	n := len(l.batch(nil, &ledger{})) + frameHeader + ed25519.SignatureSize
+	const record, around = 16 << 10, 5 + 1 + 16
+	if n += (n + record - 1) / record * around; n > maxPacket || n < maxPacket-2<<10 {
+		t.Errorf("%d bytes are written at once, expected at most %d and nearly as much", n, maxPacket)
+	}
+}
+
 func TestHelloVersions(t *testing.T) {
 	for _, c := range []struct {
 		a, b hello
@@ -255,7 +420,7 @@ func TestHelloVersions(t *testing.T) {
 
 func TestEnvelopeBindsEverything(t *testing.T) {
 	base := envelope{version: 1, lane: laneSession, session: mpc.SessionID{1}, round: "r", from: "a", to: "b"}
-	texts := map[string]bool{string(base.text()): true}
+	texts := map[string]bool{string(base.appendText(nil)): true}
 	for name, change := range map[string]func(*envelope){
 		"version": func(e *envelope) { e.version = 2 },
 		"lane":    func(e *envelope) { e.lane = laneControl },
@@ -269,10 +434,10 @@ func TestEnvelopeBindsEverything(t *testing.T) {
 	} {
 		e := base
 		change(&e)
-		if texts[string(e.text())] {
+		if texts[string(e.appendText(nil))] {
 			t.Errorf("%s is not signed", name)
 		}
-		texts[string(e.text())] = true
+		texts[string(e.appendText(nil))] = true
 	}
 }
 
@@ -357,7 +522,7 @@ func TestNonces(t *testing.T) {
 	}
 	e := envelope{from: "a", to: "b"}
 	l := ledger{entries: [][32]byte{e.entry()}}
-	for _, bad := range [][]byte{nil, []byte("with space"), []byte(statementContext), e.text(), l.text(), bytes.Repeat([]byte(" "), 64), bytes.Repeat([]byte("a"), 44)} {
+	for _, bad := range [][]byte{nil, []byte("with space"), []byte(statementContext), e.appendText(nil), l.text(), bytes.Repeat([]byte(" "), 64), bytes.Repeat([]byte("a"), 44)} {
 		if _, err := sign(bad); err == nil {
 			t.Errorf("%q was signed", bad)
 		}
@@ -368,6 +533,7 @@ func FuzzPacket(f *testing.F) {
 	f.Add(appendPacketHeader(nil, packetSyn, 0, 7))
 	f.Add(append(appendPacketHeader(nil, packetData, 2, 0), "data"...))
 	f.Add(appendPacketHeader(nil, packetAck, 2, 10))
+	f.Add(appendPacketHeader(nil, packetGrant, 2, maxWindow))
 	f.Add([]byte{packetData})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := parsePacket(b)
@@ -396,7 +562,7 @@ func FuzzHello(f *testing.F) {
 }
 
 func FuzzFrames(f *testing.F) {
-	m := outMessage{b: bytes.Repeat([]byte("m"), maxFrame+10)}
+	m := outMessage{b: bytes.Repeat([]byte("m"), sendFrame+10)}
 	first, _ := m.appendFrame(nil, laneControl)
 	whole, _ := m.appendFrame(bytes.Clone(first), laneControl)
 	f.Add(whole)
