@@ -167,7 +167,7 @@ the list and the settings that it began with, but for rates and concurrency.`,
 func (a *app) measureRun(ctx context.Context, o run.Options) error {
 	// What lives is little beside what each answer leaves behind: collecting
 	// more often keeps a run small for little time.
-	debug.SetGCPercent(40)
+	debug.SetGCPercent(25)
 	p := progress{a: a}
 	var mu sync.Mutex // over p and a.err: both are told from goroutines of their own
 	shown := time.Time{}

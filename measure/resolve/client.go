@@ -140,12 +140,8 @@ func (c *Client) once(ctx context.Context, to netip.AddrPort, q question, edns b
 	if err != nil {
 		return nil, 0, errUnaskable
 	}
-	var m *dns.Msg
 	c.count.udp.Add(1)
-	took, err := c.udp.exchange(ctx, to, query, timeout, func(b []byte) bool {
-		m = c.read(q, b)
-		return m != nil
-	})
+	m, took, err := c.udp.exchange(ctx, to, query, timeout, func(b []byte) *dns.Msg { return c.read(q, b) })
 	if err != nil || !m.Truncated {
 		return m, took, err
 	}
