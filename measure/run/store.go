@@ -190,7 +190,10 @@ func (s *Store) commit(faults map[string]int) error {
 	})
 	clear(s.rows)
 	s.rows = s.rows[:0]
-	return err
+	if err != nil {
+		return err
+	}
+	return s.db.View(func(tx *bbolt.Tx) error { return release(s.db.Info().Data, tx.Size()) })
 }
 
 func number(n int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
