@@ -43,7 +43,7 @@ func NewClient(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	return &Client{cfg: cfg, all: limiter{rate: cfg.Rate}, udp: u,
-		servers: servers{max: 20_000, known: map[netip.AddrPort]*server{}}}, nil
+		servers: servers{max: 10_000, known: map[netip.AddrPort]*server{}}}, nil
 }
 
 // Close closes the sockets.

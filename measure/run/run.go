@@ -342,7 +342,7 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 	items := make(chan item)
 	late := make(chan looked, 4*whoisWorkers)
 	found := make(chan looked)
-	results := make(chan result, 256)
+	results := make(chan result, 64)
 	var reading, working, asking, judging sync.WaitGroup
 	reading.Go(func() {
 		defer close(items)
