@@ -141,7 +141,11 @@ func (c *Client) once(ctx context.Context, to netip.AddrPort, q question, edns b
 		return nil, 0, errUnaskable
 	}
 	c.count.udp.Add(1)
-	m, took, err := c.udp.exchange(ctx, to, query, timeout, func(b []byte) *dns.Msg { return c.read(q, b) })
+	var m *dns.Msg
+	took, err := c.udp.exchange(ctx, to, query, timeout, func(b []byte) bool {
+		m = c.read(q, b)
+		return m != nil
+	})
 	if err != nil || !m.Truncated {
 		return m, took, err
 	}

@@ -10,14 +10,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
-// udp sends datagrams over a few sockets, each with a goroutine that reads
-// answers and hands them to those who wait for them, by server and message id. So
-// thousands of queries in flight need neither a socket nor a goroutine each, and
-// the stacks of those who wait are not as deep as reading an answer goes.
+// udp sends datagrams over a few sockets, each with a goroutine that hands
+// answers to those who wait for them, by server and message id. So thousands of
+// queries in flight need neither a socket nor a goroutine each.
 type udp struct {
 	v4, v6 []*socket
 	next   atomic.Uint32
@@ -30,13 +27,7 @@ type udp struct {
 type socket struct {
 	conn    *net.UDPConn
 	mu      sync.Mutex
-	waiting map[ticket]*waiter
-}
-
-// waiter is who waits for an answer.
-type waiter struct {
-	read func([]byte) *dns.Msg // nil where it is not the answer; keeps nothing of the bytes
-	got  chan *dns.Msg         // has room for one: the first counts
+	waiting map[ticket]chan []byte
 }
 
 type ticket struct {
@@ -68,7 +59,7 @@ func listen(n int, noIPv6 bool) (*udp, error) {
 				return socks, err
 			}
 			_ = conn.SetReadBuffer(4 << 20) // as much as the system allows; less means lost answers, which are asked for again
-			s := &socket{conn: conn, waiting: map[ticket]*waiter{}}
+			s := &socket{conn: conn, waiting: map[ticket]chan []byte{}}
 			u.wg.Go(func() { s.read(u) })
 			socks = append(socks, s)
 		}
@@ -105,53 +96,55 @@ func (s *socket) read(u *udp) {
 		}
 		t := ticket{from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), id: uint16(b[0])<<8 | uint16(b[1])}
 		s.mu.Lock()
-		w := s.waiting[t]
+		c := s.waiting[t]
 		s.mu.Unlock()
-		if w == nil {
+		if c == nil {
 			u.stray.Add(1)
 			continue
 		}
-		if m := w.read(b[:n]); m != nil {
-			select {
-			case w.got <- m:
-			default: // there was one before
-			}
+		select {
+		case c <- append([]byte(nil), b[:n]...):
+		default: // more than the one who waits has looked at yet: not ours to keep
 		}
 	}
 }
 
 // exchange sends query, whose first two bytes it overwrites with an id of its
-// own, and returns the first of the messages from the server under that id that
-// read takes for the answer, with how long that took.
-func (u *udp) exchange(ctx context.Context, to netip.AddrPort, query []byte, timeout time.Duration, read func([]byte) *dns.Msg) (*dns.Msg, time.Duration, error) {
+// own, and calls take with each answer from the server under that id until take
+// says that it is the one. It returns how long that took.
+func (u *udp) exchange(ctx context.Context, to netip.AddrPort, query []byte, timeout time.Duration, take func([]byte) bool) (time.Duration, error) {
 	socks := u.v4
 	if to.Addr().Is6() {
 		socks = u.v6
 	}
 	if len(socks) == 0 {
-		return nil, 0, errUnreachable
+		return 0, errUnreachable
 	}
 	s := socks[u.next.Add(1)%uint32(len(socks))]
-	w := &waiter{read: read, got: make(chan *dns.Msg, 1)}
-	t := s.register(to, w)
+	c := make(chan []byte, 4)
+	t := s.register(to, c)
 	defer s.release(t)
 	query[0], query[1] = byte(t.id>>8), byte(t.id)
 	start := time.Now()
 	if err := u.write(s, query, to); err != nil {
 		if errors.Is(err, net.ErrClosed) {
-			return nil, 0, err
+			return 0, err
 		}
-		return nil, 0, fmt.Errorf("%w: %w", errUnreachable, err)
+		return 0, fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
-	select {
-	case m := <-w.got:
-		return m, time.Since(start), nil
-	case <-timer.C:
-		return nil, timeout, errTimeout
-	case <-ctx.Done():
-		return nil, time.Since(start), ctx.Err()
+	for {
+		select {
+		case b := <-c:
+			if take(b) {
+				return time.Since(start), nil
+			}
+		case <-timer.C:
+			return timeout, errTimeout
+		case <-ctx.Done():
+			return time.Since(start), ctx.Err()
+		}
 	}
 }
 
@@ -164,13 +157,13 @@ func (u *udp) write(s *socket, query []byte, to netip.AddrPort) error {
 }
 
 // register finds an id that is free for the server, and that nobody can guess.
-func (s *socket) register(to netip.AddrPort, w *waiter) ticket {
+func (s *socket) register(to netip.AddrPort, c chan []byte) ticket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
 		t := ticket{from: to, id: uint16(rand.Uint32())} //nolint:gosec // math/rand/v2's top-level source is ChaCha8, seeded by the system
 		if _, taken := s.waiting[t]; !taken {
-			s.waiting[t] = w
+			s.waiting[t] = c
 			return t
 		}
 	}
