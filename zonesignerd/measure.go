@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -167,7 +168,8 @@ the list and the settings that it began with, but for rates and concurrency.`,
 func (a *app) measureRun(ctx context.Context, o run.Options) error {
 	// What lives is little beside what each answer leaves behind: collecting
 	// more often keeps a run small for little time.
-	debug.SetGCPercent(40)
+	debug.SetGCPercent(25)
+	runtime.MemProfileRate = 0 // nobody asks a run for a profile, whose table would grow
 	p := progress{a: a}
 	var mu sync.Mutex // over p and a.err: both are told from goroutines of their own
 	shown := time.Time{}

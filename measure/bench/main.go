@@ -11,13 +11,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"zonesigner/measure/testnet"
@@ -61,7 +61,15 @@ func bench(ctx context.Context) error {
 	if err := os.WriteFile(aliases, []byte(testnet.Aliases), 0o644); err != nil {
 		return err
 	}
-	fmt.Printf("%d domains, %d at a time\n%-28s %10s %8s %8s %8s %10s\n", *names, *concurrency, "", "domains/s", "seconds", "CPU s", "RSS MB", "queries")
+	if *ours, err = install(*ours, dir); err != nil {
+		return err
+	}
+	if *zdns != "" {
+		if *zdns, err = install(*zdns, dir); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%d domains, %d at a time\n%-28s %10s %8s %8s %8s %8s %10s\n", *names, *concurrency, "", "domains/s", "seconds", "CPU s", "RSS MB", "anon MB", "queries")
 	resolver := net.Resolver(0).String()
 	for round := range *rounds {
 		if *zdns != "" {
@@ -106,21 +114,82 @@ func writeList(path string) error {
 	return errors.Join(testnet.WriteList(w, *names), w.Flush(), f.Close())
 }
 
+// install copies a program in small pieces, as installing it would. Of a file
+// that was written in large ones, as the linker does, Linux (6.18) has pieces in
+// its cache so large that a program which touches a part has all in memory.
+func install(program, dir string) (string, error) {
+	from, err := os.Open(program)
+	if err != nil {
+		return "", err
+	}
+	defer from.Close()
+	path := filepath.Join(dir, filepath.Base(program))
+	to, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return "", err
+	}
+	_, err = io.Copy(struct{ io.Writer }{to}, from) // the writer alone: 32 KiB at a time
+	return path, errors.Join(err, to.Close())
+}
+
 // measure runs a program and prints what it took.
 func measure(ctx context.Context, net *testnet.Net, what, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	queries, start := net.Queries.Load(), time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	peak := make(chan memory)
+	stop := make(chan struct{})
+	go func() { peak <- watch(cmd.Process.Pid, stop) }()
+	err := cmd.Wait()
+	took := time.Since(start)
+	close(stop)
+	m := <-peak
+	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", what, err, stderr.String())
 	}
-	took := time.Since(start)
 	s := cmd.ProcessState
-	rss := float64(s.SysUsage().(*syscall.Rusage).Maxrss) / 1024
-	fmt.Printf("%-28s %10.0f %8.1f %8.1f %8.0f %10d\n", what, float64(*names)/took.Seconds(), took.Seconds(),
-		(s.UserTime() + s.SystemTime()).Seconds(), rss, net.Queries.Load()-queries)
+	fmt.Printf("%-28s %10.0f %8.1f %8.1f %8.1f %8.1f %10d\n", what, float64(*names)/took.Seconds(), took.Seconds(),
+		(s.UserTime() + s.SystemTime()).Seconds(), float64(m.resident)/1024, float64(m.anonymous)/1024, net.Queries.Load()-queries)
 	return nil
+}
+
+// memory is what a program took at most, in KiB.
+type memory struct {
+	resident  int // all that was in memory, pages of the program's file included
+	anonymous int // heap, stacks and data: what the program itself asked for
+}
+
+// watch reads the peaks of a process from /proc until told to stop. What wait4
+// tells (ru_maxrss) will not do: it starts at the memory of the process that
+// started the program, which is this one with all of the test Internet.
+func watch(pid int, stop <-chan struct{}) (m memory) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return m
+		case <-tick.C:
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			continue // it has ended; Wait will say so
+		}
+		for line := range strings.Lines(string(status)) {
+			field, value, _ := strings.Cut(line, ":")
+			kib, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
+			switch field {
+			case "VmHWM":
+				m.resident = max(m.resident, kib)
+			case "RssAnon":
+				m.anonymous = max(m.anonymous, kib)
+			}
+		}
+	}
 }
 
 func countLines(path string) error {

@@ -11,6 +11,7 @@ package classify
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -44,7 +45,7 @@ type Groups struct {
 // NewGroups tells the operators of a domain's name servers by their names and
 // addresses.
 func NewGroups(table *operator.Table, e *Evidence) *Groups {
-	g := &Groups{table: table, joined: map[string]string{}}
+	g := &Groups{table: table, Servers: make([]measure.NameServer, 0, len(e.List.Names))}
 	for _, name := range e.List.Names {
 		h := e.Hosts[name]
 		ns := measure.NameServer{Name: name, Status: h.Status, Addresses: h.Addrs}
@@ -80,6 +81,9 @@ func (g *Groups) vanity(addrs []netip.Addr) (operator.Match, bool) {
 // shareAddresses joins operators whose name servers have an address in common,
 // unless the table names both.
 func (g *Groups) shareAddresses() {
+	if g.note(); len(g.IDs) < 2 {
+		return
+	}
 	by := map[netip.Addr]string{}
 	for _, ns := range g.Servers {
 		for _, a := range ns.Addresses {
@@ -113,6 +117,9 @@ func (g *Groups) join(a, b string) bool {
 	if g.table.Known(drop) {
 		keep, drop = drop, keep
 	}
+	if g.joined == nil {
+		g.joined = map[string]string{}
+	}
 	g.joined[drop] = keep
 	for i := range g.Servers {
 		if g.Servers[i].Operator == drop {
@@ -126,12 +133,11 @@ func (g *Groups) join(a, b string) bool {
 func (g *Groups) note() {
 	g.IDs = nil
 	for _, ns := range g.Servers {
-		if ns.Operator != "" {
+		if ns.Operator != "" && !slices.Contains(g.IDs, ns.Operator) {
 			g.IDs = append(g.IDs, ns.Operator)
 		}
 	}
 	slices.Sort(g.IDs)
-	g.IDs = slices.Compact(g.IDs)
 }
 
 func (g *Groups) because(code measure.Code, format string, args ...any) {
@@ -141,20 +147,25 @@ func (g *Groups) because(code measure.Code, format string, args ...any) {
 	}
 }
 
-// Of returns an operator's name servers.
-func (g *Groups) Of(id string) []measure.NameServer {
-	var of []measure.NameServer
-	for _, ns := range g.Servers {
-		if ns.Operator == id {
-			of = append(of, ns)
+// Of are an operator's name servers.
+func (g *Groups) Of(id string) iter.Seq[measure.NameServer] {
+	return func(yield func(measure.NameServer) bool) {
+		for _, ns := range g.Servers {
+			if ns.Operator == id && !yield(ns) {
+				return
+			}
 		}
 	}
-	return of
 }
 
 // Addressed reports whether a name server of the operator has an address.
 func (g *Groups) Addressed(id string) bool {
-	return slices.ContainsFunc(g.Of(id), func(ns measure.NameServer) bool { return len(ns.Addresses) > 0 })
+	for ns := range g.Of(id) {
+		if len(ns.Addresses) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Vanity reports whether all name servers are in the zone itself and the table

@@ -85,7 +85,7 @@ func (g *Groups) joinByOwner(e *Evidence) {
 func (g *Groups) sameLabel() {
 	for _, id := range g.IDs {
 		var domains []string
-		for _, ns := range g.Of(id) {
+		for ns := range g.Of(id) {
 			if label, domain, _ := operator.Registrable(ns.Name); label == id {
 				domains = append(domains, domain)
 			}
@@ -94,7 +94,7 @@ func (g *Groups) sameLabel() {
 		if domains = slices.Compact(domains); len(domains) > 1 {
 			g.because(measure.ByLabel, "%s", strings.Join(domains, " "))
 		}
-		for _, ns := range g.Of(id) {
+		for ns := range g.Of(id) {
 			if kind, _, _ := strings.Cut(ns.By, " "); kind == "name" && !strings.Contains(ns.Name, id) {
 				g.because(measure.ByAlias, "%s is %s: %s", ns.Name, id, ns.By)
 			}
@@ -144,13 +144,13 @@ func (g *Groups) doubts(e *Evidence) (reasons []measure.Reason, left int) {
 // networks, /24 or /48, of another's.
 func (g *Groups) within(id, other string) bool {
 	nets := map[netip.Prefix]bool{}
-	for _, ns := range g.Of(other) {
+	for ns := range g.Of(other) {
 		for _, a := range ns.Addresses {
 			nets[around(a)] = true
 		}
 	}
 	any := false
-	for _, ns := range g.Of(id) {
+	for ns := range g.Of(id) {
 		for _, a := range ns.Addresses {
 			if any = true; !nets[around(a)] {
 				return false

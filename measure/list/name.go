@@ -22,8 +22,11 @@ func Name(s string) (string, error) {
 	if name == "" {
 		return "", errors.New("no name")
 	}
-	if _, err := netip.ParseAddr(name); err == nil {
-		return "", fmt.Errorf("%s is an address", name)
+	// Most names need not be tried: an address has a colon, or ends in a digit.
+	if strings.Contains(name, ":") || name[len(name)-1] <= '9' {
+		if _, err := netip.ParseAddr(name); err == nil {
+			return "", fmt.Errorf("%s is an address", name)
+		}
 	}
 	ascii := true
 	for i := range len(name) {

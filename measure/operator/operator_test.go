@@ -58,6 +58,29 @@ func TestDefaultTable(t *testing.T) {
 	}
 }
 
+// TestSources wants a source for each line that is shipped: an address, or the
+// record that says so.
+func TestSources(t *testing.T) {
+	for n, line := range strings.Split(strings.TrimSuffix(shipped, "\n"), "\n") {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		cells := strings.Split(line, "\t")
+		if len(cells) != 4 {
+			t.Errorf("line %d has %d columns", n+1, len(cells))
+			continue
+		}
+		source := cells[3]
+		told := strings.Contains(source, "https://") || strings.Contains(source, "http://")
+		for _, record := range []string{"SOA record", "NS record", "SPF record", "WHOIS record", "answer"} {
+			told = told || strings.Contains(source, record)
+		}
+		if !told {
+			t.Errorf("line %d: %q is no source", n+1, source)
+		}
+	}
+}
+
 func TestExtend(t *testing.T) {
 	table := Default()
 	err := table.Extend("mine", strings.NewReader("# mine\nname\texample\tours\nname\ttaobao\tsomeone\tmy own look\nnetwork\t198.51.100.0/24\tours\n"))

@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"container/list"
 	"context"
 	"sync"
 	"time"
@@ -9,21 +8,33 @@ import (
 	"zonesigner/measure"
 )
 
-// lru maps names to values and forgets what was not used for longest.
+// lru maps names to values and forgets what was not used for longest. It may
+// hold a million: an entry is one piece of memory.
 type lru[V any] struct {
-	mu    sync.Mutex
-	max   int
-	order *list.List // of *entry[V], the latest first
-	by    map[string]*list.Element
+	mu   sync.Mutex
+	max  int
+	ring entry[V] // its next is the entry that was used last, its prev the one that goes first
+	by   map[string]*entry[V]
 }
 
 type entry[V any] struct {
-	name  string
-	value V
+	prev, next *entry[V]
+	name       string
+	value      V
 }
 
 func newLRU[V any](limit int) *lru[V] {
-	return &lru[V]{max: limit, order: list.New(), by: map[string]*list.Element{}}
+	l := &lru[V]{max: limit, by: map[string]*entry[V]{}}
+	l.ring.prev, l.ring.next = &l.ring, &l.ring
+	return l
+}
+
+func (e *entry[V]) unlink() { e.prev.next, e.next.prev = e.next, e.prev }
+
+// use puts e, which is in no ring, first.
+func (l *lru[V]) use(e *entry[V]) {
+	e.prev, e.next = &l.ring, l.ring.next
+	e.prev.next, e.next.prev = e, e
 }
 
 func (l *lru[V]) get(name string) (v V, ok bool) {
@@ -33,24 +44,29 @@ func (l *lru[V]) get(name string) (v V, ok bool) {
 	if !ok {
 		return v, false
 	}
-	l.order.MoveToFront(e)
-	return e.Value.(*entry[V]).value, true
+	e.unlink()
+	l.use(e)
+	return e.value, true
 }
 
 func (l *lru[V]) put(name string, v V) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e, ok := l.by[name]; ok {
-		e.Value.(*entry[V]).value = v
-		l.order.MoveToFront(e)
-		return
+	e, ok := l.by[name]
+	switch {
+	case ok:
+		e.unlink()
+	case len(l.by) >= l.max:
+		e = l.ring.prev
+		e.unlink()
+		delete(l.by, e.name)
+		e.name = name
+	default:
+		e = &entry[V]{name: name}
 	}
-	if l.order.Len() >= l.max {
-		oldest := l.order.Back()
-		delete(l.by, oldest.Value.(*entry[V]).name)
-		l.order.Remove(oldest)
-	}
-	l.by[name] = l.order.PushFront(&entry[V]{name, v})
+	e.value = v
+	l.by[name] = e
+	l.use(e)
 }
 
 // hosts looks up the addresses of name servers, each once, and remembers them.
@@ -60,10 +76,11 @@ type hosts struct {
 	under map[string]*flight
 }
 
-// known is a host with the time until which it is believed; zero for good.
+// known is a host with the time until which it is believed, Unix nanoseconds;
+// zero for good.
 type known struct {
 	Host
-	until time.Time
+	until int64
 }
 
 // failureLife is how long a failed lookup stands for those to come: a server
@@ -113,7 +130,7 @@ func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string,
 
 // once is get, without beginning again.
 func (h *hosts) once(ctx context.Context, b *budget, inside *flight, name string, find func(f *flight) (Host, budget, error)) (host Host, again bool, err error) {
-	if k, ok := h.cache.get(name); ok && (k.until.IsZero() || time.Now().Before(k.until)) {
+	if k, ok := h.cache.get(name); ok && (k.until == 0 || time.Now().UnixNano() < k.until) {
 		return k.Host, false, nil
 	}
 	h.mu.Lock()
@@ -170,7 +187,7 @@ func (h *hosts) once(ctx context.Context, b *budget, inside *flight, name string
 	if !running && !f.short && (f.host.Status != measure.Loop || inside == nil) {
 		k := known{Host: f.host}
 		if k.fails() {
-			k.until = time.Now().Add(failureLife)
+			k.until = time.Now().Add(failureLife).UnixNano()
 		}
 		h.cache.put(name, k)
 	}

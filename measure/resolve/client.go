@@ -43,7 +43,7 @@ func NewClient(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	return &Client{cfg: cfg, all: limiter{rate: cfg.Rate}, udp: u,
-		servers: servers{max: 100_000, known: map[netip.AddrPort]*server{}}}, nil
+		servers: servers{max: 10_000, known: map[netip.AddrPort]*server{}}}, nil
 }
 
 // Close closes the sockets.
@@ -140,8 +140,8 @@ func (c *Client) once(ctx context.Context, to netip.AddrPort, q question, edns b
 	if err != nil {
 		return nil, 0, errUnaskable
 	}
-	var m *dns.Msg
 	c.count.udp.Add(1)
+	var m *dns.Msg
 	took, err := c.udp.exchange(ctx, to, query, timeout, func(b []byte) bool {
 		m = c.read(q, b)
 		return m != nil

@@ -82,7 +82,7 @@ type Config struct {
 	Private bool   // ask servers at addresses that are not of the Internet, too, as in a test network
 	NoIPv6  bool   // neither ask over IPv6 nor for IPv6 addresses
 	Hosts   int    // name servers that the cache remembers (1,000,000)
-	Zones   int    // zone cuts that the cache remembers (100,000)
+	Zones   int    // zone cuts that the cache remembers (20,000)
 	Sockets int    // UDP sockets for each IP version (8)
 
 	// Event is told what people should know: a resolver that died, came back
@@ -115,7 +115,7 @@ func (c Config) withDefaults() Config {
 	rate(&c.ServerRate, 50)
 	rate(&c.ResolverRate, 500)
 	number(&c.Hosts, 1_000_000)
-	number(&c.Zones, 100_000)
+	number(&c.Zones, 20_000)
 	number(&c.Sockets, 8)
 	if c.Port == 0 {
 		c.Port = 53

@@ -191,8 +191,12 @@ func TestLRU(t *testing.T) {
 		}
 		l.put(name, i)
 	}
-	if _, ok := l.get("b"); ok || len(l.by) != 3 || l.order.Len() != 3 {
-		t.Errorf("b is still among %v", l.by)
+	ring := 0
+	for e := l.ring.next; e != &l.ring; e = e.next {
+		ring++
+	}
+	if _, ok := l.get("b"); ok || len(l.by) != 3 || ring != 3 {
+		t.Errorf("b is still among %v, or there are %d in the ring", l.by, ring)
 	}
 	if _, ok := l.get("a"); !ok {
 		t.Error("a is gone, which was used last")

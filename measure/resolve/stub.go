@@ -212,6 +212,9 @@ func (s *Stub) pick() *upstream {
 
 // await is pick, waiting where none answers.
 func (s *Stub) await(ctx context.Context) (*upstream, error) {
+	if u := s.pick(); u != nil {
+		return u, nil
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.patience, ErrNoResolver)
 	defer cancel()
 	for {

@@ -84,7 +84,7 @@ func (f *finding) Record(e list.Entry) *measure.Record {
 // look finds out all but the owners.
 func (m *Measurer) look(ctx context.Context, name string) (*finding, error) {
 	f := &finding{at: time.Now().UTC().Truncate(time.Millisecond)}
-	f.evidence = classify.Evidence{Domain: name, Hosts: map[string]resolve.Host{}, Probes: map[string]measure.Probe{}, Owners: map[string]string{}}
+	f.evidence = classify.Evidence{Domain: name, Hosts: map[string]resolve.Host{}}
 	e := &f.evidence
 	var err error
 	if e.List, err = m.resolver.NameServers(ctx, name); err != nil {
@@ -99,6 +99,7 @@ func (m *Measurer) look(ctx context.Context, name string) (*finding, error) {
 	}
 	f.groups = classify.NewGroups(m.table, e)
 	if e.List.Status == measure.NoError && (len(f.groups.IDs) > 1 || f.groups.Vanity(e.List.Zone)) {
+		e.Probes = map[string]measure.Probe{}
 		for _, id := range f.groups.IDs {
 			if err := m.probe(ctx, f, id); err != nil {
 				return nil, err
@@ -115,7 +116,7 @@ const maxProbed = 3
 // probe asks an operator's servers for the zone.
 func (m *Measurer) probe(ctx context.Context, f *finding, id string) error {
 	probed := 0
-	for _, ns := range f.groups.Of(id) {
+	for ns := range f.groups.Of(id) {
 		for _, a := range ns.Addresses {
 			if probed == maxProbed {
 				return nil
@@ -144,9 +145,10 @@ func (m *Measurer) wantsOwners(rank int, f *finding) bool {
 // owner is known where all that was said of its addresses is the same.
 func (m *Measurer) owners(ctx context.Context, f *finding) error {
 	var errs []error
+	f.evidence.Owners = map[string]string{}
 	for _, id := range f.groups.IDs {
 		owner, asked, same := "", 0, true
-		for _, ns := range f.groups.Of(id) {
+		for ns := range f.groups.Of(id) {
 			for _, a := range ns.Addresses {
 				if asked == maxProbed {
 					break

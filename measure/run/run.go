@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -323,73 +324,48 @@ type item struct {
 	entry  list.Entry
 }
 
-// all measures what is not done: a reader of the list, workers, one goroutine
-// that writes. Domains whose operators are asked for over WHOIS wait apart, so
-// that they do not hold up the rest.
+// looked is a domain of which all is known that its verdict needs.
+type looked struct {
+	item
+	*finding
+	faults []string // kinds of what went wrong with it
+}
+
+// all measures what is not done: a reader of the list, workers, some that judge
+// what these find, one goroutine that writes. Workers do nothing but look, so
+// that their stacks, of which there are thousands, stay small. Domains whose
+// operators are asked for over WHOIS wait apart, so that they do not hold up the
+// rest.
 func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	items := make(chan item)
-	results := make(chan result, 256)
-	var reading, working, asking sync.WaitGroup
+	late := make(chan looked, 4*whoisWorkers)
+	found := make(chan looked)
+	results := make(chan result, 64)
+	var reading, working, asking, judging sync.WaitGroup
 	reading.Go(func() {
 		defer close(items)
 		err := readList(r.o.Dir, func(n int, e list.Entry) error {
 			if done[n/64]&(1<<(n%64)) != 0 {
 				return nil
 			}
-			select {
-			case items <- item{n, e}:
-				return nil
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
+			return send(ctx, items, item{n, e})
 		})
 		if err != nil {
 			cancel(err)
 		}
 	})
-	late := make(chan func(), 4*whoisWorkers)
-	finish := func(i item, f *finding, faults ...string) error {
-		rec := f.Record(i.entry)
-		line, err := json.Marshal(rec)
-		if err != nil {
-			return err
-		}
-		select {
-		case results <- result{number: i.number, line: line, summary: Summarise(rec), faults: faults}:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 	for range r.o.Concurrency {
 		working.Go(func() {
 			for i := range items {
 				f, err := r.m.look(ctx, i.entry.Name)
-				if err == nil && r.m.wantsOwners(i.entry.Rank, f) {
-					later := func() {
-						err := r.m.owners(ctx, f)
-						if ctx.Err() != nil {
-							return // not final: the next session asks again
-						}
-						var faults []string
-						if err != nil {
-							faults = append(faults, "whois")
-							r.tell("whois", fmt.Sprintf("%s: %v", i.entry.Name, err))
-						}
-						if err := finish(i, f, faults...); err != nil {
-							cancel(err)
-						}
-					}
-					select {
-					case late <- later:
-					case <-ctx.Done():
-					}
-					continue
-				}
 				if err == nil {
-					err = finish(i, f)
+					next := found
+					if r.m.wantsOwners(i.entry.Rank, f) {
+						next = late
+					}
+					err = send(ctx, next, looked{item: i, finding: f})
 				}
 				if err != nil {
 					cancel(err)
@@ -400,8 +376,29 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 	}
 	for range whoisWorkers {
 		asking.Go(func() {
-			for later := range late {
-				later()
+			for l := range late {
+				err := r.m.owners(ctx, l.finding)
+				if ctx.Err() != nil {
+					continue // not final: the next session asks again
+				}
+				if err != nil {
+					l.faults = append(l.faults, "whois")
+					r.tell("whois", fmt.Sprintf("%s: %v", l.entry.Name, err))
+				}
+				_ = send(ctx, found, l) // or the context has ended
+			}
+		})
+	}
+	for range runtime.GOMAXPROCS(0) {
+		judging.Go(func() {
+			for l := range found {
+				res, err := l.result()
+				if err == nil {
+					err = send(ctx, results, res)
+				}
+				if err != nil {
+					cancel(err)
+				}
 			}
 		})
 	}
@@ -409,6 +406,8 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 		working.Wait()
 		close(late)
 		asking.Wait()
+		close(found)
+		judging.Wait()
 		close(results)
 	}()
 	err := r.write(ctx, results, count)
@@ -424,30 +423,46 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 	return err
 }
 
+// send puts v into c unless the context ends before.
+func send[T any](ctx context.Context, c chan<- T, v T) error {
+	select {
+	case c <- v:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// result is the verdict, as it is stored.
+func (l looked) result() (result, error) {
+	rec := l.Record(l.entry)
+	line, err := json.Marshal(rec)
+	return result{number: l.number, line: line, summary: Summarise(rec), faults: l.faults}, err
+}
+
 // whoisWorkers wait for WHOIS servers.
 const whoisWorkers = 4
 
-// Batches of results are written when they are so many or so old.
+// Batches of results are made to last when they are so many or so old.
 const (
-	batchSize = 2000
+	batchSize = 1000
 	batchAge  = 500 * time.Millisecond
 )
 
 // write stores results until there are no more, also those that come after the
 // context has ended.
 func (r *runner) write(ctx context.Context, results <-chan result, before int) error {
-	var batch []result
 	began := time.Now()
 	tick := time.NewTicker(batchAge)
 	defer tick.Stop()
 	reported := began
+	var batch []measure.Class // of the results that were added since
+	var kinds []string        // of faults that came with them
 	var stored map[string]int
 	put := func() error {
 		r.faultMu.Lock()
-		for _, res := range batch {
-			for _, kind := range res.faults {
-				r.meta.Faults[kind]++
-			}
+		for _, kind := range kinds {
+			r.meta.Faults[kind]++
 		}
 		faults := maps.Clone(r.meta.Faults)
 		r.faultMu.Unlock()
@@ -456,15 +471,14 @@ func (r *runner) write(ctx context.Context, results <-chan result, before int) e
 		} else {
 			stored = faults
 		}
-		if err := r.store.put(batch, faults); err != nil {
+		if err := r.store.commit(faults); err != nil {
 			return fmt.Errorf("%s: %w", r.o.Dir, err)
 		}
-		for _, res := range batch {
-			r.classes[res.summary.Class].Add(1)
+		for _, class := range batch {
+			r.classes[class].Add(1)
 		}
 		r.done.Add(int64(len(batch)))
-		clear(batch)
-		batch = batch[:0]
+		batch, kinds = batch[:0], kinds[:0]
 		return nil
 	}
 	for {
@@ -475,7 +489,11 @@ func (r *runner) write(ctx context.Context, results <-chan result, before int) e
 				r.report(began, before)
 				return err
 			}
-			if batch = append(batch, res); len(batch) < batchSize {
+			if err := r.store.add(res); err != nil {
+				return fmt.Errorf("%s: %w", r.o.Dir, err)
+			}
+			kinds = append(kinds, res.faults...)
+			if batch = append(batch, res.summary.Class); len(batch) < batchSize {
 				continue
 			}
 		case <-tick.C:

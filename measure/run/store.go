@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/binary"
@@ -36,8 +37,15 @@ const (
 type Store struct {
 	db    *bbolt.DB
 	lines *os.File
-	end   int64 // of the lines that are counted
-	buf   []byte
+	w     *bufio.Writer // to lines
+	end   int64         // of the lines that were added
+	rows  []row         // that are not counted yet
+}
+
+// row is a summary as it is stored.
+type row struct {
+	number int
+	value  []byte
 }
 
 // Buckets.
@@ -95,6 +103,7 @@ func (s *Store) cut() error {
 		return err
 	}
 	_, err = s.lines.Seek(s.end, io.SeekStart)
+	s.w = bufio.NewWriterSize(s.lines, 64<<10)
 	return err
 }
 
@@ -136,32 +145,35 @@ type result struct {
 	faults  []string // kinds of what went wrong with it
 }
 
-// put makes a batch of results last, and the count of faults by kind with it;
+// add writes a result's line and keeps its summary. It lasts with the next
+// commit, and not before. After an error nothing may be added or committed.
+func (s *Store) add(r result) error {
+	r.summary.offset, r.summary.length = s.end, len(r.line)
+	s.rows = append(s.rows, row{r.number, r.summary.encode()})
+	s.end += int64(len(r.line)) + 1
+	_, err := s.w.Write(r.line)
+	return errors.Join(err, s.w.WriteByte('\n'))
+}
+
+// commit makes what was added last, and the count of faults by kind with it;
 // nil leaves that as it is.
-func (s *Store) put(batch []result, faults map[string]int) error {
-	if len(batch) == 0 && faults == nil {
+func (s *Store) commit(faults map[string]int) error {
+	if len(s.rows) == 0 && faults == nil {
 		return nil
 	}
-	// In the order of the list, as far as a batch goes, pages fill up.
-	slices.SortFunc(batch, func(a, b result) int { return a.number - b.number })
-	all := s.buf[:0]
-	for i := range batch {
-		batch[i].summary.offset, batch[i].summary.length = s.end+int64(len(all)), len(batch[i].line)
-		all = append(append(all, batch[i].line...), '\n')
-	}
-	s.buf = all
-	if _, err := s.lines.Write(all); err != nil {
+	if err := s.w.Flush(); err != nil {
 		return err
 	}
 	if err := s.lines.Sync(); err != nil {
 		return err
 	}
-	end := s.end + int64(len(all))
+	// In the order of the list, as far as a batch goes, pages fill up.
+	slices.SortFunc(s.rows, func(a, b row) int { return a.number - b.number })
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		results := tx.Bucket(bucketResults)
 		results.FillPercent = 0.9
-		for _, r := range batch {
-			if err := results.Put(number(r.number), r.summary.encode()); err != nil {
+		for _, r := range s.rows {
+			if err := results.Put(number(r.number), r.value); err != nil {
 				return err
 			}
 		}
@@ -174,12 +186,14 @@ func (s *Store) put(batch []result, faults map[string]int) error {
 				return err
 			}
 		}
-		return tx.Bucket(bucketState).Put(keyEnd, binary.BigEndian.AppendUint64(nil, uint64(end)))
+		return tx.Bucket(bucketState).Put(keyEnd, binary.BigEndian.AppendUint64(nil, uint64(s.end)))
 	})
-	if err == nil {
-		s.end = end
+	clear(s.rows)
+	s.rows = s.rows[:0]
+	if err != nil {
+		return err
 	}
-	return err
+	return s.db.View(func(tx *bbolt.Tx) error { return release(s.db.Info().Data, tx.Size()) })
 }
 
 func number(n int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
