@@ -24,7 +24,6 @@ help: ## list what there is
 
 build: ## the program, to bin/zonesignerd
 	go build $(VCS) -o bin/ ./zonesignerd
-	@cp bin/zonesignerd bin/.zonesignerd && mv bin/.zonesignerd bin/zonesignerd # what the linker has just written, Linux keeps in memory as a whole
 
 demo: build ## three operators on this machine, from nothing to a signed zone, a dispute and an outage (KEEP=1: all runs on)
 	@$(DEPS) demo
