@@ -117,7 +117,7 @@ func (t *tuples) fillOne() bool {
 			delete(t.problems, problemKey{pool: p})
 		}
 		for _, p := range pools {
-			if w := t.waiters[p]; w != nil {
+			if w := t.waiters[p]; w != nil && t.depth(p) >= t.demand[p] {
 				wake = append(wake, w)
 				delete(t.waiters, p)
 			}
