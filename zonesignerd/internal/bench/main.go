@@ -53,6 +53,7 @@ func main() {
 	asJSON := flag.Bool("json", false, "print JSON")
 	sign := flag.String("sign", "host:100000,tld:100000", "`zones` to sign with keys in files: host:NAMES and tld:NAMES, with commas between; empty: none")
 	group := flag.Bool("group", true, "measure three operators with -names names")
+	transfers := flag.Bool("transfers", true, "let the public Knots take large zones by transfer")
 	verify := flag.Bool("verify", false, "check what was signed with dnssec-verify")
 	keep := flag.Bool("keep", false, "keep the directory")
 	check := flag.String("check", "", "time the verifiers alone, on this signed zone `file`")
@@ -69,7 +70,7 @@ func main() {
 	case *check != "":
 		r.Verifiers, err = checkFile(ctx, *bin, *check)
 	default:
-		r, err = run(ctx, *bin, *names, sizes, *verify, *keep)
+		r, err = run(ctx, *bin, *names, sizes, *transfers, *verify, *keep)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -84,7 +85,7 @@ func main() {
 
 // run measures three operators on a zone of so many names (0: not at all), and
 // the signers of zone files on each of sizes.
-func run(ctx context.Context, bin string, names int, sizes []zoneSize, verify, keep bool) (*report, error) {
+func run(ctx context.Context, bin string, names int, sizes []zoneSize, transfers, verify, keep bool) (*report, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
@@ -114,7 +115,7 @@ func run(ctx context.Context, bin string, names int, sizes []zoneSize, verify, k
 	if r.Verifiers, err = verifiers(ctx, bin, filepath.Join(dir, "others", "signed.ldns")); err != nil {
 		return nil, err
 	}
-	if err := r.group(ctx, dir, bin, names, verify); err != nil {
+	if err := r.group(ctx, dir, bin, names, transfers, verify); err != nil {
 		return nil, err
 	}
 	for i := range r.Results {
@@ -167,8 +168,8 @@ func (r *report) add(what string, wall time.Duration, u lab.Usage) {
 }
 
 // group times three operators: the whole zone, then one changed record.
-func (r *report) group(ctx context.Context, dir, bin string, names int, verify bool) error {
-	l, err := lab.New(ctx, dir, bin, origin, func(c *config.Daemon) {
+func (r *report) group(ctx context.Context, dir, bin string, names int, transfers, verify bool) error {
+	l, err := lab.New(ctx, dir, bin, origin, transfers, func(c *config.Daemon) {
 		c.PollInterval = config.Duration(time.Second)
 	}, "a", "b", "c")
 	if err != nil {
