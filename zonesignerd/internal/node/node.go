@@ -47,6 +47,8 @@ type Options struct {
 
 	pollTimeout time.Duration // how long a primary has to answer; 0: 10 s. For tests.
 
+	atWork func() bool // test hook: a large zone is being signed or published
+
 	spent func(mpc.TupleRange, [32]byte) // test hook: told of every spending before it is spoken of
 	// spoil is a test hook: it alters what is spent.
 	spoil func(blob []byte)

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +36,9 @@ func TestTuplesAreWaitedFor(t *testing.T) {
 		m.run()
 	}
 	m, plan := w.waiting()
+	if m.zone.Working() {
+		t.Error("who waits for tuples keeps others from making them")
+	}
 	wake := <-m.pools.lacking
 	m.zone.filled() // before its pause is over
 	again := <-m.pools.lacking
@@ -67,5 +72,28 @@ func TestTuplesTakeNobodysTurn(t *testing.T) {
 	z.filled()
 	if !z.retryAt.IsZero() {
 		t.Error("it waits although the tuples are there")
+	}
+}
+
+// A zone is at work until what is certified is published, and not while it
+// waits for its server.
+func TestWorking(t *testing.T) {
+	w := newWorld(t, "", "a", "b", "c")
+	w.runAll("www A 192.0.2.10")
+	m := w.members["a"]
+	w.eventually("it rests", func() bool { return !m.zone.Working() })
+	var working atomic.Int32
+	m.public.mu.Lock()
+	m.public.err = errors.New("the server is down")
+	m.public.during = func() {
+		if m.zone.Working() {
+			working.Add(1)
+		}
+	}
+	m.public.mu.Unlock()
+	w.change(2, "www A 192.0.2.11")
+	w.eventually("it waits for its server", func() bool { return m.zone.Status().Signed == 2 && !m.zone.Working() })
+	if working.Load() == 0 {
+		t.Error("it was not at work while it published")
 	}
 }

@@ -361,11 +361,15 @@ type fakePublic struct {
 	err       error
 	serials   []uint32
 	withdrawn int
+	during    func() // when set, called while it publishes
 }
 
 func (p *fakePublic) Publish(_ context.Context, s, _ *dnssec.SignedZone) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.during != nil {
+		p.during()
+	}
 	if p.err == nil {
 		p.zone = s
 		p.serials = append(p.serials, s.Serial())
