@@ -180,6 +180,9 @@ func (n Name) Compare(o Name) int {
 	if n == o {
 		return 0
 	}
+	if p := n.Parent(); len(p) > 0 && p == o.Parent() && len(n) > 1 && len(o) > 1 { // most names of a zone
+		return strings.Compare(string(n[1:len(n)-len(p)]), string(o[1:len(o)-len(p)]))
+	}
 	var no, oo [128]uint8
 	a, b := n.offsets(&no), o.offsets(&oo)
 	for a > 0 && b > 0 {

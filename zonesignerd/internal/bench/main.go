@@ -54,7 +54,8 @@ func main() {
 	sign := flag.String("sign", "host:100000,tld:100000", "`zones` to sign with keys in files: host:NAMES and tld:NAMES, with commas between; empty: none")
 	group := flag.Bool("group", true, "measure three operators with -names names")
 	transfers := flag.Bool("transfers", true, "let the public Knots take large zones by transfer")
-	others := flag.Bool("others", true, "measure the other signers and the verifiers, too, with -names names")
+	others := flag.Bool("others", true, "measure the other signers on the zone of -names names")
+	verifiers := flag.Bool("verifiers", true, "measure the verifiers on what they signed")
 	verify := flag.Bool("verify", false, "check what was signed with dnssec-verify")
 	keep := flag.Bool("keep", false, "keep the directory")
 	check := flag.String("check", "", "time the verifiers alone, on this signed zone `file`")
@@ -71,7 +72,7 @@ func main() {
 	case *check != "":
 		r.Verifiers, err = checkFile(ctx, *bin, *check)
 	default:
-		r, err = run(ctx, *bin, *names, sizes, *others, *transfers, *verify, *keep)
+		r, err = run(ctx, *bin, *names, sizes, *others, *verifiers && *others, *transfers, *verify, *keep)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -86,7 +87,7 @@ func main() {
 
 // run measures three operators on a zone of so many names (0: not at all), and
 // the signers of zone files on each of sizes.
-func run(ctx context.Context, bin string, names int, sizes []zoneSize, others, transfers, verify, keep bool) (*report, error) {
+func run(ctx context.Context, bin string, names int, sizes []zoneSize, others, check, transfers, verify, keep bool) (*report, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
@@ -114,6 +115,8 @@ func run(ctx context.Context, bin string, names int, sizes []zoneSize, others, t
 		if err := r.others(ctx, dir, names); err != nil {
 			return nil, err
 		}
+	}
+	if check {
 		if r.Verifiers, err = verifiers(ctx, bin, filepath.Join(dir, "others", "signed.ldns")); err != nil {
 			return nil, err
 		}
