@@ -249,12 +249,13 @@ func (z *Zone) waitedForTuples(w *want, d *derived, err error) {
 	}
 }
 
-// filled has the zone try again at once that lacked tuples: they are there. Where
-// another operator's turn came meanwhile, it stays that one's.
+// filled has the zone try again that lacked tuples: they are there. It is at once
+// for the first in rank, for others by turns; where another operator's turn came
+// meanwhile, it stays that one's.
 func (z *Zone) filled() {
 	z.mu.Lock()
-	if z.retryAt.Equal(z.shortAt) {
-		z.retryAt = time.Time{}
+	if z.retryAt.Equal(z.shortAt) && z.want != nil {
+		z.retryAt = z.d.Now().Add(z.turn(z.want))
 	}
 	z.mu.Unlock()
 	z.Wake()

@@ -63,14 +63,15 @@ func TestTuplesAreWaitedFor(t *testing.T) {
 func TestTuplesTakeNobodysTurn(t *testing.T) {
 	z := newWorld(t, "", "a", "b", "c").members["a"].start()
 	now := time.Now()
-	z.shortAt, z.retryAt = now, now.Add(time.Minute) // as Yield does
+	late := now.Add(time.Hour)
+	z.want, z.shortAt, z.retryAt = &want{}, now, late // as Yield does
 	z.filled()
-	if z.retryAt.IsZero() {
+	if !z.retryAt.Equal(late) {
 		t.Error("it does not wait for the other any more")
 	}
 	z.shortAt = z.retryAt
 	z.filled()
-	if !z.retryAt.IsZero() {
+	if z.retryAt.After(now.Add(time.Minute)) {
 		t.Error("it waits although the tuples are there")
 	}
 }
