@@ -1,6 +1,9 @@
 package dnssec
 
-import "iter"
+import (
+	"iter"
+	"strings"
+)
 
 // Record is one record in presentation format, as Knot's control commands
 // zone-set and zone-unset take it.
@@ -30,12 +33,14 @@ func (sz *SignedZone) AllRecords() iter.Seq[Record] {
 
 // Changes yields what turns old into sz, within one transaction: for each
 // RRset, in canonical order, first what goes and then what comes. An RRset
-// whose TTL changes goes and comes as a whole. With old nil everything comes.
+// whose TTL changes goes and comes as a whole. With old nil everything comes. Records share their strings'
+// memory with those beside them: clone what is kept for long.
 func (sz *SignedZone) Changes(old *SignedZone) iter.Seq[Change] {
 	if old == nil {
 		old = &SignedZone{apex: sz.apex, first: []uint32{0}}
 	}
 	return func(yield func(Change) bool) {
+		w := changeWriter{yield: yield}
 		i, j := 0, 0
 		for i < len(old.sets) || j < len(sz.sets) {
 			order := 0
@@ -56,7 +61,7 @@ func (sz *SignedZone) Changes(old *SignedZone) iter.Seq[Change] {
 				came = view{sz.apex, sz.sets[j], sz.signaturesAt(j)}
 				j++
 			}
-			if !gone.yieldWithout(came, true, yield) || !came.yieldWithout(gone, false, yield) {
+			if !w.without(gone, came, true) || !w.without(came, gone, false) {
 				return
 			}
 		}
@@ -70,8 +75,16 @@ type view struct {
 	sigs []Signature
 }
 
-// yieldWithout yields the records of v that o does not have.
-func (v view) yieldWithout(o view, remove bool, yield func(Change) bool) bool {
+// changeWriter yields records as text, many of them in one large string: a
+// zone of 100,000 names has 640,000 records.
+type changeWriter struct {
+	yield func(Change) bool
+	text  arena
+	buf   []byte
+}
+
+// without yields the records of v that o does not have.
+func (w *changeWriter) without(v, o view, remove bool) bool {
 	if v.set.Owner == "" {
 		return true
 	}
@@ -79,23 +92,27 @@ func (v view) yieldWithout(o view, remove bool, yield func(Change) bool) bool {
 	if !retimed && v.set.sameRecords(o.set) && equalSignatures(v.sigs, o.sigs) {
 		return true
 	}
-	owner := v.set.Owner.String()
-	emit := func(typ, data string) bool {
-		return yield(Change{Remove: remove, Record: Record{Owner: owner, TTL: v.set.TTL, Type: typ, Data: data}})
-	}
+	c := Change{Remove: remove, Record: Record{TTL: v.set.TTL}}
+	w.buf = v.set.Owner.appendText(w.buf[:0])
+	c.Owner = w.text.add(w.buf)
 	for d := range v.set.RData() {
 		if !retimed && o.set.has(d) {
 			continue
 		}
-		if !emit(typeAndRData(v.set.Type, d)) {
+		w.buf = appendTypeAndRData(w.buf[:0], v.set.Type, d)
+		c.Type, c.Data, _ = strings.Cut(w.text.add(w.buf), " ")
+		if !w.yield(c) {
 			return false
 		}
 	}
+	c.Type = "RRSIG"
 	for i := range v.sigs {
 		if !retimed && containsSignature(o.sigs, v.sigs[i]) {
 			continue
 		}
-		if !emit("RRSIG", string(appendRRSIGText(nil, v.set, v.apex, &v.sigs[i]))) {
+		w.buf = appendRRSIGText(w.buf[:0], v.set, v.apex, &v.sigs[i])
+		c.Data = w.text.add(w.buf)
+		if !w.yield(c) {
 			return false
 		}
 	}

@@ -147,26 +147,41 @@ func (n Name) appendText(dst []byte) []byte {
 	}
 	for i := 0; i < len(n) && n[i] != 0; {
 		end := min(i+1+int(n[i]), len(n))
+		plain := i + 1 // from where on nothing was escaped
 		for i++; i < end; i++ {
-			switch c := n[i]; {
-			case c <= ' ' || c >= 0x7f:
+			c := n[i]
+			if !escaped[c] {
+				continue
+			}
+			dst = append(dst, n[plain:i]...)
+			plain = i + 1
+			if c <= ' ' || c >= 0x7f {
 				dst = appendDecimalEscape(dst, c)
-			case strings.IndexByte(`.\"();@$`, c) >= 0:
+			} else {
 				dst = append(dst, '\\', c)
-			default:
-				dst = append(dst, c)
 			}
 		}
-		dst = append(dst, '.')
+		dst = append(append(dst, n[plain:end]...), '.')
 	}
 	return dst
 }
+
+// escaped are the bytes of a label that do not stand for themselves in text.
+var escaped = func() (table [256]bool) {
+	for c := range table {
+		table[c] = c <= ' ' || c >= 0x7f || strings.IndexByte(`.\"();@$`, byte(c)) >= 0
+	}
+	return table
+}()
 
 // Compare is the canonical order of names (RFC 4034, section 6.1): label by
 // label from the root, each label as bytes, a parent before its children.
 func (n Name) Compare(o Name) int {
 	if n == o {
 		return 0
+	}
+	if p := n.Parent(); len(p) > 0 && p == o.Parent() && len(n) > 1 && len(o) > 1 { // most names of a zone
+		return strings.Compare(string(n[1:len(n)-len(p)]), string(o[1:len(o)-len(p)]))
 	}
 	var no, oo [128]uint8
 	a, b := n.offsets(&no), o.offsets(&oo)

@@ -597,7 +597,7 @@ func TestBitMapOfAllTypes(t *testing.T) {
 		}
 	}
 	b := appendBitmap(nil, types)
-	back, ok := parseBitmap(string(b))
+	back, ok := parseBitmap(nil, string(b))
 	if !ok || !slices.Equal(back, types) {
 		t.Fatal("the bit map changed")
 	}
@@ -608,7 +608,7 @@ func TestBitMapOfAllTypes(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	for _, bad := range []string{"\x00", "\x00\x00", "\x00\x01\x00", "\x00\x21" + strings.Repeat("x", 33), "\x01\x01\x40\x00\x01\x40", "\x00\x02\x40"} {
-		if _, ok := parseBitmap(bad); ok {
+		if _, ok := parseBitmap(nil, bad); ok {
 			t.Errorf("%x accepted", bad)
 		}
 	}

@@ -31,9 +31,17 @@ var typeNames = map[uint16]string{
 	dns.TypeURI: "URI", dns.TypeCAA: "CAA",
 }
 
+// typeTable is typeNames by number, which every record that is written asks.
+var typeTable = func() (table [dns.TypeCAA + 1]string) {
+	for t, name := range typeNames {
+		table[t] = name
+	}
+	return table
+}()
+
 func appendTypeName(dst []byte, t uint16) []byte {
-	if s, ok := typeNames[t]; ok {
-		return append(dst, s...)
+	if int(t) < len(typeTable) && typeTable[t] != "" {
+		return append(dst, typeTable[t]...)
 	}
 	return strconv.AppendUint(append(dst, "TYPE"...), uint64(t), 10)
 }
@@ -320,7 +328,8 @@ func (f *fields) bitmap() {
 	if f.d == "" {
 		return
 	}
-	types, ok := parseBitmap(f.take(len(f.d)))
+	var buf [16]uint16
+	types, ok := parseBitmap(buf[:0], f.take(len(f.d)))
 	f.ok = f.ok && ok
 	for i, t := range types {
 		if i > 0 {
@@ -348,9 +357,8 @@ func appendBitmap(dst []byte, types []uint16) []byte {
 	return dst
 }
 
-// parseBitmap is the strict inverse of appendBitmap.
-func parseBitmap(b string) ([]uint16, bool) {
-	var types []uint16
+// parseBitmap is the strict inverse of appendBitmap. It appends to types.
+func parseBitmap(types []uint16, b string) ([]uint16, bool) {
 	last := -1
 	for b != "" {
 		if len(b) < 3 || int(b[0]) <= last || b[1] == 0 || b[1] > 32 || len(b) < 2+int(b[1]) {
@@ -375,7 +383,13 @@ func parseBitmap(b string) ([]uint16, bool) {
 
 // appendTime appends an RRSIG's time as YYYYMMDDHHMMSS (RFC 4034, section 3.2).
 func appendTime(dst []byte, t uint32) []byte {
-	return time.Unix(int64(t), 0).UTC().AppendFormat(dst, "20060102150405")
+	at := time.Unix(int64(t), 0).UTC()
+	year, month, day := at.Date() // until 2106
+	hour, minute, second := at.Clock()
+	for _, n := range [...]int{year / 100, year % 100, int(month), day, hour, minute, second} {
+		dst = append(dst, '0'+byte(n/10), '0'+byte(n%10))
+	}
+	return dst
 }
 
 // appendRRSIGText appends an RRSIG's rdata in presentation format.

@@ -29,3 +29,9 @@ func (s *AXFRSource) TransferForTest(c net.Conn) (rrs []dns.RR, err error) {
 	err = s.converse(c, dns.TypeAXFR, s.collect(&rrs))
 	return rrs, err
 }
+
+// SetLaxTSIG takes out the demand that queries be signed.
+func (p *Primary) SetLaxTSIG() { p.laxTSIG = true }
+
+// QuestionForTest reads a query.
+func (p *Primary) QuestionForTest(raw []byte) (*dns.Msg, error) { return p.question(raw) }

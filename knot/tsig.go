@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -135,4 +136,36 @@ func (p keyProvider) Verify(msg []byte, t *dns.TSIG) error {
 		return dns.ErrSig
 	}
 	return nil
+}
+
+// signMessage makes the TSIG record, in wire format, for a message that is
+// packed already: the library would pack each of its records anew. mac is that of
+// the message before, in hexadecimal; timersOnly is for all but the first answer
+// (RFC 8945, section 5.3.1).
+func signMessage(message []byte, t *dns.TSIG, key TSIG, mac string, timersOnly bool) (record []byte, next string, err error) {
+	blank := &dns.Msg{MsgHdr: dns.MsgHdr{Id: t.OrigId}, Extra: []dns.RR{t}}
+	p := packedProvider{keyProvider{key: key, between: message, mac: len(mac) / 2}}
+	signed, next, err := dns.TsigGenerateWithProvider(blank, p, mac, timersOnly)
+	if err != nil {
+		return nil, "", err
+	}
+	return signed[headerSize:], next, nil
+}
+
+// headerSize is the length of a message without records.
+const headerSize = 12
+
+// packedProvider signs the message in between instead of the blank one that it
+// is given.
+type packedProvider struct{ keyProvider }
+
+func (p packedProvider) Generate(blank []byte, t *dns.TSIG) ([]byte, error) {
+	prior := 0
+	if p.mac > 0 {
+		prior = 2 + p.mac
+	}
+	if len(blank) < prior+headerSize {
+		return nil, dns.ErrSig
+	}
+	return p.keyProvider.Generate(slices.Delete(blank, prior, prior+headerSize), t)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
 
+	"zonesigner/knot"
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/api"
 )
@@ -59,6 +60,10 @@ func (a *app) checkConfig(ctx context.Context, policies []string) error {
 		if secret := c.Keystore.KeyFile + c.Keystore.PassphraseFile; secret != "" {
 			_, err = config.ReadSecret(secret, 4096)
 			add(secret, err)
+		}
+		if file := c.Knot.Transfer.TSIG; file != "" {
+			_, err = knot.LoadTSIG(file)
+			add(file, err)
 		}
 		if c.NATS.CA != "" {
 			_, err = config.ReadCA(c.NATS.CA)

@@ -47,9 +47,17 @@ type NATS struct {
 
 // Knot is where the two control sockets are.
 type Knot struct {
-	Hidden  string   `yaml:"hidden"` // unsigned zones
-	Public  string   `yaml:"public"` // signed zones, written by the daemon alone
-	Timeout Duration `yaml:"timeout"`
+	Hidden   string   `yaml:"hidden"` // unsigned zones
+	Public   string   `yaml:"public"` // signed zones, written by the daemon alone
+	Timeout  Duration `yaml:"timeout"`
+	Transfer Transfer `yaml:"transfer"`
+}
+
+// Transfer is how the public Knot gets large changes by zone transfer; without
+// it they go through the control socket, too.
+type Transfer struct {
+	Listen string `yaml:"listen"` // host:port, on which the daemon is the public Knot's primary; may be empty
+	TSIG   string `yaml:"tsig"`   // file with "algorithm:name:base64", mode 0600
 }
 
 // Pools is how many tuples are kept ready.

@@ -31,7 +31,7 @@ func defaultDaemon() Daemon {
 func (c *Daemon) resolve(dir string) {
 	for _, p := range []*string{
 		&c.Identity, &c.Group, &c.State, &c.Run, &c.Socket.Path,
-		&c.Keystore.KeyFile, &c.Keystore.PassphraseFile, &c.Knot.Hidden, &c.Knot.Public, &c.NATS.CA,
+		&c.Keystore.KeyFile, &c.Keystore.PassphraseFile, &c.Knot.Hidden, &c.Knot.Public, &c.Knot.Transfer.TSIG, &c.NATS.CA,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
@@ -62,6 +62,16 @@ func (c *Daemon) Validate() error {
 	}
 	if c.State != "" && c.State == c.Run {
 		fs.add("run", "is the state directory too: it must be emptied by a reboot, the state must not be")
+	}
+	switch t := c.Knot.Transfer; {
+	case t.Listen == "" && t.TSIG != "":
+		fs.add("knot.transfer.listen", "missing: want it together with knot.transfer.tsig, as in 127.0.0.1:5380")
+	case t.Listen != "" && t.TSIG == "":
+		fs.add("knot.transfer.tsig", "missing: who has no key must not get zones, nor give Knot others")
+	case t.Listen != "":
+		if err := checkHostPort(t.Listen, true); err != nil {
+			fs.add("knot.transfer.listen", "%v", err)
+		}
 	}
 	c.validateKeystore(&fs)
 	c.validateNATS(&fs)

@@ -53,6 +53,9 @@ func main() {
 	asJSON := flag.Bool("json", false, "print JSON")
 	sign := flag.String("sign", "host:100000,tld:100000", "`zones` to sign with keys in files: host:NAMES and tld:NAMES, with commas between; empty: none")
 	group := flag.Bool("group", true, "measure three operators with -names names")
+	transfers := flag.Bool("transfers", true, "let the public Knots take large zones by transfer")
+	others := flag.Bool("others", true, "measure the other signers on the zone of -names names")
+	verifiers := flag.Bool("verifiers", true, "measure the verifiers on what they signed")
 	verify := flag.Bool("verify", false, "check what was signed with dnssec-verify")
 	keep := flag.Bool("keep", false, "keep the directory")
 	check := flag.String("check", "", "time the verifiers alone, on this signed zone `file`")
@@ -69,7 +72,7 @@ func main() {
 	case *check != "":
 		r.Verifiers, err = checkFile(ctx, *bin, *check)
 	default:
-		r, err = run(ctx, *bin, *names, sizes, *verify, *keep)
+		r, err = run(ctx, *bin, *names, sizes, *others, *verifiers && *others, *transfers, *verify, *keep)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -84,7 +87,7 @@ func main() {
 
 // run measures three operators on a zone of so many names (0: not at all), and
 // the signers of zone files on each of sizes.
-func run(ctx context.Context, bin string, names int, sizes []zoneSize, verify, keep bool) (*report, error) {
+func run(ctx context.Context, bin string, names int, sizes []zoneSize, others, check, transfers, verify, keep bool) (*report, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
@@ -108,13 +111,17 @@ func run(ctx context.Context, bin string, names int, sizes []zoneSize, verify, k
 	if names == 0 {
 		return r, nil
 	}
-	if err := r.others(ctx, dir, names); err != nil {
-		return nil, err
+	if others {
+		if err := r.others(ctx, dir, names); err != nil {
+			return nil, err
+		}
 	}
-	if r.Verifiers, err = verifiers(ctx, bin, filepath.Join(dir, "others", "signed.ldns")); err != nil {
-		return nil, err
+	if check {
+		if r.Verifiers, err = verifiers(ctx, bin, filepath.Join(dir, "others", "signed.ldns")); err != nil {
+			return nil, err
+		}
 	}
-	if err := r.group(ctx, dir, bin, names, verify); err != nil {
+	if err := r.group(ctx, dir, bin, names, transfers, verify); err != nil {
 		return nil, err
 	}
 	for i := range r.Results {
@@ -167,8 +174,8 @@ func (r *report) add(what string, wall time.Duration, u lab.Usage) {
 }
 
 // group times three operators: the whole zone, then one changed record.
-func (r *report) group(ctx context.Context, dir, bin string, names int, verify bool) error {
-	l, err := lab.New(ctx, dir, bin, origin, func(c *config.Daemon) {
+func (r *report) group(ctx context.Context, dir, bin string, names int, transfers, verify bool) error {
+	l, err := lab.New(ctx, dir, bin, origin, transfers, func(c *config.Daemon) {
 		c.PollInterval = config.Duration(time.Second)
 	}, "a", "b", "c")
 	if err != nil {
@@ -227,6 +234,18 @@ func (r *report) group(ctx context.Context, dir, bin string, names int, verify b
 			return err
 		}
 	}
+	// From now on tuples are kept for what falls due while an operator is away.
+	// They are made in the background, once: a zone of this size changes when they
+	// are there.
+	fmt.Fprintln(os.Stderr, "bench: three operators, the pools")
+	before, start = after, start.Add(wall)
+	if err := poolsFull(ctx, l); err != nil {
+		return err
+	}
+	if after, err = usage(l); err != nil {
+		return err
+	}
+	r.add("the pools for its next refreshes", time.Since(start), lab.Usage{CPU: after.daemon.CPU - before.daemon.CPU, Peak: after.daemon.Peak})
 	fmt.Fprintln(os.Stderr, "bench: three operators, one changed record")
 	changed := append(hostZone(origin, names, 3), "changed IN A 192.0.2.77\n"...)
 	if err := load(ctx, l, changed, true); err != nil {
@@ -297,6 +316,24 @@ func level(ctx context.Context, l *lab.Lab, after uint32) (serial uint32, err er
 			all = append(all, fmt.Sprint(st.Serial))
 		}
 		return same, strings.Join(all, ", ")
+	})
+}
+
+// poolsFull waits until no operator has tuples to make.
+func poolsFull(ctx context.Context, l *lab.Lab) error {
+	return lab.Until(ctx, 20*lab.Patience, "full pools", func() (bool, string) {
+		for _, o := range l.Operators {
+			pools, err := o.API.Pools(ctx, "")
+			if err != nil {
+				return false, err.Error()
+			}
+			for _, p := range pools {
+				if p.Next.Kind != api.ActorNone {
+					return false, fmt.Sprintf("%s has %d of %d for %s", o.Name, p.Depth, p.Wanted, p.SignerSet)
+				}
+			}
+		}
+		return true, ""
 	})
 }
 

@@ -44,8 +44,9 @@ type Knot struct {
 
 // New makes the operators' directories below dir, with identities,
 // configurations and the group file, through the commands of the program bin.
-// edit may change each configuration.
-func New(ctx context.Context, dir, bin, zone string, edit func(*config.Daemon), names ...string) (*Lab, error) {
+// With transfers the daemons are their public Knots' masters. edit may change
+// each configuration.
+func New(ctx context.Context, dir, bin, zone string, transfers bool, edit func(*config.Daemon), names ...string) (*Lab, error) {
 	l := &Lab{Dir: dir, Bin: bin}
 	var lines strings.Builder
 	for _, name := range names {
@@ -61,7 +62,17 @@ func New(ctx context.Context, dir, bin, zone string, edit func(*config.Daemon), 
 		if o.Hidden, err = newKnot(filepath.Join(o.Dir, "hidden"), zone, hiddenConfig); err != nil {
 			return nil, err
 		}
-		if o.Public, err = newKnot(filepath.Join(o.Dir, "public"), zone, publicConfig); err != nil {
+		var transfer config.Transfer
+		public := publicConfig
+		if transfers {
+			port, err := FreePort()
+			if err != nil {
+				return nil, err
+			}
+			transfer = config.Transfer{Listen: fmt.Sprintf("127.0.0.1:%d", port), TSIG: filepath.Join(o.path(), "transfer.tsig")}
+			public = strings.ReplaceAll(masterConfig, "MASTER", fmt.Sprint(port)) + public + "    master: daemon\n"
+		}
+		if o.Public, err = newKnot(filepath.Join(o.Dir, "public"), zone, public); err != nil {
 			return nil, err
 		}
 		address := fmt.Sprintf("127.0.0.1:%d", o.port)
@@ -72,7 +83,16 @@ func New(ctx context.Context, dir, bin, zone string, edit func(*config.Daemon), 
 			return nil, err
 		}
 		lines.WriteString(m.Out)
-		if err := o.configure(edit); err != nil {
+		if transfers {
+			if err := os.WriteFile(transfer.TSIG, []byte("hmac-sha256:lab:"+labSecret+"\n"), 0o600); err != nil {
+				return nil, err
+			}
+		}
+		err = o.configure(func(c *config.Daemon) {
+			c.Knot.Transfer = transfer
+			edit(c)
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -253,4 +273,17 @@ const publicConfig = `zone:
     journal-content: all
     journal-max-usage: 8G
     acl: here
+`
+
+// labSecret is the TSIG secret between a daemon and its public Knot.
+const labSecret = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
+const masterConfig = `key:
+  - id: lab
+    algorithm: hmac-sha256
+    secret: ` + labSecret + `
+remote:
+  - id: daemon
+    address: 127.0.0.1@MASTER
+    key: lab
 `

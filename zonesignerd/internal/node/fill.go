@@ -117,7 +117,7 @@ func (t *tuples) fillOne() bool {
 			delete(t.problems, problemKey{pool: p})
 		}
 		for _, p := range pools {
-			if w := t.waiters[p]; w != nil {
+			if w := t.waiters[p]; w != nil && t.depth(p) >= t.demand[p] {
 				wake = append(wake, w)
 				delete(t.waiters, p)
 			}
@@ -195,7 +195,36 @@ func (t *tuples) next() (job task, any bool) {
 			}
 		}
 	}
+	if lack > 0 && t.deferred() {
+		return task{}, false
+	}
 	return job, lack > 0
+}
+
+const (
+	// largeZone is how many records or RRsets a zone has at least for which the
+	// filling of pools waits. Smaller ones are done in a moment, and of many one
+	// is always at work.
+	largeZone = 10_000
+	// mostDeferred is how long filling waits for them.
+	mostDeferred = time.Minute
+)
+
+// deferred reports whether what no zone waits for is to wait: a large zone is
+// being signed or published here, and takes what this machine has.
+func (t *tuples) deferred() bool {
+	at := slices.ContainsFunc(t.n.allZones(), func(z *zone) bool { return z.Working() && z.Size() >= largeZone }) ||
+		t.n.opt.atWork != nil && t.n.opt.atWork()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.n.opt.Now()
+	switch {
+	case !at:
+		t.since = time.Time{}
+	case t.since.IsZero():
+		t.since = now
+	}
+	return at && now.Sub(t.since) < mostDeferred
 }
 
 func (n *Node) allReady(ids []mpc.PartyID) bool {
@@ -499,10 +528,24 @@ func (h fillProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposa
 	if why, yes := h.n.store.Suspended(); yes {
 		return *refuse("suspended", "tuples are suspended here: %s", why)
 	}
+	if !waitedFor(p) && h.n.tuples.deferred() {
+		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "a large zone is being signed or published here"}
+	}
 	if !h.n.tuples.begin(p.Proposer) {
 		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "a pool is being filled for operator " + string(p.Proposer) + " already"}
 	}
 	return agree.Answer{Verdict: agree.Accept}
+}
+
+// waitedFor reports whether a proposal, which was judged to be in order, says that
+// zones wait for it.
+func waitedFor(p *agree.Proposal) bool {
+	if p.Kind == kindBind {
+		var body bindWanted
+		return json.Unmarshal(p.Body, &body) == nil && len(body.Demand) > 0
+	}
+	var body tuplesWanted
+	return json.Unmarshal(p.Body, &body) == nil && body.Demand
 }
 
 type refuser func(code, format string, args ...any) *agree.Answer

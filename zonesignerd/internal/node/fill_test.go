@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,6 +129,51 @@ func TestNextTask(t *testing.T) {
 	job, urgent := n.tuples.nextFor(config.MalShamir, set, lacks{waited: []ecdsa.KeyCount{waited}, spare: []ecdsa.KeyCount{{Key: "k", Count: 1 << 20}}})
 	if urgent || job.pool.Key != "k" {
 		t.Errorf("while what is waited for rests: %+v, urgent %v", job, urgent)
+	}
+}
+
+// What no zone waits for is not made while a large zone is at work, here or at
+// another operator, and not put off for ever.
+func TestFillingWaits(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 3, 1)
+	var atWork atomic.Bool
+	o.options = func(name string, opt *Options) {
+		if name == "b" {
+			opt.atWork = atWork.Load
+		}
+	}
+	o.write("example.", 1, "www A 192.0.2.10")
+	o.startAll()
+	o.add("example.")
+	o.level("example.", 0)
+	o.poolsFull()
+	a, b := o.nodes["a"], o.nodes["b"]
+	if b.tuples.deferred() {
+		t.Fatal("it waits, and no zone is at work")
+	}
+	atWork.Store(true)
+	if !b.tuples.deferred() {
+		t.Error("it does not wait")
+	}
+	propose := func(demand bool) error {
+		body := tuplesWanted{Key: mpc.Unbound(config.MalShamir), Set: "a+b+c", Count: 1, Demand: demand}
+		agreed, err := a.agreement.Propose(t.Context(), kindTuples, "test", mpc.NewSignerSet("a", "b", "c"), body)
+		if err != nil {
+			return err
+		}
+		return a.tuples.make(t.Context(), agreed, body)
+	}
+	var refused *agree.RefusedError
+	if err := propose(false); !errors.As(err, &refused) || !refused.All("busy") {
+		t.Errorf("a proposal for which no zone waits: %v", err)
+	}
+	if err := propose(true); err != nil {
+		t.Errorf("one for which a zone waits: %v", err)
+	}
+	o.advance(mostDeferred)
+	if b.tuples.deferred() {
+		t.Error("it waits for ever")
 	}
 }
 

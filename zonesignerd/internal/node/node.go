@@ -47,6 +47,8 @@ type Options struct {
 
 	pollTimeout time.Duration // how long a primary has to answer; 0: 10 s. For tests.
 
+	atWork func() bool // test hook: a large zone is being signed or published
+
 	spent func(mpc.TupleRange, [32]byte) // test hook: told of every spending before it is spoken of
 	// spoil is a test hook: it alters what is spent.
 	spoil func(blob []byte)
@@ -100,6 +102,7 @@ type Node struct {
 	engines   map[string]engine
 	hidden    *knot.Control
 	public    *knot.Control
+	primary   *knot.Primary // of the public Knot; nil: it gets all through its control socket
 	heavy     chan struct{}
 	polling   *polling
 	changes   sync.Mutex // one zone is added, opened anew or removed at a time; taken before any other lock
@@ -178,6 +181,15 @@ func Start(ctx context.Context, cfg *config.Daemon, opt Options) (n *Node, err e
 	}
 	n.hidden = knot.NewControl(cfg.Knot.Hidden, time.Duration(cfg.Knot.Timeout))
 	n.public = knot.NewControl(cfg.Knot.Public, time.Duration(cfg.Knot.Timeout))
+	if t := cfg.Knot.Transfer; t.Listen != "" {
+		key, err := knot.LoadTSIG(t.TSIG)
+		if err != nil {
+			return n, fmt.Errorf("knot.transfer: %w", err)
+		}
+		if n.primary, err = knot.ListenPrimary(t.Listen, key, func(err error) { n.log.Warn("zone not given to knot", "err", err) }); err != nil {
+			return n, err
+		}
+	}
 	if err = n.openZones(); err != nil {
 		return n, err
 	}
@@ -306,6 +318,9 @@ func (n *Node) Close() {
 	}
 	for _, l := range n.notifiers {
 		_ = l.Close()
+	}
+	if n.primary != nil {
+		_ = n.primary.Close()
 	}
 	if n.nats != nil {
 		if err := n.nats.Close(); err != nil {

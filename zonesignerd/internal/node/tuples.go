@@ -28,6 +28,7 @@ type tuples struct {
 	filling  map[mpc.PoolID]fillState // for status
 	problems map[problemKey]poolProblem
 	served   map[mpc.PartyID]bool // whose pools are being filled
+	since    time.Time            // since when large zones are at work; zero: none is
 }
 
 type fillState struct {

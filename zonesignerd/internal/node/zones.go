@@ -46,8 +46,10 @@ type zone struct {
 	opened *config.Policy // whose source and publisher these are
 	source knot.Source
 	reader *reader
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	// retract ends that the public Knot may transfer the zone; may be nil.
+	retract func()
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
 
 	mu      sync.Mutex
 	seen    knot.Version // of the last poll
@@ -58,6 +60,9 @@ func (z *zone) stop() {
 	z.cancel()
 	z.done.Wait()
 	_ = z.source.Close()
+	if z.retract != nil {
+		z.retract()
+	}
 }
 
 // openZones starts the zones that the store remembers.
@@ -90,11 +95,15 @@ func (n *Node) startZone(p *config.Policy, text []byte) error {
 	if err != nil {
 		return err
 	}
-	var publisher pipeline.Publisher = &knotPublisher{ctl: n.public, zone: p.Zone, store: zoneStore{n.store}, log: n.log}
+	z := &zone{opened: p, source: source, reader: n.readerOf(p, source)}
+	var publisher pipeline.Publisher
 	if p.Publish.Type == "file" {
 		publisher = &filePublisher{path: p.Publish.File}
+	} else {
+		k := &knotPublisher{ctl: n.public, primary: n.primary, zone: p.Zone, store: zoneStore{n.store}, log: n.log,
+			most: mostPushed, patience: transferPatience}
+		publisher, z.retract = k, k.retract
 	}
-	z := &zone{opened: p, source: source, reader: n.readerOf(p, source)}
 	z.given.Store(&given{p, text})
 	var stands func(agree.Digest, *pipeline.Signed) error
 	if p.Source.Type == "approved" {

@@ -58,8 +58,9 @@ func body(t *testing.T, w *world) *Proposal {
 		}
 		return true
 	})
-	b, _, err := z.derive(t.Context(), &want{zone: v.zone, version: v, content: v.digest, source: v.serial})
+	d, err := z.derive(t.Context(), &want{zone: v.zone, version: v, content: v.digest, source: v.serial})
 	check(t, err)
+	b := &d.body
 	b.Batches[0].Tuples = []mpc.TupleRange{{Chunk: mpc.ChunkID{'c'}, Count: b.Batches[0].Count}}
 	for i := range b.ZONEMD {
 		b.ZONEMD[i].Tuples = []mpc.TupleRange{{Chunk: mpc.ChunkID{'c'}, From: b.Batches[0].Count, Count: 1}}
@@ -105,8 +106,12 @@ func TestProposalsThatAreNotOurs(t *testing.T) {
 	z.mu.Lock()
 	v := z.newest()
 	z.mu.Unlock()
-	honest, _, err := z.derive(t.Context(), &want{zone: v.zone, version: v, content: v.digest, source: v.serial})
-	check(t, err)
+	plan := func() *Proposal {
+		d, err := z.derive(t.Context(), &want{zone: v.zone, version: v, content: v.digest, source: v.serial})
+		check(t, err)
+		return &d.body
+	}
+	honest := plan()
 	honest.Batches[0].Tuples = []mpc.TupleRange{{Chunk: mpc.ChunkID{'c'}, Count: honest.Batches[0].Count}}
 	other := agree.Digest{1, 2, 3}
 	for _, tt := range []struct {
@@ -142,9 +147,7 @@ func TestProposalsThatAreNotOurs(t *testing.T) {
 			p := *honest
 			p.Time = uint32(w.now().Unix())
 			if tt.name != "other keys" { // derived anew, so that nothing else is wrong
-				b, _, err := z.derive(t.Context(), &want{zone: v.zone, version: v, content: v.digest, source: v.serial})
-				check(t, err)
-				p = *b
+				p = *plan()
 			}
 			p.Batches = []Batch{{Key: honest.Batches[0].Key, Count: honest.Batches[0].Count, Tuples: []mpc.TupleRange{honest.Batches[0].Tuples[0]}}}
 			tt.change(&p)

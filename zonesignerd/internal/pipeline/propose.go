@@ -66,15 +66,16 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	if _, err := z.d.Say(TypeTurn, Turn{Zone: z.name, Content: w.content}); err != nil {
 		return set, err
 	}
-	body, plan, err := z.derive(ctx, w)
+	d, err := z.derive(ctx, w)
 	if err != nil {
 		return set, err
 	}
-	if err := z.chooseTuples(body, set); err != nil {
-		z.waitedForTuples(w, err)
+	err = z.chooseTuples(&d.body, set)
+	z.waitedForTuples(w, d, err)
+	if err != nil {
 		return set, err
 	}
-	z.waitedForTuples(w, nil)
+	body, plan := &d.body, d.plan
 	if w.version == nil {
 		z.log.Info("proposing", "why", w.why, "serial", body.Serial, "signatures", plan.Len(), "set", set)
 	} else {
@@ -121,7 +122,7 @@ func (z *Zone) chooseTuples(body *Proposal, set mpc.SignerSet) error {
 		if last >= 0 {
 			n += body.ZONEMD[last].Count
 		}
-		tuples, err := z.d.Pools.Choose(b.Key, set, n, z.Wake)
+		tuples, err := z.d.Pools.Choose(b.Key, set, n, z.filled)
 		if err != nil {
 			return err
 		}
@@ -171,23 +172,30 @@ func (z *Zone) share(body *Proposal, set mpc.SignerSet, signatures int) (leave f
 
 var errBusy = errors.New("the zone is in another session")
 
-// derive makes the plan for what is wanted, on the present head and clock.
-func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, error) {
+// derive makes the plan for what is wanted, on the present head and clock. What
+// an attempt derived a moment ago that lacked tuples is as good: the pools are
+// filled in several sessions, and each would have to wait for a plan.
+func (z *Zone) derive(ctx context.Context, w *want) (*derived, error) {
 	release, err := z.heavy(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer release()
+	keys := z.d.Keys(z.name)
 	z.mu.Lock()
 	head, policy := z.head, z.policy
 	t := max(uint32(z.d.Now().Unix()), z.lastT)
-	floor := z.serial
-	tried := z.tried
+	out := &derived{head: head, policy: policy.Digest, keys: keysDigest(keys), floor: z.serial}
+	last, tried := w.derived, z.tried
+	w.derived = nil
 	z.mu.Unlock()
+	if last != nil && last.head == out.head && last.policy == out.policy && last.keys == out.keys && last.floor == out.floor && z.isRecent(t, last.body.Time) {
+		return last, nil
+	}
 	start := z.d.Now()
-	keys := z.d.Keys(z.name)
-	body := &Proposal{
-		Source: w.source, Content: w.content, Time: t, Keys: keysDigest(keys),
+	body := &out.body
+	*body = Proposal{
+		Source: w.source, Content: w.content, Time: t, Keys: out.keys,
 		Policy: policy.Digest, Refresh: w.version == nil,
 	}
 	content := w.zone
@@ -199,37 +207,58 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 			content = head.Zone.Content()
 		}
 	}
-	if tried != nil && tried.Content == body.Content && tried.Base == body.Base && t-tried.Time < uint32(z.d.ClockBound/time.Second)/2 {
-		body.Time, t = tried.Time, tried.Time
+	if tried != nil && tried.Content == body.Content && tried.Base == body.Base && z.isRecent(t, tried.Time) {
+		body.Time = tried.Time
 	}
-	body.Serial, err = dnssec.NextSerial(policy.SerialPolicy, w.source, base, t)
+	body.Serial, err = dnssec.NextSerial(policy.SerialPolicy, w.source, base, body.Time)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if floor != 0 && serialLess(body.Serial, floor) && floor-body.Serial <= mostSkipped {
-		body.Serial = floor
+	if out.floor != 0 && serialLess(body.Serial, out.floor) && out.floor-body.Serial <= mostSkipped {
+		body.Serial = out.floor
 	}
-	plan, err := z.plan(content, body, head, policy, keys)
+	out.plan, err = z.plan(content, body, head, policy, keys)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	body.Manifest = agree.Digest(plan.Digest())
-	body.Batches, body.ZONEMD = batches(plan), zonemdBatches(plan)
-	z.planned(start, plan)
-	return body, plan, nil
+	body.Manifest = agree.Digest(out.plan.Digest())
+	body.Batches, body.ZONEMD = batches(out.plan), zonemdBatches(out.plan)
+	z.planned(start, out.plan)
+	return out, nil
 }
 
-// waitedForTuples notes since when w waits for tuples, and how long it did
-// when they are there.
-func (z *Zone) waitedForTuples(w *want, err error) {
+// isRecent reports whether what was planned for the time then can be proposed at
+// the time now: others want it within the bound of their clocks.
+func (z *Zone) isRecent(now, then uint32) bool {
+	return now-then < uint32(z.d.ClockBound/time.Second)/2
+}
+
+// waitedForTuples notes since when w waits for tuples, and what was derived to
+// be signed with them, and how long it did when they are there.
+func (z *Zone) waitedForTuples(w *want, d *derived, err error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	switch {
 	case err == nil && !w.short.IsZero():
 		z.stages.Tuples = z.d.Now().Sub(w.short)
-	case errors.Is(err, ErrTuples) && w.short.IsZero():
-		w.short = z.d.Now()
+	case errors.Is(err, ErrTuples):
+		w.derived = d
+		if w.short.IsZero() {
+			w.short = z.d.Now()
+		}
 	}
+}
+
+// filled has the zone try again that lacked tuples: they are there. It is at once
+// for the first in rank, for others by turns; where another operator's turn came
+// meanwhile, it stays that one's.
+func (z *Zone) filled() {
+	z.mu.Lock()
+	if z.retryAt.Equal(z.shortAt) && z.want != nil {
+		z.retryAt = z.d.Now().Add(z.turn(z.want))
+	}
+	z.mu.Unlock()
+	z.Wake()
 }
 
 // planned notes how long a plan took.
@@ -335,6 +364,9 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 		z.d.Blame(set, err)
 	}
 	z.retryAt = now.Add(backoff + z.turn(w)) // again by turns: retries must not collide
+	if errors.Is(err, ErrTuples) {
+		z.shortAt = z.retryAt
+	}
 	if z.problems["sign"] != text && !errors.Is(err, ErrTuples) && !errors.Is(err, errBusy) {
 		z.log.Warn("not signed", "why", w.why, "err", err)
 	}

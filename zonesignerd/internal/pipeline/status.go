@@ -84,6 +84,17 @@ type Due struct {
 	Algorithms  int // that every RRset is signed with; 1 but in an algorithm roll-over
 }
 
+// Working reports whether the zone is being signed or published, or will be in
+// a moment. What waits for somebody, or for the next try, does not count.
+func (z *Zone) Working() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	now := z.d.Now()
+	s := z.head
+	publishing := s != nil && s.Own && (z.published == nil || z.stale || z.published.Serial() != s.Cert.Serial) && !now.Before(z.publishAt)
+	return publishing || !z.busy.IsZero() || z.candidate != nil && now.Sub(z.certAt) < z.d.Timeout
+}
+
 // Due reports what the last certified zone will ask for.
 func (z *Zone) Due() Due {
 	z.mu.Lock()

@@ -361,11 +361,15 @@ type fakePublic struct {
 	err       error
 	serials   []uint32
 	withdrawn int
+	during    func() // when set, called while it publishes
 }
 
 func (p *fakePublic) Publish(_ context.Context, s, _ *dnssec.SignedZone) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.during != nil {
+		p.during()
+	}
 	if p.err == nil {
 		p.zone = s
 		p.serials = append(p.serials, s.Serial())
@@ -433,12 +437,17 @@ type fakePools struct {
 	mu      sync.Mutex
 	next    uint64
 	dropped []string
-	err     error // of Check
+	err     error       // of Check
+	lacking chan func() // when set, there are too few; it gets what to call when they are there
 }
 
-func (p *fakePools) Choose(_ mpc.KeyID, _ mpc.SignerSet, n int, _ func()) ([]mpc.TupleRange, error) {
+func (p *fakePools) Choose(_ mpc.KeyID, _ mpc.SignerSet, n int, wake func()) ([]mpc.TupleRange, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.lacking != nil {
+		p.lacking <- wake
+		return nil, ErrTuples
+	}
 	p.next++
 	r := mpc.TupleRange{Count: n}
 	copy(r.Chunk[:], p.id)

@@ -241,6 +241,7 @@ type Zone struct {
 	listings  map[listKey]chan *Listed
 	want      *want
 	retryAt   time.Time
+	shortAt   time.Time // retryAt as it was set for want of tuples
 	failures  int
 	fetches   map[mpc.PartyID]pause // after fetches that failed
 	serving   map[mpc.PartyID]bool  // a signed zone is being given to it
@@ -277,6 +278,18 @@ type want struct {
 	yields  int       // how often others were let go first
 	turns   int       // of them on their word alone
 	short   time.Time // since when there are too few tuples for it; zero: never
+	derived *derived  // what an attempt came to that lacked tuples; nil: none
+}
+
+// derived is a plan that was derived to be proposed, and what it depends on
+// beside what is wanted.
+type derived struct {
+	body   Proposal
+	plan   *dnssec.Plan
+	head   *Signed
+	policy agree.Digest
+	keys   agree.Digest
+	floor  uint32
 }
 
 // holes take defences out, so that tests can see what they are for.
@@ -607,7 +620,7 @@ func (z *Zone) decide(now time.Time) *want {
 func (z *Zone) wantedSince(now time.Time, w *want) *want {
 	w.since = now
 	if old := z.want; old != nil && old.why == w.why && old.content == w.content {
-		w.since, w.yields, w.turns, w.short = old.since, old.yields, old.turns, old.short
+		w.since, w.yields, w.turns, w.short, w.derived = old.since, old.yields, old.turns, old.short, old.derived
 	}
 	return w
 }
