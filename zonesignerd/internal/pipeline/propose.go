@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"zonesigner/dnssec"
@@ -63,18 +64,23 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	if r, ok := z.refusedBy(w.content, set); ok && w.version != nil {
 		return set, fmt.Errorf("operator %s refused this version and is away: %s", r.Peer, r.Reason)
 	}
-	if _, err := z.d.Say(TypeTurn, Turn{Zone: z.name, Content: w.content}); err != nil {
+	if err := z.stillShort(w, set); err != nil {
+		return set, err
+	}
+	quiet, err := z.sayTurns(w)
+	if err != nil {
 		return set, err
 	}
 	body, plan, err := z.derive(ctx, w)
+	quiet()
 	if err != nil {
 		return set, err
 	}
 	if err := z.chooseTuples(body, set); err != nil {
-		z.waitedForTuples(w, err)
+		z.waitedForTuples(w, body, err)
 		return set, err
 	}
-	z.waitedForTuples(w, nil)
+	z.waitedForTuples(w, nil, nil)
 	if w.version == nil {
 		z.log.Info("proposing", "why", w.why, "serial", body.Serial, "signatures", plan.Len(), "set", set)
 	} else {
@@ -219,11 +225,58 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 	return body, plan, nil
 }
 
-// waitedForTuples notes since when w waits for tuples, and how long it did
-// when they are there.
-func (z *Zone) waitedForTuples(w *want, err error) {
+// sayTurns tells the others that this operator works on a proposal, again and
+// again while a large zone is planned.
+func (z *Zone) sayTurns(w *want) (stop func(), err error) {
+	t := Turn{Zone: z.name, Content: w.content}
+	if _, err := z.d.Say(TypeTurn, t); err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		tick := time.NewTicker(z.d.Turn)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_, _ = z.d.Say(TypeTurn, t) // the first one was what matters
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		saying.Wait()
+	}, nil
+}
+
+// stillShort asks for the tuples that the last plan for w lacked, while it
+// would be planned alike: planning it again meanwhile is for nothing.
+func (z *Zone) stillShort(w *want, set mpc.SignerSet) error {
+	z.mu.Lock()
+	var base agree.Digest
+	if z.head != nil {
+		base = z.head.Cert.Digest
+	}
+	lacks := w.lacks
+	same := lacks != nil && lacks.Base == base && lacks.Policy == z.policy.Digest
+	z.mu.Unlock()
+	if !same || lacks.Keys != keysDigest(z.d.Keys(z.name)) {
+		return nil
+	}
+	return z.chooseTuples(lacks, set)
+}
+
+// waitedForTuples notes since when w waits for tuples, which body lacks, and
+// how long it did when they are there.
+func (z *Zone) waitedForTuples(w *want, body *Proposal, err error) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	if w.lacks = nil; errors.Is(err, ErrTuples) {
+		w.lacks = body
+	}
 	switch {
 	case err == nil && !w.short.IsZero():
 		z.stages.Tuples = z.d.Now().Sub(w.short)
@@ -391,10 +444,13 @@ func passing(err error) bool {
 
 // mostYields bounds how often an operator lets others go first with one
 // version: being always about to propose must not hold it up. Its word alone
-// counts less often than its filling of pools.
+// counts less often than its filling of pools. Both may go on for longer with a
+// large zone: one more, of a second or more, is let pass for so many records.
 const (
-	mostYields = 100
-	mostTurns  = 10
+	mostYields    = 100
+	recordsAYield = 2_000
+	mostTurns     = 10
+	recordsATurn  = 200_000
 )
 
 // Yield puts this operator's own proposal off, because another one, who works
@@ -410,7 +466,7 @@ func (z *Zone) Yield(to mpc.PartyID) {
 // yield is Yield with z.mu held.
 func (z *Zone) yield() {
 	w := z.want
-	if w == nil || w.yields >= mostYields {
+	if w == nil || w.yields >= mostYields+z.size()/recordsAYield {
 		return
 	}
 	if until := z.d.Now().Add(z.d.Turn + z.turn(w)); until.After(z.retryAt.Add(z.d.Turn / 2)) {
@@ -427,7 +483,7 @@ func (z *Zone) Turn(m *agree.Message) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.want != nil && z.want.turns < mostTurns && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
+	if z.want != nil && z.want.turns < mostTurns+z.size()/recordsATurn && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
 		z.want.turns++
 		z.yield()
 	}

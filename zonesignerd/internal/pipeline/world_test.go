@@ -434,11 +434,15 @@ type fakePools struct {
 	next    uint64
 	dropped []string
 	err     error // of Check
+	short   bool  // there are never enough
 }
 
 func (p *fakePools) Choose(_ mpc.KeyID, _ mpc.SignerSet, n int, _ func()) ([]mpc.TupleRange, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.short {
+		return nil, ErrTuples
+	}
 	p.next++
 	r := mpc.TupleRange{Count: n}
 	copy(r.Chunk[:], p.id)

@@ -153,6 +153,7 @@ type version struct {
 	seq    uint64 // in order of appearance
 
 	expire, maxTTL uint32 // SOA expire and largest TTL, seconds: what margins depend on
+	records        int
 }
 
 // Signed is a signed zone that this operator has checked.
@@ -277,6 +278,7 @@ type want struct {
 	yields  int       // how often others were let go first
 	turns   int       // of them on their word alone
 	short   time.Time // since when there are too few tuples for it; zero: never
+	lacks   *Proposal // the last one for which there were too few; nil: none
 }
 
 // holes take defences out, so that tests can see what they are for.
@@ -477,7 +479,7 @@ func (z *Zone) read(ctx context.Context) error {
 	}
 	z.stages.Read = z.d.Now().Sub(start)
 	z.seq++
-	v := &version{zone: content, digest: digest, serial: content.Serial(), seen: z.d.Now(), seq: z.seq}
+	v := &version{zone: content, digest: digest, serial: content.Serial(), seen: z.d.Now(), seq: z.seq, records: content.Records()}
 	v.expire, v.maxTTL = margins(content)
 	z.versions = append(z.versions, v)
 	if extra := len(z.versions) - keepVersions; extra > 0 {
@@ -607,7 +609,7 @@ func (z *Zone) decide(now time.Time) *want {
 func (z *Zone) wantedSince(now time.Time, w *want) *want {
 	w.since = now
 	if old := z.want; old != nil && old.why == w.why && old.content == w.content {
-		w.since, w.yields, w.turns, w.short = old.since, old.yields, old.turns, old.short
+		w.since, w.yields, w.turns, w.short, w.lacks = old.since, old.yields, old.turns, old.short, old.lacks
 	}
 	return w
 }
