@@ -127,7 +127,7 @@ func (z *Zone) chooseTuples(body *Proposal, set mpc.SignerSet) error {
 		if last >= 0 {
 			n += body.ZONEMD[last].Count
 		}
-		tuples, err := z.d.Pools.Choose(b.Key, set, n, z.Wake)
+		tuples, err := z.d.Pools.Choose(b.Key, set, n, z.filled)
 		if err != nil {
 			return err
 		}
@@ -269,6 +269,17 @@ func (z *Zone) stillShort(w *want, set mpc.SignerSet) error {
 	return z.chooseTuples(lacks, set)
 }
 
+// filled looks at once whether there are tuples enough, unless something else
+// is waited for meanwhile.
+func (z *Zone) filled() {
+	z.mu.Lock()
+	if w := z.want; w != nil && w.lacks != nil && z.retryAt.Equal(w.shortTill) {
+		z.retryAt = time.Time{}
+	}
+	z.mu.Unlock()
+	z.Wake()
+}
+
 // waitedForTuples notes since when w waits for tuples, which body lacks, and
 // how long it did when they are there.
 func (z *Zone) waitedForTuples(w *want, body *Proposal, err error) {
@@ -388,6 +399,9 @@ func (z *Zone) settle(w *want, set mpc.SignerSet, err error) {
 		z.d.Blame(set, err)
 	}
 	z.retryAt = now.Add(backoff + z.turn(w)) // again by turns: retries must not collide
+	if w.lacks != nil {
+		w.shortTill = z.retryAt
+	}
 	if z.problems["sign"] != text && !errors.Is(err, ErrTuples) && !errors.Is(err, errBusy) {
 		z.log.Warn("not signed", "why", w.why, "err", err)
 	}

@@ -279,6 +279,8 @@ type want struct {
 	turns   int       // of them on their word alone
 	short   time.Time // since when there are too few tuples for it; zero: never
 	lacks   *Proposal // the last one for which there were too few; nil: none
+
+	shortTill time.Time // what retryAt became for that
 }
 
 // holes take defences out, so that tests can see what they are for.
@@ -610,6 +612,7 @@ func (z *Zone) wantedSince(now time.Time, w *want) *want {
 	w.since = now
 	if old := z.want; old != nil && old.why == w.why && old.content == w.content {
 		w.since, w.yields, w.turns, w.short, w.lacks = old.since, old.yields, old.turns, old.short, old.lacks
+		w.shortTill = old.shortTill
 	}
 	return w
 }
