@@ -258,6 +258,7 @@ func (n *Node) approve(zone string, a *approval) error {
 }
 
 // sweepApproved removes files that no approval names, as a crash leaves them.
+// One that cannot be removed does no harm.
 func (n *Node) sweepApproved() error {
 	files, err := os.ReadDir(n.approvedDir())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -279,11 +280,14 @@ func (n *Node) sweepApproved() error {
 		named[a.File] = true
 	}
 	for _, f := range files {
-		if !named[f.Name()] {
-			err = errors.Join(err, os.Remove(filepath.Join(n.approvedDir(), f.Name())))
+		if named[f.Name()] {
+			continue
+		}
+		if err := os.Remove(filepath.Join(n.approvedDir(), f.Name())); err != nil {
+			n.log.Warn("a file that was approved before is left", "err", err)
 		}
 	}
-	return err
+	return nil
 }
 
 // disapprove forgets the approval of a zone that is removed.
