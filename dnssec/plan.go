@@ -345,7 +345,7 @@ func (p *Plan) schedule(kinds []nodeKind) error {
 			keys, blank, size = keyKeys, keyBlank, keySize
 		}
 		if err := s.checkSize(sz.apex, len(keys), size); err != nil {
-			return err
+			return fmt.Errorf("%s%w", p.content.places[placed{s.Owner, s.Type}], err)
 		}
 		old := base.signatures(s)
 		for j, k := range keys {

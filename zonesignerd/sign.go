@@ -403,9 +403,6 @@ func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
 
 func (s *fileSigner) plan(p dnssec.Params) (*dnssec.Plan, error) {
 	plan, err := dnssec.NewPlan(s.zone, p)
-	if errors.Is(err, dnssec.ErrTooLarge) { // with its signatures: without them it was read
-		err = fmt.Errorf("%s: %w", s.file, err)
-	}
 	if err != nil {
 		return nil, badInput(err)
 	}
