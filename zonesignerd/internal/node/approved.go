@@ -404,3 +404,29 @@ func (n *Node) SignedZone(_ context.Context, zone string, serial uint32, w io.Wr
 	_, err := head.Zone.WriteTo(w)
 	return err
 }
+
+// Manifest implements api.Backend.
+func (n *Node) Manifest(ctx context.Context, d api.Draft, w io.Writer) error {
+	z := n.zone(dotted(d.Zone))
+	if z == nil {
+		return notFound(dotted(d.Zone))
+	}
+	if len(n.keys.zone(z.Name())) == 0 {
+		return api.Errorf(api.CodeFailure, "%s has no keys yet", z.Name())
+	}
+	var content *dnssec.Zone
+	if d.Text != nil {
+		var err error
+		if content, err = dnssec.ParseZone(d.Text, z.Name(), ""); err != nil {
+			return api.Errorf(api.CodeUsage, "%w", err)
+		}
+	}
+	plan, err := z.Draft(ctx, content, d.At)
+	if errors.Is(err, pipeline.ErrNoContent) {
+		return api.Errorf(api.CodeNotFound, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	return plan.WriteManifest(w)
+}

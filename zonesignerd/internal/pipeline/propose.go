@@ -184,13 +184,27 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 		return nil, nil, err
 	}
 	defer release()
+	start := z.d.Now()
+	body, plan, err := z.draft(w, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	z.planned(start, plan)
+	return body, plan, nil
+}
+
+// draft is the proposal for what is wanted, and its plan; at is its time, 0 that
+// of the clock.
+func (z *Zone) draft(w *want, at uint32) (*Proposal, *dnssec.Plan, error) {
 	z.mu.Lock()
 	head, policy := z.head, z.policy
 	t := max(uint32(z.d.Now().Unix()), z.lastT)
 	floor := z.serial
 	tried := z.tried
 	z.mu.Unlock()
-	start := z.d.Now()
+	if at != 0 {
+		t, tried = at, nil
+	}
 	keys := z.d.Keys(z.name)
 	body := &Proposal{
 		Source: w.source, Content: w.content, Time: t, Keys: keysDigest(keys),
@@ -208,8 +222,8 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 	if tried != nil && tried.Content == body.Content && tried.Base == body.Base && t-tried.Time < uint32(z.d.ClockBound/time.Second)/2 {
 		body.Time, t = tried.Time, tried.Time
 	}
-	body.Serial, err = dnssec.NextSerial(policy.SerialPolicy, w.source, base, t)
-	if err != nil {
+	var err error
+	if body.Serial, err = dnssec.NextSerial(policy.SerialPolicy, w.source, base, t); err != nil {
 		return nil, nil, err
 	}
 	if floor != 0 && serialLess(body.Serial, floor) && floor-body.Serial <= mostSkipped {
@@ -221,7 +235,6 @@ func (z *Zone) derive(ctx context.Context, w *want) (*Proposal, *dnssec.Plan, er
 	}
 	body.Manifest = agree.Digest(plan.Digest())
 	body.Batches, body.ZONEMD = batches(plan), zonemdBatches(plan)
-	z.planned(start, plan)
 	return body, plan, nil
 }
 
