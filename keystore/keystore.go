@@ -83,7 +83,8 @@ type Store struct {
 	// notice.
 	commit func(*bolt.Tx) error
 
-	write   sync.Mutex   // held over a write transaction and what follows from it
+	write   sync.Mutex   // held over a write transaction and what follows from it; guards read
+	read    int          // bytes of blobs since giveBack
 	readers sync.RWMutex // held over a read transaction; wipe waits for them all
 	db      *bolt.DB
 	file    *os.File // the database's own descriptor

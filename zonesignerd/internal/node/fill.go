@@ -230,7 +230,10 @@ func (t *tuples) lacking(keys []keystore.KeyRecord, set mpc.SignerSet, wanted ma
 		}
 		pool := mpc.PoolID{Key: mpc.KeyID(k.ID), Set: set.String(), Stripe: t.n.self}
 		t.mu.Lock()
-		demand := t.demand[pool]
+		demand := 0
+		if d := t.demand[pool.Key]; d.set == pool.Set {
+			demand = d.count
+		}
 		t.mu.Unlock()
 		if t.paused(task{pool: pool}) {
 			continue
