@@ -290,7 +290,7 @@ const largeZone = 500_000
 func (r *reader) Read(ctx context.Context) (*dnssec.Zone, error) {
 	z, err := r.read(ctx)
 	if err == nil && z.Len() >= largeZone && os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(40)
 	}
 	return z, err
 }
