@@ -45,6 +45,8 @@ func (r *report) files(ctx context.Context, dir, bin string, z zoneSize, verify 
 	}
 	l, err := lab.New(ctx, dir, bin, origin, func(c *config.Daemon) {
 		c.PollInterval = config.Duration(time.Second)
+		// A machine that does the work of three, and perhaps more, answers late.
+		c.Sessions.Timeout = config.Duration(time.Minute)
 	}, "a", "b", "c")
 	if err != nil {
 		return err

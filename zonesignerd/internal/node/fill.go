@@ -410,21 +410,25 @@ func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolI
 		t.mu.Unlock()
 	}()
 	// Another operator prepares for zones whose turn to propose it has: that
-	// is no time for the next one to take over.
-	var zones []*zone
+	// is no time for the next one to take over, nor to make tuples of its own.
+	zones := map[mpc.KeyID]*zone{}
 	if proposer != t.n.self {
 		for _, key := range waiting {
 			if k, ok := t.n.keys.find(string(key)); ok {
 				if z := t.n.zone(k.Zone); z != nil {
-					zones = append(zones, z)
+					zones[key] = z
 				}
 			}
 		}
 	}
 	moved := func() {
 		alive()
-		for _, z := range zones {
-			z.Yield(proposer)
+		for key, z := range zones {
+			if z.Yield(proposer) {
+				t.mu.Lock()
+				delete(t.demand, key)
+				t.mu.Unlock()
+			}
 		}
 	}
 	err = f(ctx, lively{net, moved}, func(done int) {

@@ -481,25 +481,24 @@ const (
 )
 
 // Yield puts this operator's own proposal off, because another one, who works
-// on it, comes before.
-func (z *Zone) Yield(to mpc.PartyID) {
+// on it, comes before. It reports whether that is so.
+func (z *Zone) Yield(to mpc.PartyID) bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.want != nil && z.rank(z.want, to) < z.rank(z.want, z.d.Identity.Self()) {
-		z.yield()
-	}
+	return z.want != nil && z.rank(z.want, to) < z.rank(z.want, z.d.Identity.Self()) && z.yield()
 }
 
-// yield is Yield with z.mu held.
-func (z *Zone) yield() {
+// yield puts the own proposal off, unless that was done too often; z.mu is held.
+func (z *Zone) yield() bool {
 	w := z.want
 	if w == nil || w.yields >= mostYields+z.size()/recordsAYield {
-		return
+		return false
 	}
 	if until := z.d.Now().Add(z.d.Turn + z.turn(w)); until.After(z.retryAt.Add(z.d.Turn / 2)) {
 		w.yields++
 		z.retryAt = until
 	}
+	return true
 }
 
 // Turn takes in that a peer works on a proposal.

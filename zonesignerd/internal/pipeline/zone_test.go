@@ -177,6 +177,43 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// Who comes before is let go first, but not for ever.
+func TestYield(t *testing.T) {
+	w := newWorld(t, "b", "a", "b", "c") // c is never started
+	delete(w.members, "c")
+	m := w.members["a"]
+	z := m.start()
+	defer m.agreement.Close()
+	now := time.Now()
+	z.d.Now = func() time.Time { return now }
+	before := func(w *want) bool { return z.rank(w, "b") < z.rank(w, "a") }
+	first, last := &want{}, &want{}
+	for !before(last) {
+		last.content[0]++
+	}
+	for before(first) {
+		first.content[0]++
+	}
+	if z.Yield("b") {
+		t.Error("it yields where it wants nothing")
+	}
+	z.want = first
+	if z.Yield("b") || first.yields != 0 {
+		t.Error("the first yields to the last")
+	}
+	z.want = last
+	for i := range mostYields {
+		if !z.Yield("b") || last.yields != i+1 || z.retryAt.Before(now.Add(z.d.Turn)) {
+			t.Fatalf("the last does not yield to the first for the %dth time", i+1)
+		}
+		z.Yield("b") // at the same time: once
+		now = now.Add(time.Minute)
+	}
+	if z.Yield("b") {
+		t.Error("the last yields for ever")
+	}
+}
+
 // While tuples are made a zone is not planned again and again: only what the
 // last plan lacked is asked for, until a plan would be another.
 func TestShortOfTuples(t *testing.T) {
