@@ -219,7 +219,7 @@ func (s *Store) wipe() error {
 const mostRead = 16 << 20
 
 // giveBack lets the system take back what was read of the mapped file; it stays
-// in its cache. s.write is held. A transaction is open meanwhile, so that the
+// in its cache. s.write is held, but at the start. A transaction is open meanwhile, so that the
 // mapping stays where it is.
 func (s *Store) giveBack() {
 	s.read = 0

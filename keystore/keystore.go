@@ -250,6 +250,7 @@ func open(dir string, opt Options) (*Store, error) {
 	if err := guard(s.start); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.giveBack() // all of it was read
 	return s, nil
 }
 

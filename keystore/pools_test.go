@@ -598,12 +598,17 @@ func TestDiscardChunks(t *testing.T) {
 
 // Blobs that were read do not stay in the process's memory.
 func TestReadPagesAreGivenBack(t *testing.T) {
-	s := surround(t).create(t)
+	e := surround(t)
+	s := e.create(t)
 	blob := make([]byte, 1<<20)
 	for i := range 64 {
 		if err := s.AddChunk(testPool, ChunkID{byte(i)}, 1, blob); err != nil {
 			t.Fatal(err)
 		}
+	}
+	s = reopen(t, e, s)
+	if got := mapped(t, s.path); got > mostRead {
+		t.Errorf("%d bytes of the file are mapped and in memory after opening, expected %d at most", got, mostRead)
 	}
 	for i := range 64 {
 		if _, _, err := s.Spend(testPool, ChunkID{byte(i)}, 0, 1, [32]byte{1}); err != nil {
