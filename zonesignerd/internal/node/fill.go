@@ -431,6 +431,7 @@ func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolI
 			}
 		}
 	}
+	moved()
 	err = f(ctx, lively{net, moved}, func(done int) {
 		moved()
 		t.mu.Lock()
