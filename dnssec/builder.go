@@ -218,7 +218,11 @@ func (b *Builder) Zone() (*Zone, error) {
 		return nil, errors.New("the zone's name is not valid")
 	}
 	if len(b.records) == 0 {
-		return nil, fmt.Errorf("zone %s has no records", b.apex)
+		where := ""
+		if b.at != nil {
+			where = b.files[0] + ": "
+		}
+		return nil, fmt.Errorf("%szone %s has no records", where, b.apex)
 	}
 	slices.SortFunc(b.records, func(x, y record) int {
 		if x.owner != y.owner {
@@ -232,6 +236,7 @@ func (b *Builder) Zone() (*Zone, error) {
 	errs := faultList{where: b.where}
 	var flat arena
 	var buf []byte
+	var places map[placed]string
 	sets := make([]RRset, 0, len(b.records))
 	for i := 0; i < len(b.records); {
 		first := b.records[i]
@@ -256,13 +261,21 @@ func (b *Builder) Zone() (*Zone, error) {
 		}
 		set.count, set.rdata = uint16(n), flat.add(buf)
 		sets = append(sets, set)
+		if b.at != nil && set.isLarge() {
+			if places == nil {
+				places = map[placed]string{}
+			}
+			places[placed{set.Owner, set.Type}] = b.where(set.Owner, set.Type)
+		}
 	}
 	checkContent(b.apex, sets, &errs)
 	b.records = nil
 	if err := errs.err(); err != nil {
 		return nil, err
 	}
-	return newZone(b.apex, slices.Clip(sets), maps.Clone(b.dropped)), nil
+	z := newZone(b.apex, slices.Clip(sets), maps.Clone(b.dropped))
+	z.places = places
+	return z, nil
 }
 
 // checkContent finds what no zone may have, whatever signs it.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/miekg/dns"
@@ -346,7 +345,7 @@ func (p *Plan) schedule(kinds []nodeKind) error {
 			keys, blank, size = keyKeys, keyBlank, keySize
 		}
 		if err := s.checkSize(sz.apex, len(keys), size); err != nil {
-			return err
+			return fmt.Errorf("%s%w", p.content.places[placed{s.Owner, s.Type}], err)
 		}
 		old := base.signatures(s)
 		for j, k := range keys {
@@ -496,31 +495,34 @@ func (p *Plan) AppendMessage(dst []byte, i int) []byte {
 // Assemble makes the signed zone from one signature for each item, in order,
 // all of algorithms whose signatures have 64 bytes. It does not verify them.
 func (p *Plan) Assemble(sigs [][64]byte) (*SignedZone, error) {
-	var flat strings.Builder
-	flat.Grow(64 * len(sigs))
-	for i := range sigs {
-		flat.Write(sigs[i][:])
-	}
-	out := make([]string, len(sigs))
-	for i := range out {
-		out[i] = flat.String()[64*i : 64*(i+1)]
-	}
-	return p.AssembleStrings(out)
+	return p.AssembleEach(len(sigs), func(i int) []byte { return sigs[i][:] })
+}
+
+// AssembleEach is Assemble for signatures of any algorithm, n of them, which
+// each brings in order and which are copied.
+func (p *Plan) AssembleEach(n int, each func(i int) []byte) (*SignedZone, error) {
+	var a arena
+	return p.assemble(n, func(i int) string { return a.add(each(i)) })
 }
 
 // AssembleStrings is Assemble for signatures of any algorithm. The zone keeps
 // the strings.
 func (p *Plan) AssembleStrings(sigs []string) (*SignedZone, error) {
-	if len(sigs) != len(p.items) {
-		return nil, fmt.Errorf("zone %s: %d signatures for %d items", p.signed.apex, len(sigs), len(p.items))
+	return p.assemble(len(sigs), func(i int) string { return sigs[i] })
+}
+
+func (p *Plan) assemble(n int, each func(i int) string) (*SignedZone, error) {
+	if n != len(p.items) {
+		return nil, fmt.Errorf("zone %s: %d signatures for %d items", p.signed.apex, n, len(p.items))
 	}
 	sz := &SignedZone{apex: p.signed.apex, sourceSerial: p.signed.sourceSerial, sets: p.signed.sets, first: p.signed.first}
 	sz.sigs = slices.Clone(p.signed.sigs)
 	for i, it := range p.items {
-		if want := p.params.Keys[it.key].SignatureSize(); len(sigs[i]) != want {
-			return nil, fmt.Errorf("zone %s: signature %d has %d bytes, expected %d", p.signed.apex, i, len(sigs[i]), want)
+		sig := each(i)
+		if want := p.params.Keys[it.key].SignatureSize(); len(sig) != want {
+			return nil, fmt.Errorf("zone %s: signature %d has %d bytes, expected %d", p.signed.apex, i, len(sig), want)
 		}
-		sz.sigs[it.sig].Sig = sigs[i]
+		sz.sigs[it.sig].Sig = sig
 	}
 	sz.init()
 	return sz, nil

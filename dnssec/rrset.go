@@ -138,10 +138,13 @@ const (
 // answer's records.
 func messageSize(owner Name) int { return 12 + len(owner) + 4 }
 
+// isLarge reports whether signatures of usual size may make s too large.
+func (s RRset) isLarge() bool { return len(s.rdata) >= maxMessage/4 }
+
 // checkSize reports an RRset that does not fit one message with its
 // signatures, which have sigs bytes together.
 func (s RRset) checkSize(apex Name, keys, sigs int) error {
-	if len(s.rdata) < maxMessage/4 && sigs < maxMessage/4 {
+	if !s.isLarge() && sigs < maxMessage/4 {
 		return nil // far from it: this is asked of each RRset
 	}
 	size := messageSize(s.Owner) + len(s.rdata) + (recordSize-2)*s.Len() + keys*(rrsigSize+len(apex)) + sigs

@@ -174,5 +174,6 @@ func TestValidatorsAgree(t *testing.T) {
 		run(t, dir, "dnssec-verify", "-o", z.Apex().String(), "signed")
 		run(t, dir, "ldns-verify-zone", "-t", string(appendTime(nil, p.Time)), "signed")
 		run(t, dir, "kzonecheck", "-d", "on", "-t", fmt.Sprint(p.Time), "-o", z.Apex().String(), "signed")
+		kzonesignAgrees(t, dir, z.Apex().String(), "signed", p.Denial, p.Time)
 	})
 }

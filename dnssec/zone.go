@@ -16,7 +16,14 @@ type Zone struct {
 	soa     int // index of the SOA in sets
 	sets    []RRset
 	dropped map[uint16]int
+	places  map[placed]string // of RRsets that may turn out too large: "file:line: "
 	digest  func() [32]byte
+}
+
+// placed is an RRset whose place in a file is known.
+type placed struct {
+	owner Name
+	typ   uint16
 }
 
 func newZone(apex Name, sets []RRset, dropped map[uint16]int) *Zone {
@@ -42,7 +49,7 @@ func (z *Zone) WithSerial(serial uint32) *Zone {
 	soa := z.SOA()
 	sets[z.soa] = makeRRset(soa.Owner, soa.Type, soa.TTL, &a, withSerial(soa.first(), serial))
 	out := newZone(z.apex, sets, z.dropped)
-	out.digest = z.digest
+	out.places, out.digest = z.places, z.digest
 	return out
 }
 

@@ -28,6 +28,7 @@ func TestZoneRefuses(t *testing.T) {
 		{"apex DS", minimal + "@ DS 1 13 2 00\n", "example. DS: at the apex"},
 		{"below DNAME", minimal + "d DNAME y\nx.d A 192.0.2.1\n", "x.d.example. A: below the DNAME of d.example."},
 		{"two DNAMEs", minimal + "d DNAME y\nd DNAME z\n", "d.example. DNAME: 2 records"},
+		{"no records", "; nothing\n", "zone: zone example. has no records"},
 		{"syntax", minimal + "x A 192.0.2.300\n", "zone:4: bad A"},
 		{"class", minimal + "x CH TXT a\n", "class CH"},
 		{"too large", minimal + "$GENERATE 1-5000 big A 10.0.${0}.1 \n", "bad A"},

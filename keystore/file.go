@@ -212,3 +212,20 @@ func (s *Store) wipe() error {
 	}
 	return nil
 }
+
+// mostRead is how many bytes of blobs are read before their pages are given
+// back. What the library maps of its file counts as memory of the process once it
+// is read, and a pool is as large as the zone that it is for.
+const mostRead = 16 << 20
+
+// giveBack lets the system take back what was read of the mapped file; it stays
+// in its cache. s.write is held, but at the start. A transaction is open meanwhile, so that the
+// mapping stays where it is.
+func (s *Store) giveBack() {
+	s.read = 0
+	_ = s.view(func(tx *bolt.Tx) error {
+		//nolint:errcheck // no harm where it does not: the pages stay
+		unix.Syscall(unix.SYS_MADVISE, tx.DB().Info().Data, uintptr(tx.Size()), unix.MADV_DONTNEED)
+		return nil
+	})
+}

@@ -83,7 +83,8 @@ type Store struct {
 	// notice.
 	commit func(*bolt.Tx) error
 
-	write   sync.Mutex   // held over a write transaction and what follows from it
+	write   sync.Mutex   // held over a write transaction and what follows from it; guards read
+	read    int          // bytes of blobs since giveBack
 	readers sync.RWMutex // held over a read transaction; wipe waits for them all
 	db      *bolt.DB
 	file    *os.File // the database's own descriptor
@@ -249,6 +250,7 @@ func open(dir string, opt Options) (*Store, error) {
 	if err := guard(s.start); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.giveBack() // all of it was read
 	return s, nil
 }
 

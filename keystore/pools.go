@@ -218,6 +218,12 @@ func (s *Store) SpendMany(ranges []Range, statement [32]byte) (blobs [][]byte, g
 	if err := s.writeRunMark(generation); err != nil {
 		return nil, 0, err
 	}
+	for _, b := range blobs {
+		s.read += len(b)
+	}
+	if s.read > mostRead {
+		s.giveBack()
+	}
 	return blobs, generation, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -593,4 +594,55 @@ func TestDiscardChunks(t *testing.T) {
 			t.Fatalf("%d tuples discarded, expected %d; depths %d and %d, generation %d after %d", n, want, s.Depth(testPool), s.Depth(second), s.Generation(), g)
 		}
 	}
+}
+
+// Blobs that were read do not stay in the process's memory.
+func TestReadPagesAreGivenBack(t *testing.T) {
+	e := surround(t)
+	s := e.create(t)
+	blob := make([]byte, 1<<20)
+	for i := range 64 {
+		if err := s.AddChunk(testPool, ChunkID{byte(i)}, 1, blob); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = reopen(t, e, s)
+	if got := mapped(t, s.path); got > mostRead {
+		t.Errorf("%d bytes of the file are mapped and in memory after opening, expected %d at most", got, mostRead)
+	}
+	for i := range 64 {
+		if _, _, err := s.Spend(testPool, ChunkID{byte(i)}, 0, 1, [32]byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := mapped(t, s.path); got > 2*mostRead {
+		t.Errorf("%d bytes of the file are mapped and in memory after reading 64 MiB, expected %d at most", got, 2*mostRead)
+	}
+}
+
+// mapped is how many bytes of mappings of a file are in this process's memory.
+func mapped(t *testing.T, path string) (bytes int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, in := false, false
+	for line := range strings.Lines(string(text)) {
+		switch fields := strings.Fields(line); {
+		case len(fields) >= 5 && strings.Contains(fields[0], "-"):
+			in = strings.HasSuffix(strings.TrimSpace(line), path)
+			found = found || in
+		case in && fields[0] == "Rss:":
+			n, err := strconv.Atoi(fields[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytes += n << 10
+		}
+	}
+	if !found {
+		t.Fatalf("%s is not mapped", path)
+	}
+	return bytes
 }

@@ -130,8 +130,38 @@ type SignSession struct {
 type SignRequest struct {
 	Key      KeyID
 	Manifest [32]byte     // SHA-256 of the agreed manifest
-	Tuples   []TupleRange // in order; their counts add up to len(Messages) or more
+	Tuples   []TupleRange // in order; their counts add up to Len or more
 	Messages [][]byte     // hashed inside, with the key's hash
+
+	// Of many messages it need not hold all at once: without Messages there are
+	// Count of them, and AppendMessage appends the i-th to dst, always the same.
+	Count         int
+	AppendMessage func(dst []byte, i int) []byte
+}
+
+// Len is how many messages there are.
+func (r *SignRequest) Len() int {
+	if r.Messages != nil {
+		return len(r.Messages)
+	}
+	return r.Count
+}
+
+// messages are n of them, from the i-th on.
+func (r *SignRequest) messages(i, n int) [][]byte {
+	if r.Messages != nil {
+		return r.Messages[i : i+n]
+	}
+	buf, ends := make([]byte, 0, 128*n), make([]int, n)
+	for j := range ends {
+		buf = r.AppendMessage(buf, i+j)
+		ends[j] = len(buf)
+	}
+	out, from := make([][]byte, n), 0
+	for j, end := range ends {
+		out[j], from = buf[from:end:end], end
+	}
+	return out
 }
 
 // Signer is what the pipeline uses: threshold signing by whatever protocol

@@ -49,7 +49,8 @@ type Run struct {
 }
 
 // RunPart is tuples of one chunk, and the request and messages that they are
-// for: tuple Tuples.From+i is for Messages[i].
+// for: tuple Tuples.From+i is for Messages[i]. It has messages, digests and
+// blob while the run is under way.
 type RunPart struct {
 	Request  int // index of the session's request
 	Tuples   TupleRange
@@ -92,7 +93,7 @@ func (s *Spender) Sign(ctx context.Context, net Network, session SignSession, ke
 	}
 	signatures := make([][]Signature, len(session.Requests))
 	for i, r := range session.Requests {
-		signatures[i] = make([]Signature, len(r.Messages))
+		signatures[i] = make([]Signature, r.Len())
 	}
 	done := NewProgress(progress)
 	signed := make([]SignedStatement, len(g.runs)) // by this party
@@ -156,31 +157,24 @@ func (s *Spender) splitRuns(requests []SignRequest) ([]*Run, error) {
 	var runs []*Run
 	room := 0
 	for i, req := range requests {
-		digests := make([][32]byte, len(req.Messages))
-		for j, m := range req.Messages {
-			if digests[j] = sha256.Sum256(m); s.NoHash && len(m) == len(digests[j]) {
-				digests[j] = [32]byte(m)
-			}
-		}
 		next := 0
 		for _, r := range req.Tuples {
 			if r.Count < 1 || r.Count > MaxChunkSize || r.From < 0 || r.From > MaxChunkSize {
 				return nil, &ArgumentError{Msg: fmt.Sprintf("sign: tuple range %d+%d is out of bounds", r.From, r.Count)}
 			}
-			if r.Count = min(r.Count, len(req.Messages)-next); r.Count == 0 {
+			if r.Count = min(r.Count, req.Len()-next); r.Count == 0 {
 				break
 			}
 			if r.Count > room {
 				runs, room = append(runs, &Run{Round: "run" + strconv.Itoa(len(runs))}), s.RunSize
 			}
-			end := next + r.Count
 			last := runs[len(runs)-1]
-			last.Parts = append(last.Parts, RunPart{Request: i, first: next, Tuples: r, Messages: req.Messages[next:end], Digests: digests[next:end]})
+			last.Parts = append(last.Parts, RunPart{Request: i, first: next, Tuples: r})
 			room -= r.Count
-			next = end
+			next += r.Count
 		}
-		if next < len(req.Messages) {
-			return nil, &ArgumentError{Msg: fmt.Sprintf("sign: %d tuples for %d messages", next, len(req.Messages))}
+		if next < req.Len() {
+			return nil, &ArgumentError{Msg: fmt.Sprintf("sign: %d tuples for %d messages", next, req.Len())}
 		}
 	}
 	return runs, nil
@@ -215,7 +209,8 @@ func (g *signing) compareRequests(ctx context.Context) error {
 	return Dispute(other, "asked to sign something else than this operator, nothing is spent")
 }
 
-// statement is that of run i, still without a mark.
+// statement is that of run i, which has its messages from then on, still
+// without a mark.
 func (g *signing) statement(i int) *Statement {
 	st := &Statement{
 		Session: g.session.ID,
@@ -224,12 +219,28 @@ func (g *signing) statement(i int) *Statement {
 		Set:     g.session.Set,
 		Run:     uint32(i),
 	}
-	for _, p := range g.runs[i].Parts {
-		req := g.session.Requests[p.Request]
+	for j := range g.runs[i].Parts {
+		p := &g.runs[i].Parts[j]
+		req := &g.session.Requests[p.Request]
+		if p.Messages == nil {
+			p.Messages = req.messages(p.first, p.Tuples.Count)
+			p.Digests = g.spender.digests(p.Messages)
+		}
 		st.Parts = append(st.Parts, Part{Key: req.Key, Epoch: g.keys[p.Request].Epoch, Manifest: req.Manifest, Tuples: p.Tuples,
 			Messages: MessagesDigest(p.Digests)})
 	}
 	return st
+}
+
+// digests are the SHA-256 of messages.
+func (s *Spender) digests(messages [][]byte) [][32]byte {
+	out := make([][32]byte, len(messages))
+	for i, m := range messages {
+		if out[i] = sha256.Sum256(m); s.NoHash && len(m) == len(out[i]) {
+			out[i] = [32]byte(m)
+		}
+	}
+	return out
 }
 
 // spend spends the tuples of run i durably and only then signs the statement
@@ -251,10 +262,12 @@ func (g *signing) spend(i int) (SignedStatement, error) {
 	return SignedStatement{st, g.net.Self(), st.Sign(g.spender.Identity)}, nil
 }
 
+// erase ends the run: its blobs go, and what is not needed any more.
 func (r *Run) erase() {
 	for i := range r.Parts {
-		clear(r.Parts[i].Blob)
-		r.Parts[i].Blob = nil
+		p := &r.Parts[i]
+		clear(p.Blob)
+		p.Blob, p.Messages, p.Digests = nil, nil, nil
 	}
 }
 

@@ -74,11 +74,7 @@ func (a *app) approve(ctx context.Context, w *waiting, name string, content *dns
 	if err != nil {
 		return err
 	}
-	text, out := io.Pipe()
-	go func() {
-		_, err := content.WriteTo(out)
-		out.CloseWithError(err)
-	}()
+	text := textOf(content)
 	r, err := c.ApproveZone(ctx, api.ApproveZone{Zone: content.Apex().String(), File: name, Text: text})
 	_ = text.Close() // the daemon may have wanted less
 	if err != nil {
@@ -100,6 +96,16 @@ func (a *app) approve(ctx context.Context, w *waiting, name string, content *dns
 		return write(a.out)
 	}
 	return pipeline.WriteOutput(output, write)
+}
+
+// textOf is a content as a zone file. Close it, read to its end or not.
+func textOf(content *dnssec.Zone) io.ReadCloser {
+	text, out := io.Pipe()
+	go func() {
+		_, err := content.WriteTo(out)
+		out.CloseWithError(err)
+	}()
+	return text
 }
 
 func (a *app) printApproved(r *api.Request) {

@@ -355,6 +355,42 @@ func TestOperators(t *testing.T) {
 		t.Fatalf("the signed zone that c was given is not what a serves: %v\n%s", err, text)
 	}
 
+	tr.t.Log("a file is signed by the group: first the manifest, which nobody is asked for, then the zone")
+	for _, name := range trioNames {
+		tr.zone(name, 5, "192.0.2.14")
+	}
+	file := tr.path("a", "example.org.zone")
+	draft, _ := tr.at("a", 0, "sign", "--group", "--dry-run", file)
+	for _, line := range []string{`^zonesigner manifest 1$`, `^zone example.org.$`, `^source-serial 5$`, `^item www.example.org. A \d+ `} {
+		tr.match(draft, line)
+	}
+	tr.says("a", `^approved +serial 4, `, "zones", "show", "example.org")
+	at := time.Now().UTC().Format(time.RFC3339)
+	var drafts []string
+	for _, name := range trioNames {
+		out, _ := tr.at(name, 0, "manifest", "--group", "example.org", "--at", at, "--raw")
+		drafts = append(drafts, out)
+	}
+	if tr.match(drafts[0], `^source-serial 4$`); drafts[1] != drafts[0] || drafts[2] != drafts[0] {
+		t.Fatalf("operators would propose different manifests for one time: %q", drafts)
+	}
+	tr.says("b", `^serial of the unsigned zone +4$`, "manifest", "--group", "example.org")
+	_, stderr = tr.at("a", 3, "sign", "--group", file, "--timeout", "3s")
+	tr.match(stderr, `^hint: what was asked stands; the others have to run: zonesignerd zones approve FILE --zone example.org$`)
+	if _, err := os.Stat(file + ".signed"); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("a zone that nobody signed was written: %v", err)
+	}
+	tr.at("b", 0, "zones", "approve", tr.path("b", "example.org.zone"), "--wait=false")
+	tr.at("c", 0, "zones", "approve", tr.path("c", "example.org.zone"), "--wait=false")
+	tr.says("a", `^example.org.: signed as serial \d+$`, "sign", "--group", file)
+	tr.same(t, trioNames...)
+	if text, err := os.ReadFile(file + ".signed"); err != nil || string(text) != tr.served("b") {
+		t.Fatalf("the zone that the group signed is not what b serves: %v\n%s", err, text)
+	}
+	if status, out, stderr := tr.exec(nil, "verify", file+".signed"); status != 0 {
+		t.Fatalf("verify: %s%s", out, stderr)
+	}
+
 	tr.t.Log("the group's next epoch waits for all")
 	for _, name := range trioNames {
 		if status, _, stderr := tr.exec(nil, "group", "make", "--name", "example", "--epoch", "2", "--engine", "shamir", "--out", tr.path(name, "group-2.yaml"), tr.path("lines")); status != 0 {

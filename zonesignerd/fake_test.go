@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -186,6 +187,28 @@ func (f *fakeDaemon) SignedZone(_ context.Context, zone string, serial uint32, w
 		return err
 	}
 	return errors.New("the rest is lost")
+}
+
+func (f *fakeDaemon) Manifest(_ context.Context, d api.Draft, w io.Writer) error {
+	text := fmt.Sprintf("zone %s at %d\n", d.Zone, d.At)
+	switch {
+	case d.Zone == "gone.example.":
+		return api.Errorf(api.CodeNotFound, "%s is no zone of this daemon", d.Zone)
+	case d.Text != nil:
+		content, err := dnssec.ParseZone(d.Text, d.Zone, "")
+		if err != nil {
+			return err
+		}
+		text += fmt.Sprintf("content %x\n", content.ContentDigest())
+	case d.Zone == "2.0.192.in-addr.arpa.":
+		golden, err := os.ReadFile("../testdata/golden/reverse.nsec.manifest")
+		if err != nil {
+			return err
+		}
+		text = string(golden)
+	}
+	_, err := io.WriteString(w, text)
+	return err
 }
 
 func (f *fakeDaemon) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request, error) {

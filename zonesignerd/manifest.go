@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,18 +52,45 @@ type manifestDifference struct {
 }
 
 func (a *app) manifestCommand() *cobra.Command {
-	var items bool
+	var items, group, raw bool
+	var at time.Time
 	cmd := &cobra.Command{
-		Use:   "manifest FILE",
+		Use:   "manifest (FILE | --group ZONE)",
 		Short: "Show a manifest in words: what is to be signed",
 		Long: `Show a manifest in words. A manifest says all that is to be signed for one
 version of a zone, and under what terms; its digest is what operators agree on.
 "zonesignerd sign --dry-run" prints one. The file has to be in canonical form:
-what is not, byte for byte, is refused.`,
-		Example: "  zonesignerd manifest example.org.manifest\n  zonesignerd sign --dry-run -o example.org --key ksk:ksk.pem --key zsk:zsk.pem example.org.zone | zonesignerd manifest --items -",
-		Args:    between(1, 1),
+what is not, byte for byte, is refused.
+
+With --group it is the manifest of what the daemon of this machine would propose
+now for one of the group's zones, from its own copy: the newest content that it
+read, or the last agreed one again. Nothing is proposed. Operators come to the
+same one for one time, which --at gives, where they have the same content, keys,
+policy and last signed zone.`,
+		Example: `  zonesignerd manifest example.org.manifest
+  zonesignerd sign --dry-run -o example.org --key ksk:ksk.pem --key zsk:zsk.pem example.org.zone | zonesignerd manifest --items -
+  zonesignerd manifest --group example.org
+  zonesignerd manifest --group example.org --at 2026-11-21T12:00:00Z --raw > a.manifest`,
+		Args: between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := a.readManifest(args[0])
+			if !group {
+				if raw || cmd.Flags().Changed("at") {
+					return usageError("manifest: --at and --raw are for --group")
+				}
+				m, err := a.readManifest(args[0])
+				if err != nil {
+					return err
+				}
+				return a.showManifest(m, items)
+			}
+			if raw {
+				return a.groupManifest(cmd.Context(), args[0], at, a.out)
+			}
+			var text bytes.Buffer
+			if err := a.groupManifest(cmd.Context(), args[0], at, &text); err != nil {
+				return err
+			}
+			m, err := dnssec.ParseManifest(&text)
 			if err != nil {
 				return err
 			}
@@ -67,8 +98,31 @@ what is not, byte for byte, is refused.`,
 		},
 	}
 	cmd.Flags().BoolVar(&items, "items", false, "list each signature that is to be made")
+	cmd.Flags().BoolVar(&group, "group", false, "of what the daemon would propose for a zone")
+	cmd.Flags().BoolVar(&raw, "raw", false, "with --group: the manifest itself, as \"manifest compare\" reads it")
+	cmd.Flags().Var(moment{&at, a.now}, "at", "with --group: the time that all times in it follow from (default now)")
 	cmd.AddCommand(a.manifestCompareCommand())
 	return cmd
+}
+
+// groupManifest writes the manifest of what the daemon would propose for a zone.
+func (a *app) groupManifest(ctx context.Context, zone string, at time.Time, w io.Writer) error {
+	zone, err := zoneName(zone)
+	if err != nil {
+		return err
+	}
+	d := api.Draft{Zone: zone}
+	if !at.IsZero() {
+		if at.Unix() < 1 || at.Unix() > math.MaxUint32 {
+			return usageError("--at %s is not between 1970 and 2106", at.UTC().Format(time.RFC3339))
+		}
+		d.At = uint32(at.Unix())
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	return c.Manifest(ctx, d, w)
 }
 
 func (a *app) manifestCompareCommand() *cobra.Command {
@@ -78,8 +132,9 @@ func (a *app) manifestCompareCommand() *cobra.Command {
 		Short: "Say how two manifests differ, and how that comes about",
 		Long: `Say how two manifests differ, and how that comes about: it is what to do when
 signers of one zone do not come to the same. "zonesignerd sign --dry-run" prints a
-manifest where the keys are in files or a token; no command prints the one of a
-group.
+manifest where the keys are in files or a token, or with --group of what this
+operator's daemon would propose; "zonesignerd manifest --group ZONE --raw" that of
+the daemon's own copy.
 
 The exit status is 0 if they are the same and 1 if they differ.`,
 		Example: "  zonesignerd manifest compare a.manifest b.manifest",

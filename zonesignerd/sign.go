@@ -35,7 +35,9 @@ be -, which is standard input.
 With --group, the operators sign: this one approves the file, as "zones approve"
 does, and the others take part by their own copies or by files that they approved.
 The zone's policy has source.type: approved here, and says how it is signed, so
-that the flags that say it are refused. Otherwise no daemon and no group is needed.
+that the flags that say it are refused. With --dry-run, which approves nothing,
+it prints the manifest of what the daemon would propose for the file. Otherwise
+no daemon and no group is needed.
 
 --key may be repeated. FILE is a private key as BIND has it (K*.private, with
 the .key file beside it), in PEM or in PKCS #8. What a key is for, its DNSKEY
@@ -104,7 +106,7 @@ func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
 }
 
 // ofGroup are the flags that go with --group; the policy has the rest.
-var ofGroup = []string{"group", "output", "origin", "timeout"}
+var ofGroup = []string{"group", "output", "origin", "timeout", "dry-run"}
 
 // signByGroup has the content of one zone file signed by the operators.
 func (a *app) signByGroup(cmd *cobra.Command, o signOptions, file string) error {
@@ -118,8 +120,25 @@ func (a *app) signByGroup(cmd *cobra.Command, o signOptions, file string) error 
 		return usageError("sign: %s: with --group the zone's policy says how it is signed", strings.Join(not, ", "))
 	}
 	s := &fileSigner{signOptions: o, file: file}
+	if o.dryRun {
+		return a.draftFile(cmd.Context(), s)
+	}
 	s.output = o.outputFor(file)
 	return a.approveFile(cmd.Context(), &waiting{wait: true, timeout: o.timeout}, s, "-o")
+}
+
+// draftFile prints the manifest of what the daemon would propose for a file.
+func (a *app) draftFile(ctx context.Context, s *fileSigner) error {
+	if err := s.read(a.in, "-o"); err != nil {
+		return badInput(err)
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	text := textOf(s.zone)
+	defer text.Close()
+	return c.Manifest(ctx, api.Draft{Zone: s.zone.Apex().String(), Text: text}, a.out)
 }
 
 // badInput makes an error one of the files that were given.
@@ -403,9 +422,6 @@ func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
 
 func (s *fileSigner) plan(p dnssec.Params) (*dnssec.Plan, error) {
 	plan, err := dnssec.NewPlan(s.zone, p)
-	if errors.Is(err, dnssec.ErrTooLarge) { // with its signatures: without them it was read
-		err = fmt.Errorf("%s: %w", s.file, err)
-	}
 	if err != nil {
 		return nil, badInput(err)
 	}

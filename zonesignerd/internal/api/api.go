@@ -34,6 +34,9 @@ type Backend interface {
 	// SignedZone writes the last signed zone as a zone file, if it has the
 	// serial. What an error comes after is to be thrown away.
 	SignedZone(ctx context.Context, zone string, serial uint32, w io.Writer) error
+	// Manifest writes the manifest of what the daemon would propose, and proposes
+	// nothing. What an error comes after is to be thrown away.
+	Manifest(ctx context.Context, d Draft, w io.Writer) error
 
 	// Keys lists the keys of a zone; of all zones when zone is empty.
 	Keys(ctx context.Context, zone string) ([]Key, error)

@@ -86,6 +86,18 @@ func (e echo) SignedZone(_ context.Context, zone string, serial uint32, w io.Wri
 	return err
 }
 
+func (e echo) Manifest(_ context.Context, d Draft, w io.Writer) error {
+	if e.err != nil {
+		return e.err
+	}
+	var text []byte
+	if d.Text != nil {
+		text, _ = io.ReadAll(d.Text)
+	}
+	_, err := fmt.Fprintf(w, "%q", e.got("manifest %s %d %s", d.Zone, d.At, text))
+	return err
+}
+
 func (e echo) Keys(_ context.Context, zone string) ([]Key, error) {
 	return []Key{{ID: e.got("keys %s", zone)}}, e.err
 }
@@ -162,6 +174,9 @@ func methods(ctx context.Context, b Backend) (answers []any, errs []error) {
 	call(add)(b.ApproveZone(ctx, ApproveZone{Zone: "z&a=b.", File: "a/b?c", Text: strings.NewReader(strings.Repeat("x\n", 2*maxBody))}))
 	var text strings.Builder
 	err := b.SignedZone(ctx, `a/b\.c%2f.example.`, 1<<32-1, &text)
+	add(text.String(), err)
+	text.Reset()
+	err = b.Manifest(ctx, Draft{Zone: "a/b.", At: 1<<32 - 1, Text: strings.NewReader("a zone")}, &text)
 	add(text.String(), err)
 	call(add)(b.ConfirmDS(ctx, ConfirmDS{Zone: "z."}))
 	call(add)(b.ResumeKey(ctx, ResumeKey{Key: "k"}))
@@ -420,9 +435,15 @@ func TestZoneThatBreaksOff(t *testing.T) {
 	if err := c.SignedZone(t.Context(), "z.", 1, &text); err == nil || text.Len() == 0 {
 		t.Errorf("%d bytes of a zone that broke off, and %v", text.Len(), err)
 	}
-	status, answer, err := ask(serve(t, echo{}, Access{}, nil), "GET", "signed/z.?serial=x", "")
-	if err != nil || status != 400 || !strings.Contains(answer, "is no number") {
-		t.Errorf("%d %s %v", status, answer, err)
+	text.Reset()
+	if err := NewClient(serve(t, echo{}, Access{}, nil)).Manifest(t.Context(), Draft{Zone: "z."}, &text); err != nil || !strings.Contains(text.String(), "manifest z. 0 ") {
+		t.Errorf("the manifest of what is to be signed: %s, %v", text.String(), err)
+	}
+	for _, path := range []string{"signed/z.?serial=x", "manifest/z.?at=x"} {
+		status, answer, err := ask(serve(t, echo{}, Access{}, nil), "GET", path, "")
+		if err != nil || status != 400 || !strings.Contains(answer, "is no number") {
+			t.Errorf("%s: %d %s %v", path, status, answer, err)
+		}
 	}
 }
 

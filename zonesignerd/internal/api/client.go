@@ -72,7 +72,20 @@ func (c *Client) ApproveZone(ctx context.Context, a ApproveZone) (*Request, erro
 }
 
 func (c *Client) SignedZone(ctx context.Context, zone string, serial uint32, w io.Writer) error {
-	resp, err := c.send(ctx, http.MethodGet, fmt.Sprintf("signed/%s?serial=%d", segment(zone), serial), nil)
+	return c.copy(ctx, w, "the signed zone", http.MethodGet, fmt.Sprintf("signed/%s?serial=%d", segment(zone), serial), nil)
+}
+
+func (c *Client) Manifest(ctx context.Context, d Draft, w io.Writer) error {
+	method := http.MethodGet
+	if d.Text != nil {
+		method = http.MethodPost
+	}
+	return c.copy(ctx, w, "the manifest", method, fmt.Sprintf("manifest/%s?at=%d", segment(d.Zone), d.At), d.Text)
+}
+
+// copy writes an answer that is not JSON to w as it comes.
+func (c *Client) copy(ctx context.Context, w io.Writer, what, method, path string, body io.Reader) error {
+	resp, err := c.send(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
@@ -85,7 +98,7 @@ func (c *Client) SignedZone(ctx context.Context, zone string, serial uint32, w i
 		return refused(resp, answer)
 	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
-		return fmt.Errorf("the signed zone: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }

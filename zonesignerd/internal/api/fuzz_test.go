@@ -18,6 +18,8 @@ func FuzzRequest(f *testing.F) {
 	f.Add("GET", "/v1/../v1/status", "")
 	f.Add("POST", "/v1/zones/approve?zone=z.&file=f", "@ SOA")
 	f.Add("GET", "/v1/signed/z.?serial=1", "")
+	f.Add("GET", "/v1/manifest/z.?at=1", "")
+	f.Add("POST", "/v1/manifest/z.?at=0", "@ SOA")
 	routes := NewServer(echo{}, Access{}, nil).handler()
 	f.Fuzz(func(t *testing.T, method, path, body string) {
 		u, err := url.ParseRequestURI(path)

@@ -128,6 +128,8 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("/", http.MaxBytesHandler(http.TimeoutHandler(s.routes(), actTime, timeoutBody), maxBody))
 	mux.Handle("POST /v1/zones/approve", http.MaxBytesHandler(s.allowed(LevelAct, s.approve), maxZone))
 	mux.Handle("GET /v1/signed/{zone}", s.allowed(LevelRead, s.signed))
+	mux.Handle("GET /v1/manifest/{zone}", s.allowed(LevelRead, s.manifest))
+	mux.Handle("POST /v1/manifest/{zone}", http.MaxBytesHandler(s.allowed(LevelAct, s.manifest), maxZone))
 	return mux
 }
 
@@ -142,17 +144,43 @@ func (s *Server) approve(w http.ResponseWriter, r *http.Request) {
 	respond(w, result, err)
 }
 
-// signed gives a zone file as it is written. An error that comes later than the
-// first bytes breaks the connection, and who reads is told.
+// signed gives a zone file as it is written.
 func (s *Server) signed(w http.ResponseWriter, r *http.Request) {
 	serial, err := strconv.ParseUint(r.FormValue("serial"), 10, 32)
 	if err != nil {
 		respond(w, nil, Errorf(CodeUsage, "the serial %q is no number", r.FormValue("serial")))
 		return
 	}
+	stream(w, "text/dns", func(w io.Writer) error { // RFC 4027
+		return s.backend.SignedZone(r.Context(), r.PathValue("zone"), uint32(serial), w)
+	})
+}
+
+// manifest gives the manifest of what would be proposed: for the zone file that
+// is the request's body, which may be large, or what the daemon has to sign.
+func (s *Server) manifest(w http.ResponseWriter, r *http.Request) {
+	at, err := strconv.ParseUint(r.URL.Query().Get("at"), 10, 32)
+	if err != nil {
+		err = Errorf(CodeUsage, "the time %q is no number", r.URL.Query().Get("at"))
+	}
+	d := Draft{Zone: r.PathValue("zone"), At: uint32(at)}
+	if err == nil && r.Method == http.MethodPost {
+		d.Text = r.Body
+		err = http.NewResponseController(w).SetReadDeadline(time.Now().Add(actTime))
+	}
+	if err != nil {
+		respond(w, nil, err)
+		return
+	}
+	stream(w, "text/plain; charset=us-ascii", func(w io.Writer) error { return s.backend.Manifest(r.Context(), d, w) })
+}
+
+// stream gives what write writes as it comes. An error that comes later than the
+// first bytes breaks the connection, and who reads is told.
+func stream(w http.ResponseWriter, kind string, write func(io.Writer) error) {
 	body := &begun{Writer: w}
-	w.Header().Set("Content-Type", "text/dns") // RFC 4027
-	err = s.backend.SignedZone(r.Context(), r.PathValue("zone"), uint32(serial), body)
+	w.Header().Set("Content-Type", kind)
+	err := write(body)
 	switch {
 	case err == nil:
 	case body.any:

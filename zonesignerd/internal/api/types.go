@@ -312,6 +312,13 @@ type ApproveZone struct {
 	Text io.Reader // the zone file; it includes no other
 }
 
+// Draft asks for the manifest of what the daemon would propose for a zone.
+type Draft struct {
+	Zone string
+	At   uint32    // its time, in UNIX seconds; 0: now
+	Text io.Reader // a zone file, which includes no other; nil: what the daemon has to sign
+}
+
 // StageGroup gives the group file of the next epoch.
 type StageGroup struct {
 	Group string `json:"group"` // the file's text

@@ -1,9 +1,11 @@
 // Command bench measures the whole way on this machine: from an unsigned zone
 // in three operators' hidden Knots to the signed zone in their three public
 // Knots, beside the signers that people use with one key, in the same run; and
-// "zonesignerd sign" beside them.
+// "zonesignerd sign" beside them; and three operators from zone file to zone
+// file.
 //
 //	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -names 100000 -sign host:100000,tld:100000
+//	go run ./zonesignerd/internal/bench -bin bin/zonesignerd -group=false -sign '' -files host:100000,host:1000000
 package main
 
 import (
@@ -45,6 +47,7 @@ type report struct {
 	KnotCPU    float64     `json:"knot_cpu_seconds"` // of one operator's two Knots
 	Signatures int         `json:"signatures"`
 	Signings   []signing   `json:"signings"`
+	Files      []fileGroup `json:"files"`
 }
 
 func main() {
@@ -52,6 +55,7 @@ func main() {
 	names := flag.Int("names", 100000, "names in the zone")
 	asJSON := flag.Bool("json", false, "print JSON")
 	sign := flag.String("sign", "host:100000,tld:100000", "`zones` to sign with keys in files: host:NAMES and tld:NAMES, with commas between; empty: none")
+	files := flag.String("files", "", "`zones` that three operators sign from file to file, as -sign has them")
 	group := flag.Bool("group", true, "measure three operators with -names names")
 	transfers := flag.Bool("transfers", true, "let the public Knots take large zones by transfer")
 	others := flag.Bool("others", true, "measure the other signers on the zone of -names names")
@@ -62,7 +66,11 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	sizes, err := parseSizes(*sign)
+	sizes, err := parseSizes("sign", *sign)
+	var fileSizes []zoneSize
+	if err == nil {
+		fileSizes, err = parseSizes("files", *files)
+	}
 	if err == nil && !*group {
 		*names = 0
 	}
@@ -72,7 +80,7 @@ func main() {
 	case *check != "":
 		r.Verifiers, err = checkFile(ctx, *bin, *check)
 	default:
-		r, err = run(ctx, *bin, *names, sizes, *others, *verifiers && *others, *transfers, *verify, *keep)
+		r, err = run(ctx, *bin, *names, sizes, fileSizes, *others, *verifiers && *others, *transfers, *verify, *keep)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -85,9 +93,10 @@ func main() {
 	r.print()
 }
 
-// run measures three operators on a zone of so many names (0: not at all), and
-// the signers of zone files on each of sizes.
-func run(ctx context.Context, bin string, names int, sizes []zoneSize, others, check, transfers, verify, keep bool) (*report, error) {
+// run measures three operators on a zone of so many names (0: not at all), the
+// signers of zone files on each of sizes, and three operators with zone files on
+// each of files.
+func run(ctx context.Context, bin string, names int, sizes, files []zoneSize, others, check, transfers, verify, keep bool) (*report, error) {
 	bin, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, err
@@ -105,6 +114,11 @@ func run(ctx context.Context, bin string, names int, sizes []zoneSize, others, c
 	r := &report{Machine: machine(), Names: names}
 	for _, z := range sizes {
 		if err := r.signers(ctx, dir, bin, z, verify); err != nil {
+			return nil, err
+		}
+	}
+	for _, z := range files {
+		if err := r.files(ctx, dir, bin, z, verify); err != nil {
 			return nil, err
 		}
 	}
@@ -389,6 +403,7 @@ func machine() string {
 func (r *report) print() {
 	fmt.Println(r.Machine)
 	r.printSignings()
+	r.printFiles()
 	if len(r.Verifiers) > 0 {
 		fmt.Println("\nchecking a signed zone file:")
 		printResults(r.Verifiers)

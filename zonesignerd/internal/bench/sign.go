@@ -32,18 +32,26 @@ type zoneSize struct {
 	names int
 }
 
-// parseSizes reads "host:100000,tld:100000"; empty is none.
-func parseSizes(text string) ([]zoneSize, error) {
+// parseSizes reads what a flag gives, "host:100000,tld:100000"; empty is none.
+func parseSizes(flag, text string) ([]zoneSize, error) {
 	var out []zoneSize
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' }) {
 		kind, number, _ := strings.Cut(word, ":")
 		names, err := strconv.Atoi(number)
 		if err != nil || names < 1 || kind != "host" && kind != "tld" {
-			return nil, fmt.Errorf("-sign %q: want host:NAMES or tld:NAMES", word)
+			return nil, fmt.Errorf("-%s %q: want host:NAMES or tld:NAMES", flag, word)
 		}
 		out = append(out, zoneSize{kind, names})
 	}
 	return out, nil
+}
+
+// text is the zone under a serial.
+func (z zoneSize) text(serial uint32) []byte {
+	if z.kind == "tld" {
+		return tldZone(origin, z.names, serial)
+	}
+	return hostZone(origin, z.names, serial)
 }
 
 // signers times all signers on one zone, each with as many threads as there
@@ -55,11 +63,7 @@ func (r *report) signers(ctx context.Context, dir, bin string, z zoneSize, verif
 			return err
 		}
 	}
-	text := hostZone(origin, z.names, 2026112001)
-	if z.kind == "tld" {
-		text = tldZone(origin, z.names, 2026112001)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "zone"), text, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "zone"), z.text(2026112001), 0o644); err != nil {
 		return err
 	}
 	var keys []string

@@ -148,6 +148,14 @@ func (l *Lab) Start(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	return l.StartDaemons(ctx)
+}
+
+// StartDaemons starts the daemons alone, for zones from files and into files,
+// and waits until the operators reach one another.
+func (l *Lab) StartDaemons(ctx context.Context) (err error) {
+	for _, o := range l.Operators {
 		o.Daemon, err = Launch(filepath.Join(o.Dir, "zonesignerd.log"), o.bin, "run", "--config", filepath.Join(o.path(), "zonesignerd.yaml"))
 		if err != nil {
 			return err

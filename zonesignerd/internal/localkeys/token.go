@@ -20,6 +20,8 @@ type TokenOptions struct {
 	Label    string // the token's; empty: the only one
 	PIN      string // of its user; secret
 	Sessions int    // at most so many signatures are made side by side
+
+	given int // tests only: no more sessions than that are to be had; 0: as many as are wanted
 }
 
 // Format keeps every printing verb from the PIN.

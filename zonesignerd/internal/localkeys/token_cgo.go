@@ -29,7 +29,8 @@ type Token struct {
 	name     string
 }
 
-// OpenToken logs in to a token. Close it at the end.
+// OpenToken logs in to a token. One that gives fewer sessions than are wanted
+// signs with those. Close it at the end.
 func OpenToken(o TokenOptions) (t *Token, err error) {
 	ctx := pkcs11.New(o.Module)
 	if ctx == nil {
@@ -53,17 +54,27 @@ func OpenToken(o TokenOptions) (t *Token, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t = &Token{ctx: ctx, name: name, sessions: make(chan pkcs11.SessionHandle, max(o.Sessions, 1))}
-	for range cap(t.sessions) {
-		s, err := ctx.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION)
+	first, err := ctx.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Login(first, pkcs11.CKU_USER, o.PIN); err != nil { // it holds for all sessions
+		return nil, fmt.Errorf("login to token %q: %w", name, err)
+	}
+	sessions := []pkcs11.SessionHandle{first}
+	for len(sessions) < o.Sessions {
+		var s pkcs11.SessionHandle
+		var err error = pkcs11.Error(pkcs11.CKR_SESSION_COUNT)
+		if len(sessions) != o.given {
+			s, err = ctx.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION)
+		}
 		if err != nil {
-			return nil, err
+			break
 		}
-		if len(t.sessions) == 0 { // a login holds for all sessions
-			if err := ctx.Login(s, pkcs11.CKU_USER, o.PIN); err != nil {
-				return nil, fmt.Errorf("login to token %q: %w", name, err)
-			}
-		}
+		sessions = append(sessions, s)
+	}
+	t = &Token{ctx: ctx, name: name, sessions: make(chan pkcs11.SessionHandle, len(sessions))}
+	for _, s := range sessions {
 		t.sessions <- s
 	}
 	return t, nil

@@ -117,6 +117,32 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// A token that gives fewer sessions than are wanted signs with those.
+func TestTokenWithFewSessions(t *testing.T) {
+	newSoftHSM(t)
+	for wanted, want := range map[int]int{0: 1, 1: 1, 2: 2, 16: 2} {
+		token, err := OpenToken(TokenOptions{Module: softHSM, PIN: testPIN, Sessions: wanted, given: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(token.sessions); n != want {
+			t.Errorf("%d sessions are used where %d are wanted and 2 are given, expected %d", n, wanted, want)
+		}
+		k, err := token.Load("csk:zsk-13", apex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		z, keys := testZone(t, 100), []*Key{k}
+		sigs, err := Sign(t.Context(), testPlan(t, z, keys, nil), keys, 16)
+		if err != nil || len(sigs) == 0 {
+			t.Errorf("16 threads with %d sessions: %d signatures, %v", want, len(sigs), err)
+		}
+		if err := token.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A token's public keys are hostile until they are checked.
 func TestTokenKeys(t *testing.T) {
 	for name, k := range map[string]tokenKey{

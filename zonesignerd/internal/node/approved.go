@@ -258,6 +258,7 @@ func (n *Node) approve(zone string, a *approval) error {
 }
 
 // sweepApproved removes files that no approval names, as a crash leaves them.
+// One that cannot be removed does no harm.
 func (n *Node) sweepApproved() error {
 	files, err := os.ReadDir(n.approvedDir())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -279,11 +280,14 @@ func (n *Node) sweepApproved() error {
 		named[a.File] = true
 	}
 	for _, f := range files {
-		if !named[f.Name()] {
-			err = errors.Join(err, os.Remove(filepath.Join(n.approvedDir(), f.Name())))
+		if named[f.Name()] {
+			continue
+		}
+		if err := os.Remove(filepath.Join(n.approvedDir(), f.Name())); err != nil {
+			n.log.Warn("a file that was approved before is left", "err", err)
 		}
 	}
-	return err
+	return nil
 }
 
 // disapprove forgets the approval of a zone that is removed.
@@ -399,4 +403,30 @@ func (n *Node) SignedZone(_ context.Context, zone string, serial uint32, w io.Wr
 	}
 	_, err := head.Zone.WriteTo(w)
 	return err
+}
+
+// Manifest implements api.Backend.
+func (n *Node) Manifest(ctx context.Context, d api.Draft, w io.Writer) error {
+	z := n.zone(dotted(d.Zone))
+	if z == nil {
+		return notFound(dotted(d.Zone))
+	}
+	if len(n.keys.zone(z.Name())) == 0 {
+		return api.Errorf(api.CodeFailure, "%s has no keys yet", z.Name())
+	}
+	var content *dnssec.Zone
+	if d.Text != nil {
+		var err error
+		if content, err = dnssec.ParseZone(d.Text, z.Name(), ""); err != nil {
+			return api.Errorf(api.CodeUsage, "%w", err)
+		}
+	}
+	plan, err := z.Draft(ctx, content, d.At)
+	if errors.Is(err, pipeline.ErrNoContent) {
+		return api.Errorf(api.CodeNotFound, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	return plan.WriteManifest(w)
 }

@@ -197,6 +197,11 @@ func TestApproveRefuses(t *testing.T) {
 	} else if _, err := os.Stat(filepath.Join(n.approvedDir(), file)); err != nil {
 		t.Errorf("what is approved is lost, for the old file could not be removed: %v", err)
 	}
+	o.stop("a")
+	n = o.start("a") // what is left does not keep it from starting
+	if st, err := n.Zone(t.Context(), "example."); err != nil || st.Approval == nil || st.Approval.Serial != 2 {
+		t.Errorf("after a restart: %+v, %v", st, err)
+	}
 	must(t, os.RemoveAll(old))
 	_, err = n.RemoveZone(t.Context(), api.RemoveZone{Zone: "example."})
 	must(t, err)

@@ -117,7 +117,7 @@ func (t *tuples) fillOne() bool {
 			delete(t.problems, problemKey{pool: p})
 		}
 		for _, p := range pools {
-			if w := t.waiters[p]; w != nil && t.depth(p) >= t.demand[p] {
+			if w := t.waiters[p]; w != nil && t.depth(p) >= t.demanded(p) {
 				wake = append(wake, w)
 				delete(t.waiters, p)
 			}
@@ -259,7 +259,7 @@ func (t *tuples) lacking(keys []keystore.KeyRecord, set mpc.SignerSet, wanted ma
 		}
 		pool := mpc.PoolID{Key: mpc.KeyID(k.ID), Set: set.String(), Stripe: t.n.self}
 		t.mu.Lock()
-		demand := t.demand[pool]
+		demand := t.demanded(pool)
 		t.mu.Unlock()
 		if t.paused(task{pool: pool}) {
 			continue
@@ -436,23 +436,28 @@ func (t *tuples) session(ctx context.Context, a *agree.Agreed, pools []mpc.PoolI
 		t.mu.Unlock()
 	}()
 	// Another operator prepares for zones whose turn to propose it has: that
-	// is no time for the next one to take over.
-	var zones []*zone
+	// is no time for the next one to take over, nor to make tuples of its own.
+	zones := map[mpc.KeyID]*zone{}
 	if proposer != t.n.self {
 		for _, key := range waiting {
 			if k, ok := t.n.keys.find(string(key)); ok {
 				if z := t.n.zone(k.Zone); z != nil {
-					zones = append(zones, z)
+					zones[key] = z
 				}
 			}
 		}
 	}
 	moved := func() {
 		alive()
-		for _, z := range zones {
-			z.Yield(proposer)
+		for key, z := range zones {
+			if z.Yield(proposer) {
+				t.mu.Lock()
+				delete(t.demand, key)
+				t.mu.Unlock()
+			}
 		}
 	}
+	moved()
 	err = f(ctx, lively{net, moved}, func(done int) {
 		moved()
 		t.mu.Lock()

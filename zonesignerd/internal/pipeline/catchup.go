@@ -228,9 +228,14 @@ func (z *Zone) largest() uint64 {
 func (z *Zone) Size() int {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	return z.size()
+}
+
+// size is Size with z.mu held.
+func (z *Zone) size() int {
 	size := 0
 	for _, v := range z.versions {
-		size = max(size, v.zone.Records())
+		size = max(size, v.records)
 	}
 	if z.head != nil {
 		size = max(size, z.head.Zone.Len())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"zonesigner/dnssec"
@@ -63,10 +64,12 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	if r, ok := z.refusedBy(w.content, set); ok && w.version != nil {
 		return set, fmt.Errorf("operator %s refused this version and is away: %s", r.Peer, r.Reason)
 	}
-	if _, err := z.d.Say(TypeTurn, Turn{Zone: z.name, Content: w.content}); err != nil {
+	quiet, err := z.sayTurns(w)
+	if err != nil {
 		return set, err
 	}
 	d, err := z.derive(ctx, w)
+	quiet()
 	if err != nil {
 		return set, err
 	}
@@ -183,19 +186,43 @@ func (z *Zone) derive(ctx context.Context, w *want) (*derived, error) {
 	defer release()
 	keys := z.d.Keys(z.name)
 	z.mu.Lock()
-	head, policy := z.head, z.policy
-	t := max(uint32(z.d.Now().Unix()), z.lastT)
-	out := &derived{head: head, policy: policy.Digest, keys: keysDigest(keys), floor: z.serial}
-	last, tried := w.derived, z.tried
+	last, from, now := w.derived, z.premises(keys), z.planTime()
 	w.derived = nil
 	z.mu.Unlock()
-	if last != nil && last.head == out.head && last.policy == out.policy && last.keys == out.keys && last.floor == out.floor && z.isRecent(t, last.body.Time) {
+	if last != nil && last.from == from && z.isRecent(now, last.body.Time) {
 		return last, nil
 	}
 	start := z.d.Now()
-	body := &out.body
+	d, err := z.draft(w, 0)
+	if err != nil {
+		return nil, err
+	}
+	z.planned(start, d.plan)
+	return d, nil
+}
+
+// premises are those of now; z.mu is held.
+func (z *Zone) premises(keys []dnssec.Key) premises {
+	return premises{head: z.head, policy: z.policy.Digest, keys: keysDigest(keys), floor: z.serial}
+}
+
+// planTime is the time of a plan that is made now; z.mu is held.
+func (z *Zone) planTime() uint32 { return max(uint32(z.d.Now().Unix()), z.lastT) }
+
+// draft is the proposal for what is wanted, and its plan; at is its time, 0 that
+// of the clock.
+func (z *Zone) draft(w *want, at uint32) (*derived, error) {
+	keys := z.d.Keys(z.name)
+	z.mu.Lock()
+	d := &derived{from: z.premises(keys)}
+	head, policy, t, tried := z.head, z.policy, z.planTime(), z.tried
+	z.mu.Unlock()
+	if at != 0 {
+		t, tried = at, nil
+	}
+	body := &d.body
 	*body = Proposal{
-		Source: w.source, Content: w.content, Time: t, Keys: out.keys,
+		Source: w.source, Content: w.content, Time: t, Keys: d.from.keys,
 		Policy: policy.Digest, Refresh: w.version == nil,
 	}
 	content := w.zone
@@ -210,27 +237,52 @@ func (z *Zone) derive(ctx context.Context, w *want) (*derived, error) {
 	if tried != nil && tried.Content == body.Content && tried.Base == body.Base && z.isRecent(t, tried.Time) {
 		body.Time = tried.Time
 	}
-	body.Serial, err = dnssec.NextSerial(policy.SerialPolicy, w.source, base, body.Time)
-	if err != nil {
+	var err error
+	if body.Serial, err = dnssec.NextSerial(policy.SerialPolicy, w.source, base, body.Time); err != nil {
 		return nil, err
 	}
-	if out.floor != 0 && serialLess(body.Serial, out.floor) && out.floor-body.Serial <= mostSkipped {
-		body.Serial = out.floor
+	if floor := d.from.floor; floor != 0 && serialLess(body.Serial, floor) && floor-body.Serial <= mostSkipped {
+		body.Serial = floor
 	}
-	out.plan, err = z.plan(content, body, head, policy, keys)
-	if err != nil {
+	if d.plan, err = z.plan(content, body, head, policy, keys); err != nil {
 		return nil, err
 	}
-	body.Manifest = agree.Digest(out.plan.Digest())
-	body.Batches, body.ZONEMD = batches(out.plan), zonemdBatches(out.plan)
-	z.planned(start, out.plan)
-	return out, nil
+	body.Manifest = agree.Digest(d.plan.Digest())
+	body.Batches, body.ZONEMD = batches(d.plan), zonemdBatches(d.plan)
+	return d, nil
 }
 
 // isRecent reports whether what was planned for the time then can be proposed at
 // the time now: others want it within the bound of their clocks.
 func (z *Zone) isRecent(now, then uint32) bool {
 	return now-then < uint32(z.d.ClockBound/time.Second)/2
+}
+
+// sayTurns tells the others that this operator works on a proposal, again and
+// again while a large zone is planned.
+func (z *Zone) sayTurns(w *want) (stop func(), err error) {
+	t := Turn{Zone: z.name, Content: w.content}
+	if _, err := z.d.Say(TypeTurn, t); err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		tick := time.NewTicker(z.d.Turn)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_, _ = z.d.Say(TypeTurn, t) // the first one was what matters
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		saying.Wait()
+	}, nil
 }
 
 // waitedForTuples notes since when w waits for tuples, and what was derived to
@@ -423,32 +475,34 @@ func passing(err error) bool {
 
 // mostYields bounds how often an operator lets others go first with one
 // version: being always about to propose must not hold it up. Its word alone
-// counts less often than its filling of pools.
+// counts less often than its filling of pools. Both may go on for longer with a
+// large zone: one more, of a second or more, is let pass for so many records.
 const (
-	mostYields = 100
-	mostTurns  = 10
+	mostYields    = 100
+	recordsAYield = 2_000
+	mostTurns     = 10
+	recordsATurn  = 200_000
 )
 
 // Yield puts this operator's own proposal off, because another one, who works
-// on it, comes before.
-func (z *Zone) Yield(to mpc.PartyID) {
+// on it, comes before. It reports whether that is so.
+func (z *Zone) Yield(to mpc.PartyID) bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.want != nil && z.rank(z.want, to) < z.rank(z.want, z.d.Identity.Self()) {
-		z.yield()
-	}
+	return z.want != nil && z.rank(z.want, to) < z.rank(z.want, z.d.Identity.Self()) && z.yield()
 }
 
-// yield is Yield with z.mu held.
-func (z *Zone) yield() {
+// yield puts the own proposal off, unless that was done too often; z.mu is held.
+func (z *Zone) yield() bool {
 	w := z.want
-	if w == nil || w.yields >= mostYields {
-		return
+	if w == nil || w.yields >= mostYields+z.size()/recordsAYield {
+		return false
 	}
 	if until := z.d.Now().Add(z.d.Turn + z.turn(w)); until.After(z.retryAt.Add(z.d.Turn / 2)) {
 		w.yields++
 		z.retryAt = until
 	}
+	return true
 }
 
 // Turn takes in that a peer works on a proposal.
@@ -459,7 +513,7 @@ func (z *Zone) Turn(m *agree.Message) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.want != nil && z.want.turns < mostTurns && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
+	if z.want != nil && z.want.turns < mostTurns+z.size()/recordsATurn && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
 		z.want.turns++
 		z.yield()
 	}

@@ -60,21 +60,19 @@ func (z *Zone) sign(ctx context.Context, a *agree.Agreed, p *planned) error {
 }
 
 // signPlan makes the plan's signatures, with all keys, in the session that is
-// agreed on, and assembles the zone.
+// agreed on, and assembles the zone. What is signed is made as it is signed: of
+// a large zone it would be as large as the zone.
 func (z *Zone) signPlan(ctx context.Context, a *agree.Agreed, plan *dnssec.Plan, batches []Batch, shared bool) (*dnssec.SignedZone, error) {
-	sigs := make([][64]byte, plan.Len())
+	if len(batches) == 0 {
+		return plan.Assemble(nil) // a plan that keeps every signature
+	}
 	session := mpc.SignSession{ID: a.Session, Set: a.Proposal.Members, Stripe: a.Proposal.Proposer, Agreed: true}
 	items := make([][]int, len(batches))
 	for i, b := range batches {
-		items[i] = plan.ItemsOf(string(b.Key))
-		req := mpc.SignRequest{Key: b.Key, Manifest: plan.Digest(), Tuples: b.Tuples}
-		for _, item := range items[i] {
-			req.Messages = append(req.Messages, plan.Message(item))
-		}
-		session.Requests = append(session.Requests, req)
-	}
-	if len(session.Requests) == 0 {
-		return plan.Assemble(sigs) // a plan that keeps every signature
+		own := plan.ItemsOf(string(b.Key))
+		items[i] = own
+		session.Requests = append(session.Requests, mpc.SignRequest{Key: b.Key, Manifest: plan.Digest(), Tuples: b.Tuples, Count: len(own),
+			AppendMessage: func(dst []byte, i int) []byte { return plan.AppendMessage(dst, own[i]) }})
 	}
 	var out [][]mpc.Signature
 	var err error
@@ -86,12 +84,16 @@ func (z *Zone) signPlan(ctx context.Context, a *agree.Agreed, plan *dnssec.Plan,
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	for i := range items {
-		for j, item := range items[i] {
-			sigs[item] = out[i][j]
+	return plan.AssembleEach(plan.Len(), func(item int) []byte {
+		for i, own := range items { // each in order
+			if len(own) > 0 && own[0] == item {
+				sig := out[i][0][:]
+				items[i], out[i] = own[1:], out[i][1:]
+				return sig
+			}
 		}
-	}
-	return plan.Assemble(sigs)
+		return nil
+	})
 }
 
 // signAlone runs a session for this zone.

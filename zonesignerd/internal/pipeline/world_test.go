@@ -537,9 +537,13 @@ func (s *fakeSigner) Sign(ctx context.Context, net mpc.Network, session mpc.Sign
 	}
 	var out [][]mpc.Signature
 	for _, req := range session.Requests {
-		sigs := make([]mpc.Signature, len(req.Messages))
-		for i, msg := range req.Messages {
-			sigs[i] = s.sign(msg)
+		sigs := make([]mpc.Signature, req.Len())
+		for i := range sigs {
+			if req.Messages != nil {
+				sigs[i] = s.sign(req.Messages[i])
+			} else {
+				sigs[i] = s.sign(req.AppendMessage(nil, i))
+			}
 		}
 		out = append(out, sigs)
 	}

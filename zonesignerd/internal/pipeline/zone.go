@@ -153,6 +153,7 @@ type version struct {
 	seq    uint64 // in order of appearance
 
 	expire, maxTTL uint32 // SOA expire and largest TTL, seconds: what margins depend on
+	records        int
 }
 
 // Signed is a signed zone that this operator has checked.
@@ -284,12 +285,17 @@ type want struct {
 // derived is a plan that was derived to be proposed, and what it depends on
 // beside what is wanted.
 type derived struct {
-	body   Proposal
-	plan   *dnssec.Plan
+	body Proposal
+	plan *dnssec.Plan
+	from premises
+}
+
+// premises are what a plan depends on beside what is wanted and the clock.
+type premises struct {
 	head   *Signed
 	policy agree.Digest
 	keys   agree.Digest
-	floor  uint32
+	floor  uint32 // of the serial
 }
 
 // holes take defences out, so that tests can see what they are for.
@@ -490,7 +496,7 @@ func (z *Zone) read(ctx context.Context) error {
 	}
 	z.stages.Read = z.d.Now().Sub(start)
 	z.seq++
-	v := &version{zone: content, digest: digest, serial: content.Serial(), seen: z.d.Now(), seq: z.seq}
+	v := &version{zone: content, digest: digest, serial: content.Serial(), seen: z.d.Now(), seq: z.seq, records: content.Records()}
 	v.expire, v.maxTTL = margins(content)
 	z.versions = append(z.versions, v)
 	if extra := len(z.versions) - keepVersions; extra > 0 {

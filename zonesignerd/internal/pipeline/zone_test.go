@@ -1,6 +1,9 @@
 package pipeline
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"os"
 	"path/filepath"
@@ -171,6 +174,89 @@ func TestTurns(t *testing.T) {
 	delete(w.members, "c")
 	if got := waits(7); !slices.Equal(got, []time.Duration{0, step, 3 * step, 7 * step}) {
 		t.Errorf("with c down: waits %v", got)
+	}
+}
+
+// Who comes before is let go first, but not for ever.
+func TestYield(t *testing.T) {
+	w := newWorld(t, "b", "a", "b", "c") // c is never started
+	delete(w.members, "c")
+	m := w.members["a"]
+	z := m.start()
+	defer m.agreement.Close()
+	now := time.Now()
+	z.d.Now = func() time.Time { return now }
+	before := func(w *want) bool { return z.rank(w, "b") < z.rank(w, "a") }
+	first, last := &want{}, &want{}
+	for !before(last) {
+		last.content[0]++
+	}
+	for before(first) {
+		first.content[0]++
+	}
+	if z.Yield("b") {
+		t.Error("it yields where it wants nothing")
+	}
+	z.want = first
+	if z.Yield("b") || first.yields != 0 {
+		t.Error("the first yields to the last")
+	}
+	z.want = last
+	for i := range mostYields {
+		if !z.Yield("b") || last.yields != i+1 || z.retryAt.Before(now.Add(z.d.Turn)) {
+			t.Fatalf("the last does not yield to the first for the %dth time", i+1)
+		}
+		z.Yield("b") // at the same time: once
+		now = now.Add(time.Minute)
+	}
+	if z.Yield("b") {
+		t.Error("the last yields for ever")
+	}
+}
+
+// While tuples are made a zone is not planned again and again, until a plan would
+// be another.
+func TestShortOfTuples(t *testing.T) {
+	w := newWorld(t, "b", "a", "b", "c") // c is never started
+	delete(w.members, "c")
+	m := w.members["a"]
+	m.pools.lacking = make(chan func(), 100)
+	z := m.start()
+	defer m.agreement.Close()
+	m.source.set(t, 1, "www A 192.0.2.10")
+	check(t, z.read(t.Context()))
+	attempt := func() (planned bool) {
+		t.Helper()
+		z.mu.Lock()
+		w := z.decide(z.d.Now())
+		z.want, z.stages.Signatures = w, 0
+		z.mu.Unlock()
+		if _, err := z.attempt(t.Context(), w); !errors.Is(err, ErrTuples) {
+			t.Fatal(err)
+		}
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		return z.stages.Signatures > 0
+	}
+	for i, change := range []func(){
+		nil,
+		func() { z.policy.Digest[0]++ },
+		func() {
+			var err error
+			w.signer.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			check(t, err)
+		},
+		func() {
+			m.source.set(t, 2, "www A 192.0.2.11")
+			check(t, z.read(t.Context()))
+		},
+	} {
+		if change != nil {
+			change()
+		}
+		if !attempt() || attempt() || attempt() {
+			t.Errorf("change %d: not planned once", i)
+		}
 	}
 }
 
