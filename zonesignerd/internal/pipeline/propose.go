@@ -64,6 +64,9 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	if r, ok := z.refusedBy(w.content, set); ok && w.version != nil {
 		return set, fmt.Errorf("operator %s refused this version and is away: %s", r.Peer, r.Reason)
 	}
+	if err := z.stillShort(w, set); err != nil {
+		return set, err
+	}
 	quiet, err := z.sayTurns(w)
 	if err != nil {
 		return set, err
@@ -283,6 +286,24 @@ func (z *Zone) sayTurns(w *want) (stop func(), err error) {
 		close(done)
 		saying.Wait()
 	}, nil
+}
+
+// stillShort asks for the tuples that the last plan for w lacked. For a large
+// zone that plan is too old to be proposed when they are there: to plan the zone
+// again before is for nothing, and so is to keep that one.
+func (z *Zone) stillShort(w *want, set mpc.SignerSet) error {
+	keys := z.d.Keys(z.name)
+	z.mu.Lock()
+	d := w.derived
+	short := d != nil && d.from == z.premises(keys)
+	if short && !z.isRecent(z.planTime(), d.body.Time) {
+		d.plan = nil
+	}
+	z.mu.Unlock()
+	if !short {
+		return nil
+	}
+	return z.chooseTuples(&d.body, set)
 }
 
 // waitedForTuples notes since when w waits for tuples, and what was derived to

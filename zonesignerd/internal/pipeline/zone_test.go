@@ -223,6 +223,8 @@ func TestShortOfTuples(t *testing.T) {
 	m.pools.lacking = make(chan func(), 100)
 	z := m.start()
 	defer m.agreement.Close()
+	ahead := time.Duration(0)
+	z.d.Now = func() time.Time { return time.Now().Add(ahead) }
 	m.source.set(t, 1, "www A 192.0.2.10")
 	check(t, z.read(t.Context()))
 	attempt := func() (planned bool) {
@@ -256,6 +258,10 @@ func TestShortOfTuples(t *testing.T) {
 		}
 		if !attempt() || attempt() || attempt() {
 			t.Errorf("change %d: not planned once", i)
+		}
+		ahead += time.Hour // no plan of before can be proposed any more
+		if attempt() {
+			t.Errorf("change %d: planned again while there are still too few", i)
 		}
 	}
 }
