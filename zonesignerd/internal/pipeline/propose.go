@@ -192,7 +192,7 @@ func (z *Zone) derive(ctx context.Context, w *want) (*derived, error) {
 	last, from, now := w.derived, z.premises(keys), z.planTime()
 	w.derived = nil
 	z.mu.Unlock()
-	if last != nil && last.from == from && z.isRecent(now, last.body.Time) {
+	if last != nil && last.plan != nil && last.from == from && z.isRecent(now, last.body.Time) {
 		return last, nil
 	}
 	start := z.d.Now()

@@ -286,7 +286,7 @@ type want struct {
 // beside what is wanted.
 type derived struct {
 	body Proposal
-	plan *dnssec.Plan
+	plan *dnssec.Plan // nil: it became too old
 	from premises
 }
 
