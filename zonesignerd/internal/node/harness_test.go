@@ -257,7 +257,7 @@ func (o *operators) level(zone string, after uint32, names ...string) uint32 {
 		names = o.names
 	}
 	var serial uint32
-	o.eventually(max(o.patience, 30*time.Second), fmt.Sprintf("%s serve %s with a serial above %d", strings.Join(names, ", "), zone, after), func() bool {
+	o.eventually(max(o.patience, time.Minute), fmt.Sprintf("%s serve %s with a serial above %d", strings.Join(names, ", "), zone, after), func() bool {
 		serial = o.serves(names[0], zone)
 		for _, name := range names {
 			if o.serves(name, zone) != serial {
