@@ -42,8 +42,9 @@ type report struct {
 	Machine    string      `json:"machine"`
 	Names      int         `json:"names"`
 	Results    []result    `json:"results"`
-	Verifiers  []result    `json:"verifiers"` // the ratio is to zonesignerd verify
-	Stages     []api.Stage `json:"stages"`
+	Verifiers  []result    `json:"verifiers"`        // the ratio is to zonesignerd verify
+	Stages     []api.Stage `json:"stages"`           // of the whole zone, at one operator
+	Change     []api.Stage `json:"change_stages"`    // of one changed record, there: from the poll that saw it
 	KnotCPU    float64     `json:"knot_cpu_seconds"` // of one operator's two Knots
 	Signatures int         `json:"signatures"`
 	Signings   []signing   `json:"signings"`
@@ -277,6 +278,11 @@ func (r *report) group(ctx context.Context, dir, bin string, names int, transfer
 		return err
 	}
 	r.add("the same, one record changed", wall, lab.Usage{CPU: after.daemon.CPU - before.daemon.CPU, Peak: after.daemon.Peak})
+	z = api.ZoneDetail{}
+	if err := l.Operators[0].JSON(ctx, &z, "zones", "show", origin); err != nil {
+		return err
+	}
+	r.Change = z.Stages
 	return nil
 }
 
@@ -425,12 +431,19 @@ func printResults(results []result) {
 func (r *report) printGroup() {
 	fmt.Printf("\n%d names, %d signatures\n\n", r.Names, r.Signatures)
 	printResults(r.Results)
-	fmt.Printf("\nCPU and memory of the operators' rows are those of the daemon that used most; an operator's two Knots used %.1f s on top.\nstages at operator a:", r.KnotCPU)
+	fmt.Printf("\nCPU and memory of the operators' rows are those of the daemon that used most; an operator's two Knots used %.1f s on top.\n", r.KnotCPU)
+	printStages("the whole zone", r.Stages)
+	printStages("one record changed, from the poll that saw it", r.Change)
+}
+
+// printStages prints where the time of a version went.
+func printStages(what string, stages []api.Stage) {
 	total := 0.0
-	for _, s := range r.Stages {
+	for _, s := range stages {
 		total += s.Seconds
 	}
-	for _, s := range r.Stages {
+	fmt.Printf("stages at operator a, %s: %.2f s:", what, total)
+	for _, s := range stages {
 		fmt.Printf(" %s %.2f s (%.0f %%)", s.Name, s.Seconds, 100*s.Seconds/total)
 	}
 	fmt.Println()
