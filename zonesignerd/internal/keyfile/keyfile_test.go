@@ -124,7 +124,7 @@ func TestPEM(t *testing.T) {
 	if err != nil || k.Algorithm != 15 || !bytes.Equal(k.Public, edwards.Public().(ed25519.PublicKey)) {
 		t.Errorf("Ed25519: %v, %v", k, err)
 	}
-	if got := fmt.Sprintf("%v %+v %#v", k, k, k); strings.Contains(got, fmt.Sprint(k.Private[0])+" ") || got != strings.Repeat("private key of algorithm 15 ", 3)[:len(got)] {
+	if got := fmt.Sprintf("%v, %+v, %#v", k, k, k); got != "private key of algorithm 15, private key of algorithm 15, private key of algorithm 15" {
 		t.Errorf("a key prints as %s", got)
 	}
 	if k.Erase(); !bytes.Equal(k.Private, make([]byte, 32)) {
