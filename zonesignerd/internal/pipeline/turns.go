@@ -1,0 +1,83 @@
+package pipeline
+
+import (
+	"sync"
+	"time"
+
+	"zonesigner/mpc"
+	"zonesigner/zonesignerd/internal/agree"
+)
+
+// mostYields bounds how often an operator lets others go first with one
+// version: being always about to propose must not hold it up. Its word alone
+// counts less often than its filling of pools. Both may go on for longer with a
+// large zone: one more, of a second or more, is let pass for so many records.
+const (
+	mostYields    = 100
+	recordsAYield = 2_000
+	mostTurns     = 10
+	recordsATurn  = 200_000
+)
+
+// Yield puts this operator's own proposal off, because another one, who works
+// on it, comes before. It reports whether that is so.
+func (z *Zone) Yield(to mpc.PartyID) bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.want != nil && z.rank(z.want, to) < z.rank(z.want, z.d.Identity.Self()) && z.yield()
+}
+
+// yield puts the own proposal off, unless that was done too often; z.mu is held.
+func (z *Zone) yield() bool {
+	w := z.want
+	if w == nil || w.yields >= mostYields+z.size()/recordsAYield {
+		return false
+	}
+	if until := z.d.Now().Add(z.d.Turn + z.turn(w)); until.After(z.retryAt.Add(z.d.Turn / 2)) {
+		w.yields++
+		z.retryAt = until
+	}
+	return true
+}
+
+// Turn takes in that a peer works on a proposal.
+func (z *Zone) Turn(m *agree.Message) error {
+	var t Turn
+	if err := m.Decode(&t); err != nil {
+		return err
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.want != nil && z.want.turns < mostTurns+z.size()/recordsATurn && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
+		z.want.turns++
+		z.yield()
+	}
+	return nil
+}
+
+// sayTurns tells the others that this operator works on a proposal, again and
+// again while a large zone is planned.
+func (z *Zone) sayTurns(w *want) (stop func(), err error) {
+	t := Turn{Zone: z.name, Content: w.content}
+	if _, err := z.d.Say(TypeTurn, t); err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		tick := time.NewTicker(z.d.Turn)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_, _ = z.d.Say(TypeTurn, t) // the first one was what matters
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		saying.Wait()
+	}, nil
+}
