@@ -257,9 +257,6 @@ func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, memb
 	defer a.finish(r)
 	r.sealed = sealed
 	a.broadcast(ctx, sealed)
-	if err := a.answer(r.id, Answer{Verdict: Accept, Nonce: fresh()}); err != nil {
-		return nil, err
-	}
 	agreed, err := a.await(ctx, r)
 	if err != nil {
 		a.abort(r.id, err)
@@ -463,10 +460,6 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 			w.missing = append(w.missing, id)
 		}
 	}
-	if ans := r.answers[r.proposal.Proposer]; ans == nil && !grace {
-		w.err = &mpc.AbsentError{Parties: []mpc.PartyID{r.proposal.Proposer}, Round: "agreement"}
-		return w // it proposes and does not stand by it
-	}
 	switch {
 	case waiting && (grace || len(w.refusals) == 0), othersWaiting:
 	case len(w.refusals) > 0:
@@ -542,7 +535,8 @@ var (
 	errBusy  = errors.New("too many proposals of this operator are open")
 )
 
-// enter makes the round of a proposal, in its proposer's share.
+// enter makes the round of a proposal, in its proposer's share. To propose is
+// to accept: the proposal's nonce is the proposer's.
 func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
 	a.mu.Lock()
 	r := a.rounds[id]
@@ -555,7 +549,7 @@ func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
 		a.mu.Unlock()
 		return nil, errBusy
 	}
-	early := map[mpc.PartyID]*Answer{}
+	var early map[mpc.PartyID]*Answer
 	if r != nil { // answers came first
 		early = r.answers
 		a.drop(r)
@@ -565,12 +559,14 @@ func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
 		a.mu.Unlock()
 		return nil, errBusy
 	}
-	r.answers = maps.Clone(early)
+	maps.Copy(r.answers, early)
+	r.answers[p.Proposer] = &Answer{Proposal: id, Verdict: Accept, Nonce: p.Nonce}
 	r.proposal = p
 	a.share(p.Proposer).judged[a.about(p)]++
+	answers := maps.Clone(r.answers)
 	a.mu.Unlock()
-	for _, from := range slices.Sorted(maps.Keys(early)) {
-		if ans := early[from]; ans.final() {
+	for _, from := range slices.Sorted(maps.Keys(answers)) {
+		if ans := answers[from]; ans.final() {
 			a.handlers[p.Kind].Answered(p, from, ans)
 		}
 	}

@@ -157,15 +157,15 @@ func (m *Message) Decode(v any) error {
 // Kind is what a proposal is for. Each kind has one Handler.
 type Kind string
 
-// Proposal asks the members to take part in one session. Its meaning is in
-// Body, which the kind's Handler reads and compares with what it derived
-// itself.
+// Proposal asks the members to take part in one session, and accepts for the
+// proposer. Its meaning is in Body, which the kind's Handler reads and compares
+// with what it derived itself.
 type Proposal struct {
 	Kind     Kind            `json:"kind"`
 	Subject  string          `json:"subject"` // the zone or key, for people and for logs
 	Proposer mpc.PartyID     `json:"proposer"`
 	Members  mpc.SignerSet   `json:"members"`
-	Nonce    []byte          `json:"nonce"` // makes each proposal unlike every other
+	Nonce    []byte          `json:"nonce"` // 16 fresh bytes: the proposer's part of the session's id
 	Body     json.RawMessage `json:"body"`
 }
 
