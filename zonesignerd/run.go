@@ -12,6 +12,7 @@ import (
 
 	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/api"
+	"zonesigner/zonesignerd/internal/heap"
 	"zonesigner/zonesignerd/internal/node"
 )
 
@@ -63,6 +64,7 @@ func (a *app) runDaemon(ctx context.Context) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
+	heap.Raise()
 	d, err := startNode(ctx, cfg, node.Options{
 		Version: programVersion(), Logger: log,
 		Load:        func() (*config.Daemon, error) { return config.LoadDaemon(a.configPath()) },

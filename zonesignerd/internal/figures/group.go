@@ -16,6 +16,7 @@ import (
 	"zonesigner/mpc/natsnet"
 	"zonesigner/zonesignerd/internal/agree"
 	"zonesigner/zonesignerd/internal/engines"
+	"zonesigner/zonesignerd/internal/heap"
 )
 
 // group is all operators of a plan.
@@ -58,6 +59,7 @@ func names(n int) []mpc.PartyID {
 
 // newGroup starts the operators and waits until they see each other.
 func newGroup(ctx context.Context, p Plan) (*group, error) {
+	heap.Raise() // as the daemon does
 	g := &group{engine: p.Engine, group: mpc.Group{Parties: names(p.N), T: p.T, Digest: sha256.Sum256([]byte("zonesigner bench"))},
 		operators: map[mpc.PartyID]*operator{}}
 	if err := Supports(p.Engine, p.N, p.T); err != nil {
