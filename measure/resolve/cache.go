@@ -105,7 +105,7 @@ type flight struct {
 	depth int
 	host  Host
 	cost  budget // what it took
-	short bool   // it failed for want of what its first asker had left
+	short bool   // it failed for want of queries or time that its first asker had spent before
 	err   error
 }
 
@@ -117,7 +117,7 @@ func newHosts(limit int) *hosts {
 // find. inside is the lookup that needs this one, nil for a domain's own. What
 // this lookup took is b's to pay, in queries when it was made for b, and in time
 // also when it was under way. One that failed because its first asker had few
-// queries left is made again for others. A chain of lookups that would wait for itself,
+// queries or little time left is made again for others. A chain of lookups that would wait for itself,
 // and one too deep, gives Loop at once.
 func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string, find func(f *flight) (Host, budget, error)) (Host, error) {
 	for {
@@ -166,7 +166,7 @@ func (h *hosts) once(ctx context.Context, b *budget, inside *flight, name string
 		}
 	} else {
 		f.host, f.cost, f.err = find(f)
-		f.short = b != nil && b.queries > 0 && f.cost.queries+b.queries >= maxQueries && f.host.fails()
+		f.short = b != nil && f.host.fails() && (b.queries > 0 && f.cost.queries+b.queries >= maxQueries || b.waited > 0 && f.cost.left <= 0)
 	}
 	h.mu.Lock()
 	if inside != nil {
@@ -180,8 +180,14 @@ func (h *hosts) once(ctx context.Context, b *budget, inside *flight, name string
 	if f.err != nil {
 		return Host{}, false, f.err
 	}
-	if running && f.short && (b == nil || !b.spent()) {
-		return Host{}, true, nil
+	if running && f.short {
+		if b != nil {
+			b.spend(f.cost.waited)
+		}
+		if b == nil || !b.spent() {
+			return Host{}, true, nil
+		}
+		return f.host, false, nil
 	}
 	// A loop that was met on the way of another lookup may be none on its own.
 	if !running && !f.short && (f.host.Status != measure.Loop || inside == nil) {

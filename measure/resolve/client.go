@@ -62,6 +62,7 @@ type question struct {
 	qtype   uint16
 	recurse bool // RD
 	dnssec  bool // DO
+	ahead   bool // of those who wait for their turn: it tells whether anybody is there
 }
 
 // query writes the message in wire format, its id left out.
@@ -97,7 +98,7 @@ func (c *Client) ask(ctx context.Context, b *budget, to netip.AddrPort, limit fl
 func (c *Client) send(ctx context.Context, b *budget, to netip.AddrPort, limit float64, q question, timeout time.Duration) (m *dns.Msg, sent time.Time, err error) {
 	s := c.servers.get(to, limit, time.Now())
 	for edns := true; ; edns = false {
-		if err := c.turn(ctx, s); err != nil {
+		if err := c.turn(ctx, s, q.ahead); err != nil {
 			return nil, time.Now(), err
 		}
 		sent = time.Now()
@@ -127,11 +128,18 @@ func (c *Client) send(ctx context.Context, b *budget, to netip.AddrPort, limit f
 }
 
 // turn waits until a query may leave, by the server's rate and by that of all.
-func (c *Client) turn(ctx context.Context, s *server) error {
-	if err := pause(ctx, s.reserve(time.Now())); err != nil {
-		return err
+// One that goes ahead counts as they do, and does not wait.
+func (c *Client) turn(ctx context.Context, s *server, ahead bool) error {
+	for _, l := range []*limiter{&s.limiter, &c.all} {
+		wait := l.reserve(time.Now())
+		if ahead {
+			wait = 0
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
 	}
-	return pause(ctx, c.all.reserve(time.Now()))
+	return nil
 }
 
 // once is one query, and the same over TCP where UDP had no room for the answer.

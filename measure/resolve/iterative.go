@@ -75,7 +75,7 @@ func (r *Iterative) rooted(ctx context.Context) bool {
 	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	silent := 0
 	for _, a := range addrs {
-		_, _, err := r.send(ctx, &budget{left: r.cfg.Try}, netip.AddrPortFrom(a, r.cfg.Port), r.cfg.ServerRate, question{qtype: dns.TypeNS}, r.cfg.Try)
+		_, _, err := r.send(ctx, &budget{left: r.cfg.Try}, netip.AddrPortFrom(a, r.cfg.Port), r.cfg.ServerRate, question{qtype: dns.TypeNS, ahead: true}, r.cfg.Try)
 		switch {
 		case err == nil:
 			return true
@@ -151,8 +151,8 @@ func (r *Iterative) host(ctx context.Context, b *budget, inside *flight, name st
 		var own *budget
 		host, err := anew(func() (Host, error) {
 			own = &budget{left: r.cfg.Timeout}
-			if b != nil {
-				own.queries = b.queries
+			if b != nil { // what stands in a lookup's way ends with it
+				own.left, own.queries = min(own.left, b.left), b.queries
 			}
 			return addresses(&r.cfg, func(qtype uint16) (reply, error) {
 				return r.follow(ctx, own, f, question{name: name, qtype: qtype})
@@ -320,7 +320,7 @@ func (r *Iterative) askZone(ctx context.Context, b *budget, inside *flight, at *
 	}
 	asked := 0
 	bareLookups := func() error {
-		for len(bare) > 0 && asked < maxUnglued {
+		for len(bare) > 0 && asked < maxUnglued && !b.spent() {
 			asked++
 			name := bare[0]
 			bare = bare[1:]
@@ -332,9 +332,10 @@ func (r *Iterative) askZone(ctx context.Context, b *budget, inside *flight, at *
 				addrs = append(addrs, more...)
 				return nil
 			}
-			if h.Status == measure.Loop {
-				note(measure.Loop)
-			} else {
+			switch h.Status {
+			case measure.Loop, measure.Timeout:
+				note(h.Status)
+			default:
 				note(measure.NoAddress)
 			}
 		}

@@ -112,7 +112,7 @@ func (s *Stub) test(ctx context.Context, u *upstream) (alive, lies bool) {
 	try := func(q question) *dns.Msg {
 		for range 2 {
 			b := &budget{left: s.cfg.Try}
-			q.recurse = true
+			q.recurse, q.ahead = true, true
 			if m, _, err := s.send(ctx, b, u.addr, s.cfg.ResolverRate, q, s.cfg.Try); err == nil {
 				return m
 			}
@@ -257,6 +257,7 @@ func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *u
 	q.recurse = true
 	worst := measure.Timeout
 	tried, whole := time.Now(), *b // tried is when the last try began
+	var lost time.Duration         // in tries during which nobody got an answer
 	failures := 0
 	for timeout := 2 * s.cfg.Try; ; {
 		u, err := s.await(ctx)
@@ -277,18 +278,22 @@ func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *u
 				return nil, u, worst, nil
 			}
 			queries := b.queries
-			*b = whole
+			*b, lost = whole, 0
 			b.queries, timeout = queries-whole.queries, 2*s.cfg.Try
 			if b.queries >= maxQueries {
 				b.queries = 0
 			}
 			continue
 		}
+		left := b.left
 		m, sent, err := s.send(ctx, b, u.addr, s.cfg.ResolverRate, q, timeout)
 		tried = sent
 		s.heard(u, err == nil)
 		switch {
 		case errors.Is(err, errTimeout):
+			if !s.proven(sent) {
+				lost += left - b.left
+			}
 			timeout = min(2*timeout, s.cfg.Timeout/2)
 			continue
 		case errors.Is(err, errUnreachable):
@@ -301,6 +306,7 @@ func (s *Stub) resolve(ctx context.Context, b *budget, q question) (*dns.Msg, *u
 		case err != nil:
 			return nil, nil, "", err
 		case m.Rcode == dns.RcodeSuccess, m.Rcode == dns.RcodeNameError:
+			b.spend(-lost) // what comes next has not to pay for resolvers that were dead
 			return m, u, measure.NoError, nil
 		}
 		worst = statusOf(m.Rcode)
@@ -377,6 +383,10 @@ func (s *Stub) delegated(ctx context.Context, b *budget, l List, domain string) 
 	if err != nil {
 		return l, err
 	}
+	if parent.Status != measure.NoError {
+		l.Status = parent.Status
+		return l, nil
+	}
 	var addrs []netip.Addr
 	for _, name := range parent.Names {
 		if len(addrs) >= maxUnglued {
@@ -389,29 +399,43 @@ func (s *Stub) delegated(ctx context.Context, b *budget, l List, domain string) 
 		addrs = append(addrs, h.Addrs...)
 	}
 	q := question{name: domain, qtype: dns.TypeNS}
+	worst := measure.NoAddress
+	if len(addrs) > 0 {
+		worst = measure.Timeout
+	}
 	for timeout := s.cfg.Try; len(addrs) > 0 && !b.spent(); timeout *= 2 {
+		var silent []netip.Addr
 		for _, a := range addrs {
+			if b.spent() {
+				break
+			}
 			m, err := s.ask(ctx, b, netip.AddrPortFrom(a, s.cfg.Port), s.cfg.ServerRate, q, timeout)
-			if errors.Is(err, errTimeout) {
+			switch {
+			case errors.Is(err, errTimeout):
+				silent = append(silent, a)
 				continue
-			} else if errors.Is(err, errUnreachable) {
-				b.spend(timeout)
+			case errors.Is(err, errUnreachable):
 				continue
-			} else if err != nil {
+			case err != nil:
 				return l, err
 			}
 			switch rep := readAuthoritative(m, parent.Zone, q); {
 			case rep.kind == kindReferral && rep.zone == domain:
 				l.Status, l.Names, l.Parent, l.FromParent = measure.NoError, rep.names, rep.names, true
 				return l, nil
+			case rep.kind == kindAnswer: // the parent's server has the zone, too
+				l.Status, l.Names = measure.NoError, rep.names
+				return l, nil
 			case rep.kind == kindAlias || rep.kind == kindNoData:
 				parent.CNAME = l.CNAME
 				return parent, nil
+			case rep.kind == kindFailure && telling[rep.status] > telling[worst]:
+				worst = rep.status
 			}
-			b.spend(timeout) // what fails otherwise must end, too
 		}
+		addrs = silent
 	}
-	l.Status = measure.NoAnswer
+	l.Status = worst
 	return l, nil
 }
 
