@@ -29,7 +29,7 @@ func TestDiff(t *testing.T) {
 	dir := t.TempDir()
 	measureOnce := func(name, aliases string) (string, map[string]measure.Record) {
 		o := run.Options{Dir: filepath.Join(dir, name), List: filepath.Join(dir, name+".csv"), Aliases: filepath.Join(dir, name+".tsv"), Roots: n.Roots(), Concurrency: 200,
-			Resolve: resolve.Config{Port: n.Port, Private: true, Timeout: 2 * time.Second, Try: 200 * time.Millisecond, Rate: -1, ServerRate: -1}}
+			Resolve: resolve.Config{Port: n.Port, Private: true, Timeout: time.Minute, Rate: -1, ServerRate: -1}}
 		var list bytes.Buffer
 		for i := range 500 {
 			if d := testnet.At(i); d.Kind == "single" || d.Kind == "pair" {

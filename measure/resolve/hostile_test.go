@@ -141,6 +141,7 @@ func (h *hostile) answer(at netip.Addr, name string, r *dns.Msg) bool {
 // TestHostile has servers that send a lookup about, in circles, and to servers
 // that are silent: it ends within its time and its queries, with a status.
 func TestHostile(t *testing.T) {
+	t.Parallel()
 	net := startHostile(t)
 	for name, c := range map[string]struct {
 		status measure.Status

@@ -66,12 +66,14 @@ func TestDeadForAWhile(t *testing.T) {
 		}
 		n.Dead[0].Store(false)
 	}()
+	start := time.Now()
 	l, err := s.NameServers(t.Context(), apexAlias(t).Name)
+	took := time.Since(start)
 	if err != nil || l.Status != measure.NoError || l.Queries < 5 {
 		t.Errorf("%+v, %v", l, err)
 	}
-	if l.Waited >= 600*time.Millisecond {
-		t.Errorf("the domain paid for %s", l.Waited)
+	if l.Waited > took-600*time.Millisecond {
+		t.Errorf("the domain paid for %s of %s", l.Waited, took)
 	}
 }
 

@@ -40,25 +40,41 @@ func start(t testing.TB) *testnet.Net {
 	return n
 }
 
-// options are for a run over the first count domains of the test Internet.
+// options are for a run over the first count domains of the test Internet but
+// those that wait for a time-out, which is so long that no other domain meets it,
+// however busy this machine is.
 func options(t testing.TB, n *testnet.Net, count int) Options {
 	t.Helper()
 	dir := t.TempDir()
 	o := Options{Dir: filepath.Join(dir, "run"), List: filepath.Join(dir, "list.csv"), Aliases: filepath.Join(dir, "aliases"),
 		Roots: n.Roots(), Concurrency: 500 / slowness, Program: "test",
-		Resolve: resolve.Config{Port: n.Port, Private: true, Timeout: 4 * time.Second, Try: 400 * time.Millisecond, Rate: -1, ServerRate: -1, ResolverRate: -1}}
-	f, err := os.Create(o.List)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if err := testnet.WriteList(f, count); err != nil {
-		t.Fatal(err)
-	}
+		Resolve: resolve.Config{Port: n.Port, Private: true, Timeout: time.Minute, Try: time.Second, Rate: -1, ServerRate: -1, ResolverRate: -1}}
+	writeList(t, o.List, answering(count))
 	if err := os.WriteFile(o.Aliases, []byte(testnet.Aliases), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return o
+}
+
+// answering are those of the first count domains that wait for no time-out.
+func answering(count int) (domains []testnet.Domain) {
+	for i := range count {
+		if d := testnet.At(i); !d.Waits {
+			domains = append(domains, d)
+		}
+	}
+	return domains
+}
+
+func writeList(t testing.TB, path string, domains []testnet.Domain) {
+	t.Helper()
+	var list strings.Builder
+	for _, d := range domains {
+		fmt.Fprintf(&list, "%d,%s\n", d.Rank, d.Name)
+	}
+	if err := os.WriteFile(path, []byte(list.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // records reads a run's lines, each name once.
@@ -82,13 +98,11 @@ func records(t testing.TB, dir string) map[string]*measure.Record {
 	return all
 }
 
-// compare wants every domain in its class, for its reason. It returns how many
-// were not.
-func compare(t testing.TB, got map[string]*measure.Record, count int, stub bool) {
+// compare wants every domain in its class, for its reason.
+func compare(t testing.TB, got map[string]*measure.Record, domains []testnet.Domain, stub bool) {
 	t.Helper()
 	wrong := 0
-	for i := range count {
-		d := testnet.At(i)
+	for _, d := range domains {
 		name, err := list.Name(d.Name)
 		if err != nil {
 			t.Fatal(err)
@@ -108,8 +122,8 @@ func compare(t testing.TB, got map[string]*measure.Record, count int, stub bool)
 			}
 		}
 	}
-	if len(got) != count || wrong > 0 {
-		t.Errorf("%d records of %d domains, %d not as expected", len(got), count, wrong)
+	if len(got) != len(domains) || wrong > 0 {
+		t.Errorf("%d records of %d domains, %d not as expected", len(got), len(domains), wrong)
 	}
 }
 
@@ -123,21 +137,27 @@ func TestFromTheRoot(t *testing.T) {
 	t.Parallel()
 	n := start(t)
 	o := options(t, n, *domains)
+	want := answering(*domains)
 	var last Progress
 	o.Progress = func(p Progress) { last = p }
 	m, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	compare(t, records(t, o.Dir), *domains, false)
-	if last.Done != *domains || last.Total != *domains || m.Finished.IsZero() {
+	compare(t, records(t, o.Dir), want, false)
+	if last.Done != len(want) || last.Total != len(want) || m.Finished.IsZero() {
 		t.Errorf("progress %+v, finished %s", last, m.Finished)
 	}
-	s := m.Sessions[0]
-	t.Logf("%d domains in %s, %.1f queries each: %+v", *domains, s.Ended.Sub(s.Started).Round(time.Millisecond), float64(s.Queries.UDP)/float64(*domains), *s.Queries)
-	if s.Queries.TCP == 0 || s.Queries.Stray == 0 || s.Queries.Garbage == 0 {
-		t.Errorf("no truncation, wrong id or garbage was met: %+v", s.Queries)
+	logQueries(t, m)
+	if s := m.Sessions[0]; s.Queries.TCP == 0 || s.Queries.Stray == 0 {
+		t.Errorf("no truncation or wrong id was met: %+v", s.Queries)
 	}
+}
+
+func logQueries(t *testing.T, m *Meta) {
+	t.Helper()
+	s := m.Sessions[0]
+	t.Logf("%d domains in %s, %.1f queries each: %+v", m.List.Domains, s.Ended.Sub(s.Started).Round(time.Millisecond), float64(s.Queries.UDP)/float64(m.List.Domains), *s.Queries)
 }
 
 // TestThroughResolvers does the same through resolvers.
@@ -150,9 +170,40 @@ func TestThroughResolvers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compare(t, records(t, o.Dir), *domains, true)
-	s := m.Sessions[0]
-	t.Logf("%d domains in %s, %.1f queries each: %+v", *domains, s.Ended.Sub(s.Started).Round(time.Millisecond), float64(s.Queries.UDP)/float64(*domains), *s.Queries)
+	compare(t, records(t, o.Dir), answering(*domains), true)
+	logQueries(t, m)
+}
+
+// TestSilent measures the domains that the others leave out, whose servers are
+// silent, or send what is no answer: each has no response when its time is over,
+// or an operator whose servers do not serve.
+func TestSilent(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	var want []testnet.Domain
+	for i := range *domains {
+		if d := testnet.At(i); d.Waits {
+			want = append(want, d)
+		}
+	}
+	for name, resolvers := range map[string][]netip.AddrPort{"from the root": nil, "through a resolver": {n.Resolver(0)}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := options(t, n, 0)
+			o.Resolvers = resolvers
+			o.Resolve.Timeout, o.Resolve.Try = 4*time.Second, 400*time.Millisecond
+			writeList(t, o.List, want)
+			m, err := Run(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compare(t, records(t, o.Dir), want, len(resolvers) > 0)
+			logQueries(t, m)
+			if q := m.Sessions[0].Queries; q.Timeouts == 0 || resolvers == nil && (q.Garbage == 0 || q.Stray == 0) {
+				t.Errorf("no silence, wrong id or garbage was met: %+v", q)
+			}
+		})
+	}
 }
 
 func child(dir string) int {

@@ -22,6 +22,7 @@ type Domain struct {
 	Stub    measure.Status  // found through a resolver
 	Signers measure.Signers // with more than one operator
 	Reason  measure.Code    // which has to be among the reasons
+	Waits   bool            // all of this is found out when a time-out is over, and not before
 }
 
 // kind is a way for a domain to be.
@@ -33,6 +34,7 @@ type kind struct {
 	stub    measure.Status
 	reason  measure.Code
 	signers bool // several operators, whose signing goes by the domain's number
+	waits   bool
 }
 
 // kinds are all of them; their shares are a thousand together, and what goes
@@ -49,7 +51,7 @@ var kinds = []kind{
 	{name: "pair", share: 80, class: measure.MoreThanOne, reason: measure.OtherOperators, signers: true},
 	{name: "triple", share: 20, class: measure.MoreThanOne, reason: measure.OtherOperators, signers: true},
 	{name: "differs", share: 10, class: measure.MoreThanOne, reason: measure.ParentDiffers},
-	{name: "halfdead", share: 5, class: measure.MoreThanOne, reason: measure.SilentServer},
+	{name: "halfdead", share: 5, class: measure.MoreThanOne, reason: measure.SilentServer, waits: true},
 	{name: "glueless", share: 10, class: measure.One, reason: measure.SameOperator},
 	{name: "limited", share: 4, class: measure.One, reason: measure.SameOperator},
 	{name: "sixonly", share: 5, class: measure.One, reason: measure.SameOperator},
@@ -76,10 +78,10 @@ var kinds = []kind{
 	{name: "unauthoritative", share: 8, class: measure.NoResponse, status: measure.Lame, stub: measure.ServFail, reason: measure.NoList},
 	{name: "gone", share: 4, class: measure.NoResponse, status: measure.NoAddress, stub: measure.ServFail, reason: measure.NoList},
 	{name: "loop", share: 4, class: measure.NoResponse, status: measure.Loop, stub: measure.ServFail, reason: measure.NoList},
-	{name: "silent", share: 2, class: measure.NoResponse, status: measure.Timeout, stub: measure.ServFail, reason: measure.NoList},
-	{name: "silentresolver", share: 1, class: measure.NoResponse, status: measure.Timeout, stub: measure.Timeout, reason: measure.NoList},
-	{name: "wrongid", share: 1, class: measure.NoResponse, status: measure.Timeout, stub: measure.ServFail, reason: measure.NoList},
-	{name: "garbled", share: 1, class: measure.NoResponse, status: measure.Timeout, stub: measure.ServFail, reason: measure.NoList},
+	{name: "silent", share: 2, class: measure.NoResponse, status: measure.Timeout, stub: measure.ServFail, reason: measure.NoList, waits: true},
+	{name: "silentresolver", share: 1, class: measure.NoResponse, status: measure.Timeout, stub: measure.Timeout, reason: measure.NoList, waits: true},
+	{name: "wrongid", share: 1, class: measure.NoResponse, status: measure.Timeout, stub: measure.ServFail, reason: measure.NoList, waits: true},
+	{name: "garbled", share: 1, class: measure.NoResponse, status: measure.Timeout, stub: measure.ServFail, reason: measure.NoList, waits: true},
 	// What hangs on names that do not exist: pool is the other half of loop.
 	{name: "pool", share: 3, class: measure.NoResponse, status: measure.Loop, stub: measure.ServFail, reason: measure.NoList},
 }
@@ -110,7 +112,7 @@ var tlds = []string{"com", "net", "org", "de", "co.uk", "xn--p1ai"}
 // At is the domain of number i, from 0.
 func At(i int) Domain {
 	k := kinds[kindOf[i%1000]]
-	d := Domain{Rank: i + 1, Kind: k.name, Class: k.class, Status: k.status, Stub: k.stub, Reason: k.reason}
+	d := Domain{Rank: i + 1, Kind: k.name, Class: k.class, Status: k.status, Stub: k.stub, Reason: k.reason, Waits: k.waits}
 	if d.Status == "" {
 		d.Status = measure.NoError
 	}
