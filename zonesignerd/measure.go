@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -81,6 +83,12 @@ func (f *resolveFlags) options() (run.Options, error) {
 			ResolverRate: limit(f.resolverRate), NoIPv6: f.noIPv6, Port: f.port, Private: f.private},
 	}
 	switch {
+	case f.port == 0:
+		return o, usageError("--port 0: want 1 to 65535")
+	case f.whoisTop < 0:
+		return o, usageError("--whois-top %d: want a rank, or 0 for no WHOIS", f.whoisTop)
+	case f.whois != "" && f.whoisTop == 0:
+		return o, usageError("--whois-server without --whois-top: no domain would have it asked")
 	case f.rate < 0 || f.serverRate < 0 || f.resolverRate < 0 || f.whoisRate <= 0:
 		return o, usageError("a rate below zero; 0 is no limit, and WHOIS needs one")
 	case len(f.resolvers) > 0 && len(f.roots) > 0:
@@ -106,8 +114,8 @@ func (f *resolveFlags) options() (run.Options, error) {
 		}
 		o.Roots = append(o.Roots, ip)
 	}
-	if o.Whois != "" && !strings.Contains(o.Whois, ":") {
-		o.Whois += ":43"
+	if _, _, err := net.SplitHostPort(o.Whois); o.Whois != "" && err != nil {
+		o.Whois = net.JoinHostPort(strings.Trim(o.Whois, "[]"), "43")
 	}
 	return o, nil
 }
@@ -181,7 +189,11 @@ func (a *app) measureRun(ctx context.Context, o run.Options) error {
 			return
 		}
 		shown = time.Now()
-		p.say(fmt.Sprintf("%d of %d domains, %.0f a second, %s left", now.Done, now.Total, now.Rate, now.Left.Round(time.Second)))
+		left := "time left not known yet"
+		if now.Rate > 0 {
+			left = now.Left.Round(time.Second).String() + " left"
+		}
+		p.say(fmt.Sprintf("%d of %d domains, %.0f a second, %s", now.Done, now.Total, now.Rate, left))
 	}
 	o.Fault = func(f run.Fault) {
 		mu.Lock()
@@ -196,8 +208,11 @@ func (a *app) measureRun(ctx context.Context, o run.Options) error {
 		e := api.Errorf(api.CodeUsage, "%w", err)
 		e.Hint = "go on with it by --resume, or choose another directory"
 		return e
-	case errors.Is(err, context.Canceled):
-		e := api.Errorf(api.CodeFailure, "stopped: %w", err)
+	case err != nil && m != nil:
+		if errors.Is(err, context.Canceled) {
+			err = errors.New("stopped before the end of the list")
+		}
+		e := api.Errorf(api.CodeFailure, "%w", err)
 		e.Hint = "go on with zonesignerd measure run --out " + o.Dir + " --resume"
 		return e
 	case err != nil:
@@ -207,6 +222,13 @@ func (a *app) measureRun(ctx context.Context, o run.Options) error {
 		return a.printJSON(m)
 	}
 	a.printf("%d domains are in %s", m.List.Domains, filepath.Join(o.Dir, "results.jsonl"))
+	var faults []string
+	for _, kind := range slices.Sorted(maps.Keys(m.Faults)) {
+		faults = append(faults, fmt.Sprintf("%s %d", kind, m.Faults[kind]))
+	}
+	if len(faults) > 0 {
+		a.printf("faults, named in %s: %s", filepath.Join(o.Dir, "faults.jsonl"), strings.Join(faults, ", "))
+	}
 	return nil
 }
 
@@ -238,7 +260,11 @@ func (a *app) measureReportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return errors.Join(write(file), file.Close())
+			if err := errors.Join(write(file), file.Close()); err != nil {
+				_ = os.Remove(out) // half of a page is none
+				return err
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "`text`, csv, svg or html")
@@ -304,7 +330,7 @@ func (a *app) explain(ctx context.Context, f *resolveFlags, dir, name string) er
 		case err != nil:
 			return err
 		case r == nil:
-			return fmt.Errorf("%s: the run has no %s, or not yet: %w", dir, name, fs.ErrNotExist)
+			return fmt.Errorf("%s: %s is not among the domains that are done", dir, name)
 		case a.json:
 			return a.printJSON(r)
 		}

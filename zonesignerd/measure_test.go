@@ -62,7 +62,10 @@ func TestMeasure(t *testing.T) {
 		"--aliases", file("aliases", testnet.Aliases)}
 	run1, run2 := filepath.Join(dir, "run1"), filepath.Join(dir, "run2")
 	top := file("top.csv", text.String()+"nonsense\n")
-	_, told := command(t, 0, append([]string{"measure", "run", "--list", top, "--out", run1}, flags...)...)
+	out, told := command(t, 0, append([]string{"measure", "run", "--list", top, "--out", run1}, flags...)...)
+	if !strings.Contains(out, "malformed-line 1") || !strings.Contains(out, filepath.Join(run1, "faults.jsonl")) {
+		t.Errorf("the bad line is not counted in %q", out)
+	}
 	if !strings.Contains(told, fmt.Sprintf("%d of %d domains", len(domains), len(domains))) {
 		t.Errorf("progress %q", told)
 	}
@@ -74,12 +77,35 @@ func TestMeasure(t *testing.T) {
 		t.Errorf("another setting: %q", told)
 	}
 
+	// What cannot be a run leaves no directory behind.
+	none := filepath.Join(dir, "none")
+	for name, args := range map[string][]string{
+		"no list":         {"--list", filepath.Join(dir, "missing")},
+		"nothing in it":   {"--list", file("empty", "")},
+		"no archive":      {"--list", file("broken.zip", "PK\x03\x04")},
+		"bad aliases":     {"--list", top, "--aliases", file("bad", "name\tonly\n")},
+		"missing aliases": {"--list", top, "--aliases", filepath.Join(dir, "missing")},
+	} {
+		command(t, 1, append([]string{"measure", "run", "--out", none}, args...)...)
+		if _, err := os.Stat(none); err == nil {
+			t.Errorf("%s: the directory is there", name)
+		}
+	}
+	for _, args := range [][]string{{"--port", "0"}, {"--whois-top", "-1"}, {"--whois-server", "192.0.2.1"}, {"--rate", "-1"}, {"--resolver", "192.0.2"}, {"--concurrency", "0"},
+		{"--timeout", "1s", "--try", "2s"}, {"--resolver", "192.0.2.1", "--root", "192.0.2.1"}} {
+		command(t, 2, append([]string{"measure", "run", "--list", top, "--out", none}, args...)...)
+	}
+	// A run that cannot get on says how it is gone on with.
+	if _, told := command(t, 1, "measure", "run", "--list", top, "--out", none, "--root", "127.0.0.1", "--port", "1", "--try", "10ms"); !strings.Contains(told, "--resume") || !strings.Contains(told, "127.0.0.1") {
+		t.Errorf("no root server: %q", told)
+	}
+
 	classes := map[measure.Class]int{}
 	for _, d := range domains {
 		classes[d.Class]++
 	}
-	out, _ := command(t, 0, "measure", "report", run1)
-	for _, want := range []string{"Top-100 ", "Top-1k ", "All ", "MISCONF", "malformed-line: 1", "cloudflare", "SHA-256"} {
+	out, _ = command(t, 0, "measure", "report", run1)
+	for _, want := range []string{"Top-100 ", "Top-1k ", "All ", "MISCONF", "malformed-line: 1", "cloudflare", "SHA-256", "Operators, the 30 commonest of "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("report without %q:\n%s", want, out)
 		}

@@ -46,7 +46,7 @@ type Fault struct {
 	Why  string `json:"why"`
 }
 
-func (f Fault) String() string { return fmt.Sprintf("line %d: %s: %s", f.Line, f.Kind, f.Why) }
+func (f Fault) String() string { return fmt.Sprintf("line %d: %s", f.Line, f.Why) }
 
 // Info is what is recorded of a list.
 type Info struct {
@@ -197,7 +197,7 @@ func scan(r io.Reader, info *Info, each func(Entry) error, fault func(Fault)) er
 		}
 		h := maphash.String(seed, e.Name)
 		if _, twice := seen[h]; twice {
-			note(Fault{Kind: Duplicate, Line: l.number, Why: e.Name})
+			note(Fault{Kind: Duplicate, Line: l.number, Why: e.Name + " was there before"})
 			return nil
 		}
 		if info.Domains == MaxEntries {
@@ -324,17 +324,25 @@ func header(line string) (form *columns, ok bool) {
 	return form, form.domain >= 0
 }
 
+// shape says what a line should be.
+func (c *columns) shape() string {
+	if c.format == ranked.format {
+		return "a rank, a comma and a domain"
+	}
+	return fmt.Sprintf("%d columns at least, separated by commas", max(c.rank, c.domain)+1)
+}
+
 // entry reads one line, the nth that could hold a domain.
 func (c *columns) entry(line string, n int) (Entry, error) {
 	cells := strings.Split(line, ",")
 	if len(cells) <= max(c.rank, c.domain) {
-		return Entry{}, fmt.Errorf("%d columns, want %s", len(cells), c.format)
+		return Entry{}, fmt.Errorf("%s: want %s", quote(line), c.shape())
 	}
 	e := Entry{Rank: n}
 	if c.rank >= 0 {
 		var err error
 		if e.Rank, err = strconv.Atoi(unquote(cells[c.rank])); err != nil || e.Rank < 1 {
-			return Entry{}, fmt.Errorf("%s is no rank", strconv.QuoteToASCII(cells[c.rank]))
+			return Entry{}, fmt.Errorf("%s is no rank", quote(cells[c.rank]))
 		}
 	}
 	var err error

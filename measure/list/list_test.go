@@ -125,23 +125,29 @@ func TestFaults(t *testing.T) {
 		"",
 		"13," + strings.Repeat("x", MaxLine), // 13
 		"14,2001:db8::1",                     // 14
-		"15,example.org",
+		"15," + strings.Repeat("\xff", 2000), // 15
+		"16,example.org",
 	}
 	got, faults, info, err := readAll(t, []byte(strings.Join(lines, "\n")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []Entry{{1, "example.com"}, {15, "example.org"}}; !slices.Equal(got, want) {
+	if want := []Entry{{1, "example.com"}, {16, "example.org"}}; !slices.Equal(got, want) {
 		t.Errorf("read %v, want %v", got, want)
 	}
 	var at []int
 	for _, f := range faults {
 		at = append(at, f.Line)
 	}
-	if want := []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14}; !slices.Equal(at, want) {
+	if want := []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15}; !slices.Equal(at, want) {
 		t.Errorf("faults at %v, want %v: %v", at, want, faults)
 	}
-	if info.Faults[Malformed] != 10 || info.Faults[Duplicate] != 1 {
+	for _, f := range faults {
+		if len(f.String()) > 400 {
+			t.Errorf("a line of %d bytes is told in %d", MaxLine, len(f.String()))
+		}
+	}
+	if info.Faults[Malformed] != 11 || info.Faults[Duplicate] != 1 {
 		t.Errorf("counted %v", info.Faults)
 	}
 }

@@ -37,7 +37,7 @@ func Name(s string) (string, error) {
 	} else {
 		var err error
 		if name, err = lookup.ToASCII(name); err != nil {
-			return "", fmt.Errorf("%s: %w", strconv.QuoteToASCII(s), err)
+			return "", fmt.Errorf("%s is no domain by the rules of IDNA", quote(s)) // which err says at length
 		}
 	}
 	if len(name) > 253 {
@@ -47,19 +47,28 @@ func Name(s string) (string, error) {
 	for label := range strings.SplitSeq(name, ".") {
 		digits = strings.Trim(label, "0123456789") == ""
 		if label == "" || len(label) > 63 {
-			return "", fmt.Errorf("%s: a label of %d bytes, want 1 to 63", strconv.QuoteToASCII(s), len(label))
+			return "", fmt.Errorf("%s: a label of %d bytes, want 1 to 63", quote(s), len(label))
 		}
 		for i := range len(label) {
 			c := label[i]
 			if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
-				return "", fmt.Errorf("%s is no domain", strconv.QuoteToASCII(s))
+				return "", fmt.Errorf("%s is no domain", quote(s))
 			}
 		}
 	}
 	if digits { // no top-level domain is a number (RFC 3696, section 2)
-		return "", fmt.Errorf("%s is no domain", strconv.QuoteToASCII(s))
+		return "", fmt.Errorf("%s is no domain", quote(s))
 	}
 	return name, nil
+}
+
+// quote is text as it can be shown, cut where it is long.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strconv.QuoteToASCII(s[:most]) + "..."
+	}
+	return strconv.QuoteToASCII(s)
 }
 
 // Unicode is name as people write it, or "" where that is no different or the

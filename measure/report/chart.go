@@ -61,10 +61,10 @@ func (r *Report) SVG(w io.Writer) error {
 var pageText string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"percent": percent,
-	"name":    func(t Top) string { return t.name() },
-	"column":  func(what string) string { return columns[what] },
-	"why":     func(code string) string { return measure.Codes[measure.Code(code)] },
+	"percent": percent, "commonest": commonest,
+	"name":   func(t Top) string { return t.name() },
+	"column": func(what string) string { return columns[what] },
+	"why":    func(code string) string { return measure.Codes[measure.Code(code)] },
 }).Parse(pageText))
 
 // HTML writes a page that needs nothing else.

@@ -139,6 +139,9 @@ func (d *Diff) Text(w io.Writer, limit int) error {
 		for _, id := range ids[:min(most, len(ids))] {
 			fmt.Fprintf(t, "%s\t%d\t%d\n", id, d.Leaving[id], d.Coming[id])
 		}
+		if len(ids) > most {
+			fmt.Fprintf(t, "and %d more\n", len(ids)-most)
+		}
 	}
 	if len(d.Changes) > 0 && limit != 0 {
 		shown := d.Changes

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -38,7 +39,7 @@ func Explain(w io.Writer, r *measure.Record) error {
 	if r.Data.Signers != "" {
 		line("signers", "%s", r.Data.Signers)
 	}
-	line("status", "%s, %d queries, %s", r.Status, r.Data.Queries, time.Duration(r.Data.Millis)*time.Millisecond)
+	line("status", "%s; queries: %d; waited for answers: %s", r.Status, r.Data.Queries, time.Duration(r.Data.Millis)*time.Millisecond)
 	line("looked up", "%s by %s", r.Timestamp.Format(time.RFC3339), r.Data.Resolver)
 	if r.Data.Zone != "" {
 		line("zone", "%s", r.Data.Zone)
@@ -66,11 +67,13 @@ func Explain(w io.Writer, r *measure.Record) error {
 		if i == 0 {
 			fmt.Fprintf(t, "\nOPERATOR\tASKED\tANSWER\tSERIAL\tSOA\tSIGNED WITH\tDNSKEY\tWHOIS\n")
 		}
-		p := o.Probe
+		p, serial := o.Probe, ""
 		if p == nil {
 			p = &measure.Probe{}
+		} else if p.Status == measure.NoError {
+			serial = strconv.FormatUint(uint64(p.Serial), 10)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", o.ID, dash(p.Server), dash(string(p.Status)), p.Serial, dash(strings.TrimSpace(p.MName+" "+p.RName)),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", o.ID, dash(p.Server), dash(string(p.Status)), dash(serial), dash(strings.TrimSpace(p.MName+" "+p.RName)),
 			dash(strings.Trim(fmt.Sprint(p.Tags), "[]")), dash(strings.Trim(fmt.Sprint(p.Keys), "[]")), dash(o.Owners))
 	}
 	return t.Flush()

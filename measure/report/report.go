@@ -5,6 +5,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -23,6 +24,10 @@ type Report struct {
 	Mistakes  []Count   `json:"misconfigured"`
 	Operators []Share   `json:"operators"` // the commonest
 	Pairs     []Pair    `json:"pairs"`     // the commonest
+	Counted   struct {  // of which these are the commonest
+		Operators int `json:"operators"`
+		Pairs     int `json:"pairs"`
+	} `json:"counted"`
 }
 
 // Top counts the domains of the best ranks.
@@ -206,9 +211,18 @@ func (c *counter) report(meta *run.Meta) *Report {
 	slices.SortFunc(r.Pairs, func(a, b Pair) int {
 		return cmp.Or(b.Domains-a.Domains, strings.Compare(a.A, b.A), strings.Compare(a.B, b.B))
 	})
+	r.Counted.Operators, r.Counted.Pairs = len(r.Operators), len(r.Pairs)
 	r.Operators = slices.Clip(r.Operators[:min(most, len(r.Operators))])
 	r.Pairs = slices.Clip(r.Pairs[:min(most, len(r.Pairs))])
 	return r
+}
+
+// commonest heads a table of so many of all.
+func commonest(what string, shown, all int) string {
+	if shown < all {
+		return fmt.Sprintf("%s, the %d commonest of %d", what, shown, all)
+	}
+	return what
 }
 
 func share(n, of int) float64 {

@@ -102,12 +102,12 @@ func (r *Report) Text(w io.Writer) error {
 			fmt.Fprintf(t, "%s\t%d\t%s\n", c.What, c.Domains, percent(c.Share))
 		}
 	}
-	section("Operators", "OPERATOR", "DOMAINS", "SHARE", "ALONE")
+	section(commonest("Operators", len(r.Operators), r.Counted.Operators), "OPERATOR", "DOMAINS", "SHARE", "ALONE")
 	for _, o := range r.Operators {
 		fmt.Fprintf(t, "%s\t%d\t%s\t%d\n", o.ID, o.Served, percent(o.Share), o.Alone)
 	}
 	if len(r.Pairs) > 0 {
-		section("Operators of the same domains", "OPERATOR", "AND", "DOMAINS")
+		section(commonest("Operators of the same domains", len(r.Pairs), r.Counted.Pairs), "OPERATOR", "AND", "DOMAINS")
 		for _, p := range r.Pairs {
 			fmt.Fprintf(t, "%s\t%s\t%d\n", p.A, p.B, p.Domains)
 		}
@@ -144,6 +144,8 @@ func (r *Report) CSV(w io.Writer) error {
 	for _, p := range r.Pairs {
 		line("pairs", p.A, p.B, strconv.Itoa(p.Domains))
 	}
+	line("counted", "all", "operators", strconv.Itoa(r.Counted.Operators))
+	line("counted", "all", "pairs", strconv.Itoa(r.Counted.Pairs))
 	c.Flush()
 	return c.Error()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -58,7 +59,13 @@ func NewIterative(ctx context.Context, cfg Config, roots []netip.Addr) (*Iterati
 		}
 	}
 	c.Close()
-	return nil, cmp.Or(ctx.Err(), ErrOffline)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(roots) > 0 {
+		return nil, fmt.Errorf("%w: asked %v at port %d", ErrOffline, roots, c.cfg.Port)
+	}
+	return nil, ErrOffline
 }
 
 // maxSilentRoots is how many root servers are asked in vain.

@@ -95,12 +95,21 @@ func replace(path string, write func(w io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	w := bufio.NewWriter(f)
-	if err := errors.Join(write(w), w.Flush(), f.Sync(), f.Close()); err != nil {
-		return err
+	err = write(w)
+	if err == nil {
+		err = w.Flush()
 	}
-	return os.Rename(path+".new", path)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		_ = os.Remove(path + ".new") // it is of no use
+	}
+	return err
 }
 
 // importList reads the list and keeps a copy of it in dir, by which the run

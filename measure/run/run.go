@@ -67,7 +67,8 @@ const DefaultConcurrency = 1000
 var ErrExists = errors.New("the directory holds a run")
 
 // Run measures until all of the list is done or the context ends; then what is
-// done stays, and the error is the context's.
+// done stays, and the error is the context's. With an error after which the run
+// can be gone on with there is a Meta, too.
 func Run(ctx context.Context, o Options) (*Meta, error) {
 	if o.Concurrency <= 0 {
 		o.Concurrency = DefaultConcurrency
@@ -78,7 +79,7 @@ func Run(ctx context.Context, o Options) (*Meta, error) {
 	}
 	store, err := openStore(o.Dir)
 	if err != nil {
-		return m, err
+		return nil, err
 	}
 	r := &runner{o: o, meta: m, store: store}
 	err = r.run(ctx)
@@ -96,9 +97,20 @@ func prepare(o *Options) (*Meta, error) {
 	case !errors.Is(err, fs.ErrNotExist) || o.Resume:
 		return nil, err
 	}
+	_, err = os.Stat(o.Dir)
+	made := errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, err
 	}
+	m, err = newRun(o)
+	if err != nil && made {
+		err = errors.Join(err, os.RemoveAll(o.Dir)) // there is nothing in it but the beginnings of a run that cannot be
+	}
+	return m, err
+}
+
+// newRun makes a run's files in a directory that holds no run.json.
+func newRun(o *Options) (*Meta, error) {
 	if _, err := os.Stat(filepath.Join(o.Dir, resultsFile)); err == nil {
 		return nil, fmt.Errorf("%s: %w, without its %s", o.Dir, ErrExists, metaFile)
 	}
@@ -110,7 +122,7 @@ func prepare(o *Options) (*Meta, error) {
 	if err != nil {
 		return nil, err
 	}
-	m = &Meta{Format: 1, List: info, Started: time.Now().UTC(), Faults: map[string]int{}, Settings: Settings{
+	m := &Meta{Format: 1, List: info, Started: time.Now().UTC(), Faults: map[string]int{}, Settings: Settings{
 		Timeout: o.Resolve.Timeout, Try: o.Resolve.Try, NoIPv6: o.Resolve.NoIPv6, Port: o.Resolve.Port, Private: o.Resolve.Private,
 		Suffixes: operator.SuffixVersion(), Aliases: table.Version, WhoisTop: o.WhoisTop, Whois: o.Whois,
 	}}

@@ -151,8 +151,8 @@ func (s *Store) add(r result) error {
 	r.summary.offset, r.summary.length = s.end, len(r.line)
 	s.rows = append(s.rows, row{r.number, r.summary.encode()})
 	s.end += int64(len(r.line)) + 1
-	_, err := s.w.Write(r.line)
-	return errors.Join(err, s.w.WriteByte('\n'))
+	_, _ = s.w.Write(r.line) // an error stays, and is the next one's, too
+	return s.w.WriteByte('\n')
 }
 
 // commit makes what was added last, and the count of faults by kind with it;
