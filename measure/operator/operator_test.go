@@ -40,7 +40,7 @@ func TestDefaultTable(t *testing.T) {
 		"ns-1.awsdns-15.com": "amazon", "ns-2048.awsdns-64.net": "amazon", "ns-9.awsdns-01.co.uk": "amazon",
 		"ns1.taobao.com": "alibaba", "ns1.alibabadns.com": "alibaba", "dns1.hichina.com": "alibaba",
 		"ns1-01.azure-dns.com": "microsoft", "ns4-01.azure-dns.info": "microsoft",
-		"a1-1.akam.net": "akamai", "ns1.google.com": "google", "ns-cloud-a1.googledomains.com": "google",
+		"a1-1.akam.net": "akamai", "ns3.jdcache.com": "jd", "ns21.constellix.com": "dnsmadeeasy", "ns1.google.com": "google", "ns-cloud-a1.googledomains.com": "google",
 		"ns1.unheard-of.example.co.uk": "example", "awsdns.com": "awsdns",
 	} {
 		if m, ok := table.Name(name); !ok || m.Operator != want {
