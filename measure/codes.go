@@ -17,6 +17,7 @@ const (
 	SameNetwork      Code = "same-network"             // operators differ by name, their servers share networks
 	SOASays          Code = "soa-names-operator"       // the SOA record names another operator than the name server's name
 	ResolverLies     Code = "resolver-lies"            // the resolver gives answers for names that do not exist
+	NoOperator       Code = "no-operator"              // no name server's name has a registrable domain
 	NotDelegated     Code = "not-delegated"            // the name lies directly in a public suffix's zone
 
 	// How name servers came to their operators.
@@ -52,6 +53,7 @@ var Codes = map[Code]string{
 	SameNetwork:      "operators differ by name, but their name servers share networks",
 	SOASays:          "the SOA record names another operator than the name server's name",
 	ResolverLies:     "the resolver gives answers for names that do not exist",
+	NoOperator:       "no name server's name has a registrable domain, which tells the operator",
 	NotDelegated:     "the name is in a public suffix's own zone",
 	ByAlias:          "the table of aliases gives the operator",
 	ByAddress:        "the address is one of a known operator's",

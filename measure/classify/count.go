@@ -22,6 +22,7 @@ func (g *Groups) count(e *Evidence) measure.Class {
 	g.note()
 	g.sameLabel()
 	if len(g.IDs) == 0 {
+		g.because(measure.NoOperator, "")
 		return measure.Unknown
 	}
 	if len(g.IDs) == 1 {

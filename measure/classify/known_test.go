@@ -117,9 +117,10 @@ func TestRules(t *testing.T) {
 		"registered to two": {evidence("a.com", "ns1.a.com", "ns1.host.com"), func(e *Evidence) {
 			e.Owners["a"], e.Owners["host"] = "Example Ltd", "Other Ltd"
 		}, measure.MoreThanOne, measure.OtherOperators},
-		"a liar":   {evidence("a.com", "ns1.a.com"), func(e *Evidence) { e.List.Lies = true }, measure.Unknown, measure.ResolverLies},
-		"a suffix": {evidence("a.com", "a.gtld-servers.net"), func(e *Evidence) { e.List.Zone = "com" }, measure.NoResponse, measure.NotDelegated},
-		"lame":     {evidence("a.com", "ns1.a.com"), func(e *Evidence) { e.List.Status = measure.Lame }, measure.NoResponse, measure.NoList},
+		"no name below a suffix": {evidence("a.com", "co.uk", "uk"), nil, measure.Unknown, measure.NoOperator},
+		"a liar":                 {evidence("a.com", "ns1.a.com"), func(e *Evidence) { e.List.Lies = true }, measure.Unknown, measure.ResolverLies},
+		"a suffix":               {evidence("a.com", "a.gtld-servers.net"), func(e *Evidence) { e.List.Zone = "com" }, measure.NoResponse, measure.NotDelegated},
+		"lame":                   {evidence("a.com", "ns1.a.com"), func(e *Evidence) { e.List.Status = measure.Lame }, measure.NoResponse, measure.NoList},
 	} {
 		if c.setup != nil {
 			c.setup(c.e)

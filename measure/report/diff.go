@@ -55,7 +55,7 @@ func Compare(dir1, dir2 string) (*Diff, error) {
 	}); err != nil {
 		return nil, err
 	}
-	d := &Diff{Leaving: map[string]int{}, Coming: map[string]int{}}
+	d := &Diff{Moves: []Move{}, Changes: []Change{}, Leaving: map[string]int{}, Coming: map[string]int{}}
 	moves := map[[2]measure.Class]int{}
 	err := each(dir2, func(s run.Summary) {
 		was, ok := first[s.Name]

@@ -179,12 +179,12 @@ func (c *counter) add(s run.Summary) {
 
 // decides are the reasons that put a domain among the unknown or misconfigured.
 var decides = map[measure.Code]bool{
-	measure.NoServingAddress: true, measure.SameNetwork: true, measure.SOASays: true, measure.ResolverLies: true,
+	measure.NoServingAddress: true, measure.SameNetwork: true, measure.SOASays: true, measure.ResolverLies: true, measure.NoOperator: true,
 	measure.SingleLabel: true, measure.UnlistedSuffix: true, measure.Mistyped: true,
 }
 
 func (c *counter) report(meta *run.Meta) *Report {
-	r := &Report{Meta: meta, Done: c.done, Silence: counts(c.silence), Doubts: counts(c.doubts), Mistakes: counts(c.mistakes)}
+	r := &Report{Operators: []Share{}, Pairs: []Pair{}, Meta: meta, Done: c.done, Silence: counts(c.silence), Doubts: counts(c.doubts), Mistakes: counts(c.mistakes)}
 	for i, t := range c.tops {
 		// A list that is shorter is counted once, as all that there are.
 		all := t.n == 0
@@ -238,7 +238,7 @@ func counts(m map[string]int) []Count {
 	for _, n := range m {
 		sum += n
 	}
-	var all []Count
+	all := []Count{}
 	for _, what := range slices.Sorted(maps.Keys(m)) {
 		all = append(all, Count{what, m[what], share(m[what], sum)})
 	}

@@ -124,7 +124,11 @@ func (s *Stub) test(ctx context.Context, u *upstream) (alive, lies bool) {
 	}
 	for _, suffix := range []string{"invalid", "com"} {
 		name := fmt.Sprintf("zonesigner-measure-%016x.%s", rand.Uint64(), suffix) //nolint:gosec // it has to be new, not secret
-		if m := try(question{name: name, qtype: dns.TypeA}); m != nil && m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0 {
+		m := try(question{name: name, qtype: dns.TypeA})
+		if m == nil {
+			return true, s.liar(u) // it says nothing: it is what it was
+		}
+		if m.Rcode == dns.RcodeSuccess && len(m.Answer) > 0 {
 			return true, true
 		}
 	}

@@ -1,9 +1,13 @@
 package resolve
 
 import (
+	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"zonesigner/measure"
 	"zonesigner/measure/testnet"
@@ -91,5 +95,42 @@ func TestAhead(t *testing.T) {
 	}
 	if took := time.Since(start); took > time.Minute {
 		t.Errorf("waited %s in the queue", took)
+	}
+}
+
+// TestLiarKeepsSilent has a resolver that was found to lie and then says nothing
+// of names that do not exist: it is not honest for that.
+func TestLiarKeepsSilent(t *testing.T) {
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var silent atomic.Bool
+	server := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		r := new(dns.Msg)
+		r.SetReply(q)
+		if q.Question[0].Qtype == dns.TypeA {
+			if silent.Load() {
+				return
+			}
+			r.Answer = []dns.RR{&dns.A{Hdr: header(q.Question[0].Name, dns.TypeA), A: []byte{192, 0, 2, 1}}}
+		}
+		_ = w.WriteMsg(r)
+	})}
+	go func() { _ = server.ActivateAndServe() }()
+	t.Cleanup(func() { _ = server.Shutdown() })
+	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	s, err := NewStub(t.Context(), Config{Private: true, ResolverRate: -1, Try: 300 * time.Millisecond}, []netip.AddrPort{addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	u := s.upstreams[0]
+	if !s.liar(u) {
+		t.Fatal("the liar was not found out")
+	}
+	silent.Store(true)
+	if alive, lies := s.test(t.Context(), u); alive && !lies {
+		t.Error("the liar is honest now")
 	}
 }
