@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"net/netip"
@@ -207,6 +208,10 @@ func (a *app) measureRun(ctx context.Context, o run.Options) error {
 	case errors.Is(err, run.ErrExists):
 		e := api.Errorf(api.CodeUsage, "%w", err)
 		e.Hint = "go on with it by --resume, or choose another directory"
+		return e
+	case o.Resume && errors.Is(err, fs.ErrNotExist):
+		e := api.Errorf(api.CodeFailure, "%w", err)
+		e.Hint = "a run that was stopped before its list was read begins anew, with --list and without --resume"
 		return e
 	case err != nil && m != nil:
 		if errors.Is(err, context.Canceled) {

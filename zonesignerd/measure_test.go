@@ -72,7 +72,9 @@ func TestMeasure(t *testing.T) {
 	command(t, 0, append([]string{"measure", "run", "--list", file("fewer.csv", text.String()[strings.Index(text.String(), "\n")+1:]), "--out", run2}, flags...)...)
 	command(t, 2, append([]string{"measure", "run", "--list", top, "--out", run1}, flags...)...)
 	command(t, 0, "measure", "run", "--out", run1, "--resume")
-	command(t, 1, "measure", "run", "--out", dir, "--resume")
+	if _, told := command(t, 1, "measure", "run", "--out", dir, "--resume"); !strings.Contains(told, "begins anew") {
+		t.Errorf("nothing to go on with: %q", told)
+	}
 	if _, told := command(t, 2, "measure", "run", "--out", run1, "--resume", "--timeout", "5s"); !strings.Contains(told, "--timeout with --resume") {
 		t.Errorf("another setting: %q", told)
 	}
