@@ -47,7 +47,7 @@ func options(t testing.TB, n *testnet.Net, count int) Options {
 	t.Helper()
 	dir := t.TempDir()
 	o := Options{Dir: filepath.Join(dir, "run"), List: filepath.Join(dir, "list.csv"), Aliases: filepath.Join(dir, "aliases"),
-		Roots: n.Roots(), Concurrency: 500 / slowness, Program: "test",
+		Roots: n.Roots(), Concurrency: 500, Program: "test",
 		Resolve: resolve.Config{Port: n.Port, Private: true, Timeout: time.Minute, Try: time.Second, Rate: -1, ServerRate: -1, ResolverRate: -1}}
 	writeList(t, o.List, answering(count))
 	if err := os.WriteFile(o.Aliases, []byte(testnet.Aliases), 0o644); err != nil {
