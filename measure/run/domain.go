@@ -147,24 +147,32 @@ func (m *Measurer) owners(ctx context.Context, f *finding) error {
 	var errs []error
 	f.evidence.Owners = map[string]string{}
 	for _, id := range f.groups.IDs {
-		owner, asked, same := "", 0, true
-		for ns := range f.groups.Of(id) {
-			for _, a := range ns.Addresses {
-				if asked == maxProbed {
-					break
-				}
-				asked++
-				o, err := m.whois.Owner(ctx, a)
-				if err != nil {
-					errs = append(errs, err)
-				}
-				same = same && err == nil && (asked == 1 || o == owner)
-				owner = o
-			}
-		}
-		if same && owner != "" {
+		owner, err := m.owner(ctx, f, id)
+		if err != nil {
+			errs = append(errs, err)
+		} else if owner != "" {
 			f.evidence.Owners[id] = owner
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// owner is what was said of all of an operator's addresses that are asked for,
+// "" where that is not the same.
+func (m *Measurer) owner(ctx context.Context, f *finding, id string) (owner string, err error) {
+	asked := 0
+	for ns := range f.groups.Of(id) {
+		for _, a := range ns.Addresses {
+			if asked == maxProbed {
+				return owner, nil
+			}
+			asked++
+			o, err := m.whois.Owner(ctx, a)
+			if err != nil || asked > 1 && o != owner {
+				return "", err
+			}
+			owner = o
+		}
+	}
+	return owner, nil
 }

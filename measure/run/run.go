@@ -352,7 +352,7 @@ func (r *runner) all(ctx context.Context, done []uint64, count int) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	items := make(chan item)
-	late := make(chan looked, 4*whoisWorkers)
+	late := make(chan looked, max(0, min(r.o.WhoisTop, maxLate)))
 	found := make(chan looked)
 	results := make(chan result, 64)
 	var reading, working, asking, judging sync.WaitGroup
@@ -452,8 +452,10 @@ func (l looked) result() (result, error) {
 	return result{number: l.number, line: line, summary: Summarise(rec), faults: l.faults}, err
 }
 
-// whoisWorkers wait for WHOIS servers.
-const whoisWorkers = 4
+const (
+	whoisWorkers = 4      // wait for WHOIS servers
+	maxLate      = 10_000 // domains that wait for them, beside those that workers hold
+)
 
 // Batches of results are made to last when they are so many or so old.
 const (

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"zonesigner/measure"
 	"zonesigner/measure/list"
+	"zonesigner/measure/operator"
 	"zonesigner/measure/resolve"
 	"zonesigner/measure/testnet"
 )
@@ -203,6 +205,57 @@ func TestSilent(t *testing.T) {
 				t.Errorf("no silence, wrong id or garbage was met: %+v", q)
 			}
 		})
+	}
+}
+
+// TestRecord wants on record what a run was: its list, when and with what it was
+// measured; and of each domain a line in the shape of zdns.
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	o := options(t, n, 20)
+	o.Resolvers, o.Roots = []netip.AddrPort{n.Resolver(0)}, nil
+	before := time.Now().UTC()
+	modified := before.Add(-48 * time.Hour).Truncate(time.Second)
+	if err := os.Chtimes(o.List, modified, modified); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(o.List)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	m, err := LoadMeta(o.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := m.List; l.Path != o.List || !l.Modified.Equal(modified) || l.SHA256 != fmt.Sprintf("%x", sha256.Sum256(content)) || l.Domains != len(answering(20)) {
+		t.Errorf("list %+v", l)
+	}
+	s := m.Settings
+	if !slices.Equal(s.Resolvers, []string{n.Resolver(0).String()}) || s.Timeout != o.Resolve.Timeout || s.Try != o.Resolve.Try || !s.Private ||
+		s.Suffixes != operator.SuffixVersion() || !strings.HasPrefix(s.Aliases, operator.Default().Version+" ") {
+		t.Errorf("settings %+v", s)
+	}
+	if m.Started.Before(before) || m.Finished.Before(m.Started) || len(m.Sessions) != 1 || m.Sessions[0].Program != "test" || m.Sessions[0].Concurrency != o.Concurrency {
+		t.Errorf("started %s, finished %s, sessions %+v", m.Started, m.Finished, m.Sessions)
+	}
+	lines, err := os.ReadFile(filepath.Join(o.Dir, resultsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(lines)) {
+		var r map[string]any
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		at, err := time.Parse(time.RFC3339Nano, fmt.Sprint(r["timestamp"]))
+		data, _ := r["data"].(map[string]any)
+		if err != nil || at.Before(before.Add(-time.Millisecond)) || r["name"] == "" || r["status"] == "" || data["class"] == nil || data["reasons"] == nil || data["resolver"] == nil {
+			t.Errorf("%v: %s", err, line)
+		}
 	}
 }
 

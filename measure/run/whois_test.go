@@ -146,3 +146,59 @@ func TestStoppedBesideWhois(t *testing.T) {
 		t.Errorf("%d of %d domains", len(got), len(lines))
 	}
 }
+
+// TestSlowWhois has a WHOIS server that answers when the domains that it is not
+// asked for are done, which wait for nothing.
+func TestSlowWhois(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	rest := make(chan struct{})
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = bufio.NewReader(conn).ReadString('\n')
+			select {
+			case <-rest:
+			case <-t.Context().Done():
+			}
+			fmt.Fprint(conn, "OrgName: Example Hosting\n")
+			conn.Close()
+		}
+	}()
+	n := start(t)
+	const pairs, singles = 40, 60
+	var asked, others []testnet.Domain
+	for i := 0; len(asked) < pairs || len(others) < singles; i++ {
+		switch d := testnet.At(i); {
+		case d.Kind == "pair" && len(asked) < pairs:
+			asked = append(asked, d)
+		case d.Kind == "single" && len(others) < singles:
+			others = append(others, d)
+		}
+	}
+	o := options(t, n, 0)
+	writeList(t, o.List, append(asked, others...))
+	o.WhoisTop, o.Whois, o.WhoisRate, o.Concurrency = 1_000_000, l.Addr().String(), 1000, 5
+	done := false
+	o.Progress = func(p Progress) {
+		if !done && p.Done >= singles {
+			done = true
+			close(rest)
+		}
+	}
+	// A question or two may wait for so long that it is a fault.
+	m, err := Run(t.Context(), o)
+	if err != nil || m.Faults["whois"] > 2 {
+		t.Errorf("%v, faults %v", err, m.Faults)
+	}
+	if got := records(t, o.Dir); len(got) != pairs+singles {
+		t.Errorf("%d records", len(got))
+	}
+}
