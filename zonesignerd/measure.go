@@ -315,6 +315,11 @@ func (a *app) measureExplainCommand() *cobra.Command {
 			if err != nil {
 				return usageError("%w", err)
 			}
+			for _, name := range append([]string{"rate", "server-rate", "resolver-rate", "whois-rate"}, kept...) {
+				if dir != "" && cmd.Flags().Changed(name) {
+					return usageError("--%s with --run, which shows what was looked up then", name)
+				}
+			}
 			return a.explain(cmd.Context(), &f, dir, name)
 		},
 	}

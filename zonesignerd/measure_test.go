@@ -155,6 +155,7 @@ func TestMeasure(t *testing.T) {
 	}
 	command(t, 1, "measure", "explain", "example.org", "--run", run1)
 	command(t, 2, "measure", "explain", "http://example.org", "--run", run1)
+	command(t, 2, "measure", "explain", name, "--run", run1, "--resolver", "192.0.2.1")
 
 	out, _ = command(t, 0, "measure", "diff", run1, run2, "--json")
 	var diff struct{ Both, Gone, New, Same int }
