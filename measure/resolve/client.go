@@ -86,7 +86,7 @@ func (q question) answers(m *dns.Msg) bool {
 func (c *Client) ask(ctx context.Context, b *budget, to netip.AddrPort, limit float64, q question, timeout time.Duration) (*dns.Msg, error) {
 	m, sent, err := c.send(ctx, b, to, limit, q, timeout)
 	if err != nil {
-		err = c.blame(ctx, sent, err)
+		err = c.blame(ctx, to.Addr(), sent, err)
 	}
 	return m, err
 }
@@ -114,7 +114,7 @@ func (c *Client) send(ctx context.Context, b *budget, to netip.AddrPort, limit f
 		case err == nil:
 			now := time.Now()
 			s.answers(now)
-			c.network.answer(now)
+			c.network.answer(to.Addr(), now)
 		case errors.Is(err, errTimeout):
 			c.count.timeouts.Add(1)
 			s.drops(time.Now(), timeout)

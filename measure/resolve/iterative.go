@@ -412,7 +412,7 @@ func (r *Iterative) glueOf(at *cut, name string) []netip.Addr {
 
 // reachable leaves out what this machine cannot send to.
 func (r *Iterative) reachable(addrs []netip.Addr) []netip.Addr {
-	if len(r.udp.v6) > 0 {
+	if !r.withoutIPv6() {
 		return addrs
 	}
 	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return a.Is6() })

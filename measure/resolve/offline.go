@@ -3,6 +3,7 @@ package resolve
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,17 @@ type network struct {
 	heard    [64]atomic.Int64 // spans in which an answer came, by their last bits
 	ended    atomic.Int64     // when this machine was last cut off, Unix nanoseconds
 	watch    singleflight.Group
+
+	heardSix atomic.Int64 // when an answer last came over IPv6, Unix nanoseconds
+	sixless  atomic.Int64 // until when there is no way out over IPv6, likewise
+}
+
+// sixlessFor is how long IPv6 is left out, or believed to work, by the last try.
+const sixlessFor = time.Minute
+
+// withoutIPv6 reports whether this machine has no way out over IPv6.
+func (c *Client) withoutIPv6() bool {
+	return len(c.udp.v6) == 0 || time.Now().UnixNano() < c.network.sixless.Load()
 }
 
 // span is how exactly the network remembers when answers came.
@@ -34,8 +46,11 @@ const span = 250 * time.Millisecond
 
 func spanOf(t time.Time) int64 { return t.UnixNano() / int64(span) }
 
-// answer notes that one came.
-func (n *network) answer(now time.Time) {
+// answer notes that one came from an address.
+func (n *network) answer(from netip.Addr, now time.Time) {
+	if from.Is6() {
+		n.heardSix.Store(now.UnixNano())
+	}
 	s := spanOf(now)
 	n.heard[s%int64(len(n.heard))].Store(s)
 }
@@ -52,11 +67,13 @@ func (n *network) works(t time.Time) bool {
 
 // blame returns err, that of a try that began at sent, when it is the server's;
 // otherwise errAgain once this machine reaches others again, lost when it does
-// not for too long, or the context's error.
-func (c *Client) blame(ctx context.Context, sent time.Time, err error) error {
+// not for too long, or the context's error. That there is no IPv6 here is found
+// out once a while, since finding out asks a root server or a resolver.
+func (c *Client) blame(ctx context.Context, to netip.Addr, sent time.Time, err error) error {
 	n := &c.network
+	six := to.Is6() && errors.Is(err, errUnreachable)
 	switch {
-	case n.alive == nil, errors.Is(err, errUnaskable):
+	case n.alive == nil, errors.Is(err, errUnaskable), six && c.withoutIPv6():
 		return err
 	case sent.UnixNano() < n.ended.Load():
 		return errAgain
@@ -70,6 +87,9 @@ func (c *Client) blame(ctx context.Context, sent time.Time, err error) error {
 		return failed
 	} else if was == true {
 		return errAgain
+	}
+	if now := time.Now(); six && now.UnixNano()-n.heardSix.Load() > int64(sixlessFor) {
+		n.sixless.Store(now.Add(sixlessFor).UnixNano())
 	}
 	return err
 }

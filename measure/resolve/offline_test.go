@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"zonesigner/measure"
 	"zonesigner/measure/testnet"
 )
@@ -71,5 +73,45 @@ func TestOffline(t *testing.T) {
 	}
 	if _, err := NewIterative(t.Context(), Config{Port: 9, Try: 50 * time.Millisecond}, []netip.Addr{netip.MustParseAddr("127.0.0.1")}); !errors.Is(err, ErrOffline) {
 		t.Errorf("roots that are silent from the beginning: %v", err)
+	}
+}
+
+// TestWithoutIPv6 is on a machine that has IPv6 and no way out over it: whether
+// that is so, or all of the network is gone, is asked of a root server once a
+// while, and not for each address.
+func TestWithoutIPv6(t *testing.T) {
+	n, err := testnet.Start(200)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	r, err := NewIterative(t.Context(), Config{Port: n.Port, Private: true, Rate: -1, ServerRate: -1, Timeout: time.Minute, Try: 10 * time.Second}, n.Roots())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	down := error(syscall.ENETUNREACH)
+	r.udp.unplugged6.Store(&down)
+	before := n.Queries.Load()
+	six := netip.MustParseAddr("2001:db8::53")
+	for range 100 {
+		_, err := r.ask(t.Context(), &budget{left: time.Minute}, netip.AddrPortFrom(six, n.Port), r.cfg.ServerRate, question{name: "example.com", qtype: dns.TypeNS}, time.Second)
+		if !errors.Is(err, errUnreachable) {
+			t.Fatal(err)
+		}
+	}
+	if asked := n.Queries.Load() - before; asked > 1 {
+		t.Errorf("root servers were asked %d times", asked)
+	}
+	four := netip.MustParseAddr("192.0.2.1")
+	if got := r.reachable([]netip.Addr{four, six}); !slices.Equal(got, []netip.Addr{four}) {
+		t.Errorf("reachable: %v", got)
+	}
+	// Where IPv6 works, an address without a route says nothing of the others.
+	r.network.sixless.Store(0)
+	r.network.answer(six, time.Now())
+	_, _ = r.ask(t.Context(), &budget{left: time.Minute}, netip.AddrPortFrom(six, n.Port), r.cfg.ServerRate, question{name: "example.com", qtype: dns.TypeNS}, time.Second)
+	if r.withoutIPv6() {
+		t.Error("IPv6 is left out for one address")
 	}
 }

@@ -21,7 +21,8 @@ type udp struct {
 	stray  atomic.Int64 // datagrams nobody waits for: late, or with a wrong id
 	wg     sync.WaitGroup
 
-	unplugged atomic.Pointer[error] // for tests: what sending gives; nil in it: datagrams get lost
+	// For tests: what sending gives, in all or over IPv6; nil in it: datagrams get lost.
+	unplugged, unplugged6 atomic.Pointer[error]
 }
 
 type socket struct {
@@ -157,6 +158,9 @@ func (u *udp) exchange(ctx context.Context, to netip.AddrPort, query []byte, tim
 
 func (u *udp) write(s *socket, query []byte, to netip.AddrPort) error {
 	if p := u.unplugged.Load(); p != nil {
+		return *p
+	}
+	if p := u.unplugged6.Load(); p != nil && to.Addr().Is6() {
 		return *p
 	}
 	_, err := s.conn.WriteToUDPAddrPort(query, to)
