@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -29,19 +30,43 @@ func begin(t *testing.T, o Options) {
 	}
 }
 
-// kill runs the rest of a run in a process of its own, and kills that after a
-// while; done reports that it came to its end before.
-func kill(t *testing.T, dir string, after time.Duration) (done bool) {
+// kill runs the rest of a run in a process of its own, and kills that when it has
+// written so many bytes of results, and a moment more; done reports that it came
+// to its end before.
+func kill(t *testing.T, dir string, bytes int64, moment time.Duration) (done bool) {
 	t.Helper()
+	path := filepath.Join(dir, resultsFile)
+	size := func() int64 {
+		stat, err := os.Stat(path)
+		if err != nil {
+			return 0
+		}
+		return stat.Size()
+	}
+	before := size()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "ZONESIGNER_MEASURE_CHILD="+dir)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
+	ended := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for size() < before+bytes {
+			select {
+			case <-ended:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+		time.Sleep(moment)
+		_ = cmd.Process.Kill()
+	}()
 	err := cmd.Wait()
+	close(ended)
+	<-watched
 	if err != nil && cmd.ProcessState.Exited() {
 		t.Fatal(err)
 	}
@@ -59,13 +84,14 @@ func TestKilled(t *testing.T) {
 	begin(t, o)
 	kills := 0
 	for ; ; kills++ {
-		// On a busy machine the first sessions get nowhere, and at last one is
+		// The first sessions are short, and what they have written is mostly cut
+		// off again; so each gets farther than the one before, and at last one is
 		// left alone.
-		after := time.Duration(50+rand.IntN(700)+kills*rand.IntN(400)) * time.Millisecond
+		bytes := rand.Int64N(int64(kills+1) * 60_000)
 		if kills == 25 {
-			after = time.Hour
+			bytes = math.MaxInt32
 		}
-		if kill(t, o.Dir, after) {
+		if kill(t, o.Dir, bytes, time.Duration(rand.IntN(30))*time.Millisecond) {
 			break
 		}
 	}
