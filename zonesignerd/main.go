@@ -29,6 +29,8 @@ func start(now func() time.Time) int {
 	a.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	a.live = term.IsTerminal(int(os.Stderr.Fd()))
 	defer stop()
+	// The first signal asks; a second one ends what does not listen.
+	context.AfterFunc(ctx, stop)
 	return a.run(ctx, os.Args[1:])
 }
 
