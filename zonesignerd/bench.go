@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/engines"
 	"zonesigner/zonesignerd/internal/figures"
 )
@@ -52,10 +53,13 @@ engines and settings it takes minutes; a key of cggmp alone takes a good part of
 			p := progress{a: a}
 			defer p.end()
 			for i, plan := range plans {
+				which := fmt.Sprintf("%d of %d: %s, %s", i+1, len(plans), plan.Engine.Name(), plan.Setting.Name)
 				row, err := figures.Measure(cmd.Context(), plan, func(what string) {
-					if a.live {
-						p.say(fmt.Sprintf("%d of %d: %s, %s: %s", i+1, len(plans), plan.Engine.Name(), plan.Setting.Name, what))
+					if !a.live { // a line for each is enough
+						p.say(which)
+						return
 					}
+					p.say(which + ": " + what)
 				})
 				if err != nil {
 					return err
@@ -105,6 +109,8 @@ func (f *benchFlags) plans(cmd *cobra.Command) ([]figures.Plan, error) {
 		return nil, usageError("count %d: want 1 to %d", f.count, maxBenchCount)
 	case sized != cmd.Flags().Changed("t"):
 		return nil, usageError("--n and --t go together")
+	case f.n > config.MaxOperators:
+		return nil, usageError("%d operators: a group has at most %d", f.n, config.MaxOperators)
 	}
 	settings := figures.Settings
 	if len(f.settings) > 0 {
