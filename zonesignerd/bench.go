@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -61,6 +62,9 @@ engines and settings it takes minutes; a key of cggmp alone takes a good part of
 					}
 					p.say(which + ": " + what)
 				})
+				if cmd.Context().Err() != nil { // whatever it was waiting for
+					return fmt.Errorf("%s: %w", which, context.Cause(cmd.Context()))
+				}
 				if err != nil {
 					return err
 				}

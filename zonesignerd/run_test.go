@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -245,6 +246,21 @@ func TestSecondSignal(t *testing.T) {
 			}
 			return
 		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// A measurement that is ended says so, and not what it was waiting for.
+func TestBenchEnded(t *testing.T) {
+	for _, transport := range []string{"nats", "memory"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var errs bytes.Buffer
+		a := &app{in: strings.NewReader(""), out: io.Discard, err: &errs, now: time.Now}
+		status := a.run(ctx, []string{"bench", "--engine", "frost", "--setting", "240ms", "--transport", transport})
+		const want = "1 of 1: frost, 240ms\nzonesignerd: 1 of 1: frost, 240ms: context canceled\n"
+		if got := errs.String(); status != exitFailure || got != want {
+			t.Errorf("%s: status %d, %q; want %d, %q", transport, status, got, exitFailure, want)
 		}
 	}
 }
