@@ -264,3 +264,35 @@ func TestBenchEnded(t *testing.T) {
 		}
 	}
 }
+
+// Who waits for the others and stops waiting is told that what was asked
+// stands, and what they have to do.
+func TestStopWaiting(t *testing.T) {
+	systemd := listenNotify(t)
+	socket, _ := runFake(t, newFakeDaemon())
+	heard(t, systemd, "READY=1")
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := &cancelling{on: "waits for operator c", cancel: cancel}
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: errs, now: time.Now}
+	status := a.run(ctx, []string{"keys", "generate", "slow.example", "--socket", socket})
+	const want = "waits for operator c to ask for the same\n" +
+		"zonesignerd: not waited for any longer: waits for operator c to ask for the same\n" +
+		"hint: what was asked stands; the others have to run: zonesignerd keys generate slow.example\n"
+	if got := errs.String(); status != exitFailure || got != want {
+		t.Errorf("status %d, %q; want %d, %q", status, got, exitFailure, want)
+	}
+}
+
+// cancelling is a writer that cancels when it sees a text.
+type cancelling struct {
+	strings.Builder
+	on     string
+	cancel func()
+}
+
+func (c *cancelling) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), c.on) {
+		c.cancel()
+	}
+	return c.Builder.Write(b)
+}
