@@ -250,7 +250,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// A measurement that is ended says so, and not what it was waiting for.
+// A measurement that is ended says so, and not what it was waiting for. What was
+// measured before is there.
 func TestBenchEnded(t *testing.T) {
 	for _, transport := range []string{"nats", "memory"} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -261,6 +262,17 @@ func TestBenchEnded(t *testing.T) {
 		const want = "1 of 1: frost, 240ms\nzonesignerd: 1 of 1: frost, 240ms: context canceled\n"
 		if got := errs.String(); status != exitFailure || got != want {
 			t.Errorf("%s: status %d, %q; want %d, %q", transport, status, got, exitFailure, want)
+		}
+	}
+	for _, form := range []struct{ flag, want string }{{"--json=false", "\nfrost   3  1  lan "}, {"--json", `"engine": "frost"`}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		errs := &cancelling{on: "2 of 2", cancel: cancel}
+		var out bytes.Buffer
+		a := &app{in: strings.NewReader(""), out: &out, err: errs, now: time.Now}
+		status := a.run(ctx, []string{"bench", "--engine", "frost", "--engine", "shamir", "--setting", "lan", "--transport", "memory", "--count", "3", form.flag})
+		if got := out.String(); status != exitFailure || !strings.Contains(got, form.want) || strings.Contains(got, "shamir") ||
+			!strings.HasSuffix(errs.String(), "\nzonesignerd: 2 of 2: shamir, lan: context canceled\n") {
+			t.Errorf("%s: status %d, %q, %q", form.flag, status, got, errs.String())
 		}
 	}
 }
