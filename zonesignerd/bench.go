@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"zonesigner/zonesignerd/config"
 	"zonesigner/zonesignerd/internal/engines"
 	"zonesigner/zonesignerd/internal/figures"
 )
@@ -49,25 +52,15 @@ engines and settings it takes minutes; a key of cggmp alone takes a good part of
 				return err
 			}
 			report := benchReport{Machine: figures.ThisMachine(programVersion())}
-			p := progress{a: a}
-			defer p.end()
-			for i, plan := range plans {
-				row, err := figures.Measure(cmd.Context(), plan, func(what string) {
-					if a.live {
-						p.say(fmt.Sprintf("%d of %d: %s, %s: %s", i+1, len(plans), plan.Engine.Name(), plan.Setting.Name, what))
-					}
-				})
-				if err != nil {
-					return err
-				}
-				report.Results = append(report.Results, row)
+			failed := a.measureEngines(cmd.Context(), plans, &report)
+			switch { // what was measured before it failed, or was ended, is not lost
+			case len(report.Results) == 0:
+			case a.json:
+				return cmp.Or(failed, a.printJSON(report))
+			default:
+				a.printBench(&report)
 			}
-			p.end()
-			if a.json {
-				return a.printJSON(report)
-			}
-			a.printBench(&report)
-			return nil
+			return failed
 		},
 	}
 	flags := cmd.Flags()
@@ -81,6 +74,30 @@ engines and settings it takes minutes; a key of cggmp alone takes a good part of
 	_ = cmd.RegisterFlagCompletionFunc("setting", cobra.FixedCompletions([]string{"lan", "17ms", "240ms"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions([]string{figures.NATS, figures.Memory}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// measureEngines adds a row for each plan to report, until one fails.
+func (a *app) measureEngines(ctx context.Context, plans []figures.Plan, report *benchReport) error {
+	p := progress{a: a}
+	defer p.end()
+	for i, plan := range plans {
+		which := fmt.Sprintf("%d of %d: %s, %s", i+1, len(plans), plan.Engine.Name(), plan.Setting.Name)
+		row, err := figures.Measure(ctx, plan, func(what string) {
+			if !a.live { // a line for each is enough
+				p.say(which)
+				return
+			}
+			p.say(which + ": " + what)
+		})
+		if ctx.Err() != nil { // whatever it was waiting for
+			return fmt.Errorf("%s: %w", which, context.Cause(ctx))
+		}
+		if err != nil {
+			return err
+		}
+		report.Results = append(report.Results, row)
+	}
+	return nil
 }
 
 func engineNames() []string {
@@ -105,6 +122,8 @@ func (f *benchFlags) plans(cmd *cobra.Command) ([]figures.Plan, error) {
 		return nil, usageError("count %d: want 1 to %d", f.count, maxBenchCount)
 	case sized != cmd.Flags().Changed("t"):
 		return nil, usageError("--n and --t go together")
+	case f.n > config.MaxOperators:
+		return nil, usageError("%d operators: a group has at most %d", f.n, config.MaxOperators)
 	}
 	settings := figures.Settings
 	if len(f.settings) > 0 {

@@ -182,7 +182,10 @@ func writeFile(path string, text []byte, mode fs.FileMode) error {
 		return err
 	}
 	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path)) // a part of it would be in the way of the next try
+	}
+	return nil
 }
 
 func chown(dir string, files []newFile, owner string) error {

@@ -29,6 +29,8 @@ func start(now func() time.Time) int {
 	a.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	a.live = term.IsTerminal(int(os.Stderr.Fd()))
 	defer stop()
+	// The first signal asks; a second one ends what does not listen.
+	context.AfterFunc(ctx, stop)
 	return a.run(ctx, os.Args[1:])
 }
 
@@ -45,11 +47,17 @@ type app struct {
 	json       bool   // of --json
 }
 
-// run executes one command line and returns its exit status.
+// run executes one command line and returns its exit status. A result that
+// could not be written is a failure.
 func (a *app) run(ctx context.Context, args []string) int {
+	out := &watched{w: a.out}
+	a.out = out
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.err
+	}
 	if err != nil {
 		report(a.err, err)
 	}
@@ -139,7 +147,7 @@ func between(least, most int) cobra.PositionalArgs {
 		if len(args) >= least && (most < 0 || len(args) <= most) {
 			return nil
 		}
-		e := api.Errorf(api.CodeUsage, "%s: %d arguments do not fit", cmd.CommandPath(), len(args))
+		e := api.Errorf(api.CodeUsage, "%s: it does not take %s", cmd.CommandPath(), plural(len(args), "argument"))
 		e.Hint = "usage: " + cmd.UseLine()
 		return e
 	}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -211,4 +213,98 @@ func TestTimesInWords(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", d, got, want)
 		}
 	}
+}
+
+// A command that waits for something that no signal reaches, here a file that
+// nobody writes, is ended by a second one.
+func TestSecondSignal(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "zonesignerd", "group", "show", pipe) // see TestMain
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // when it reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for signals := 1; ; signals++ {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+			if s := cmd.ProcessState.Sys().(syscall.WaitStatus); !s.Signaled() || s.Signal() != syscall.SIGTERM || signals < 2 {
+				t.Errorf("%v after %d signals", cmd.ProcessState, signals)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// A measurement that is ended says so, and not what it was waiting for. What was
+// measured before is there.
+func TestBenchEnded(t *testing.T) {
+	for _, transport := range []string{"nats", "memory"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		var errs bytes.Buffer
+		a := &app{in: strings.NewReader(""), out: io.Discard, err: &errs, now: time.Now}
+		status := a.run(ctx, []string{"bench", "--engine", "frost", "--setting", "240ms", "--transport", transport})
+		const want = "1 of 1: frost, 240ms\nzonesignerd: 1 of 1: frost, 240ms: context canceled\n"
+		if got := errs.String(); status != exitFailure || got != want {
+			t.Errorf("%s: status %d, %q; want %d, %q", transport, status, got, exitFailure, want)
+		}
+	}
+	for _, form := range []struct{ flag, want string }{{"--json=false", "\nfrost   3  1  lan "}, {"--json", `"engine": "frost"`}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		errs := &cancelling{on: "2 of 2", cancel: cancel}
+		var out bytes.Buffer
+		a := &app{in: strings.NewReader(""), out: &out, err: errs, now: time.Now}
+		status := a.run(ctx, []string{"bench", "--engine", "frost", "--engine", "shamir", "--setting", "lan", "--transport", "memory", "--count", "3", form.flag})
+		if got := out.String(); status != exitFailure || !strings.Contains(got, form.want) || strings.Contains(got, "shamir") ||
+			!strings.HasSuffix(errs.String(), "\nzonesignerd: 2 of 2: shamir, lan: context canceled\n") {
+			t.Errorf("%s: status %d, %q, %q", form.flag, status, got, errs.String())
+		}
+	}
+}
+
+// Who waits for the others and stops waiting is told that what was asked
+// stands, and what they have to do.
+func TestStopWaiting(t *testing.T) {
+	systemd := listenNotify(t)
+	socket, _ := runFake(t, newFakeDaemon())
+	heard(t, systemd, "READY=1")
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := &cancelling{on: "waits for operator c", cancel: cancel}
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: errs, now: time.Now}
+	status := a.run(ctx, []string{"keys", "generate", "slow.example", "--socket", socket})
+	const want = "waits for operator c to ask for the same\n" +
+		"zonesignerd: not waited for any longer: waits for operator c to ask for the same\n" +
+		"hint: what was asked stands; the others have to run: zonesignerd keys generate slow.example\n"
+	if got := errs.String(); status != exitFailure || got != want {
+		t.Errorf("status %d, %q; want %d, %q", status, got, exitFailure, want)
+	}
+}
+
+// cancelling is a writer that cancels when it sees a text.
+type cancelling struct {
+	strings.Builder
+	on     string
+	cancel func()
+}
+
+func (c *cancelling) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), c.on) {
+		c.cancel()
+	}
+	return c.Builder.Write(b)
 }

@@ -70,16 +70,21 @@ func (a *app) wait(ctx context.Context, b api.Backend, w *waiting, r *api.Reques
 		}
 	})
 	p.end()
-	if errors.Is(err, context.DeadlineExceeded) {
-		e := api.Errorf(api.CodeNoQuorum, "not done after %s: %s", w.timeout, describe(r))
-		e.Peers = r.WaitsFor
-		e.Hint = "what was asked stands; `zonesignerd status` shows what becomes of it"
-		if r.Command != "" {
-			e.Hint = "what was asked stands; the others have to run: " + r.Command
-		}
-		return r, e
+	var e *api.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		e = api.Errorf(api.CodeNoQuorum, "not done after %s: %s", w.timeout, describe(r))
+	case errors.Is(err, context.Canceled):
+		e = api.Errorf(api.CodeFailure, "not waited for any longer: %s", describe(r))
+	default:
+		return r, err
 	}
-	return r, err
+	e.Peers = r.WaitsFor
+	e.Hint = "what was asked stands; `zonesignerd status` shows what becomes of it"
+	if r.Command != "" {
+		e.Hint = "what was asked stands; the others have to run: " + r.Command
+	}
+	return r, e
 }
 
 // describe says in words what becomes of a request.

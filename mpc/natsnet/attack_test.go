@@ -143,7 +143,7 @@ func newMiddle(t *testing.T, do func(*middle, []byte) [][]byte) *middle {
 	_ = srv
 	m := &middle{url: url, rnd: rand.New(rand.NewPCG(1, 2)), do: do}
 	key := testKey("middle")
-	public, err := EncodePublicKey(key.Public().(ed25519.PublicKey))
+	public, err := publicNKey(key.Public().(ed25519.PublicKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func externalServer(t testing.TB, users ...string) (*server.Server, string) {
 	t.Helper()
 	opts := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true}
 	for _, u := range users {
-		public, err := EncodePublicKey(testKey(u).Public().(ed25519.PublicKey))
+		public, err := publicNKey(testKey(u).Public().(ed25519.PublicKey))
 		if err != nil {
 			t.Fatal(err)
 		}

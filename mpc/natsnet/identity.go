@@ -26,62 +26,10 @@ import (
 
 const statementContext = "zonesigner statement v1\x00"
 
-// GenerateIdentity makes an operator's key: the seed ("SU...", secret) and
-// the public nkey ("U...").
-func GenerateIdentity() (seed []byte, public string, err error) {
-	pub, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, "", fmt.Errorf("generate identity: %w", err)
-	}
-	if seed, err = EncodeSeed(key); err != nil {
-		return nil, "", err
-	}
-	if public, err = EncodePublicKey(pub); err != nil {
-		return nil, "", err
-	}
-	return seed, public, nil
-}
-
-// DecodeSeed reads a user nkey's seed ("SU...").
-func DecodeSeed(seed []byte) (ed25519.PrivateKey, error) {
-	prefix, raw, err := nkeys.DecodeSeed(seed)
-	if err != nil || prefix != nkeys.PrefixByteUser || len(raw) != ed25519.SeedSize {
-		// The library's error may quote its input, so it is left out.
-		return nil, errors.New("not the seed of a user nkey, expected SU and 56 more letters")
-	}
-	defer clear(raw)
-	return ed25519.NewKeyFromSeed(raw), nil
-}
-
-// EncodeSeed is the inverse of DecodeSeed.
-func EncodeSeed(key ed25519.PrivateKey) ([]byte, error) {
-	if len(key) != ed25519.PrivateKeySize {
-		return nil, fmt.Errorf("private key has %d bytes, expected %d", len(key), ed25519.PrivateKeySize)
-	}
-	return nkeys.EncodeSeed(nkeys.PrefixByteUser, key.Seed())
-}
-
-// DecodePublicKey reads a user's public nkey ("U...").
-func DecodePublicKey(nkey string) (ed25519.PublicKey, error) {
-	raw, err := nkeys.Decode(nkeys.PrefixByteUser, []byte(nkey))
-	if err != nil || len(raw) != ed25519.PublicKeySize {
-		return nil, fmt.Errorf("%q is not the public nkey of a user, expected U and 55 more letters", nkey)
-	}
-	// The decoder ignores what is left of a letter, and so takes several texts
-	// for one key.
-	if again, err := EncodePublicKey(raw); err != nil || again != nkey {
-		return nil, fmt.Errorf("%q is not the public nkey of a user as it is written", nkey)
-	}
-	return ed25519.PublicKey(raw), nil
-}
-
-// EncodePublicKey is the inverse of DecodePublicKey.
-func EncodePublicKey(key ed25519.PublicKey) (string, error) {
-	if len(key) != ed25519.PublicKeySize {
-		return "", fmt.Errorf("public key has %d bytes, expected %d", len(key), ed25519.PublicKeySize)
-	}
-	b, err := nkeys.Encode(nkeys.PrefixByteUser, key)
-	return string(b), err
+// publicNKey is a user's public nkey ("U..."), by which NATS servers know it.
+func publicNKey(key ed25519.PublicKey) (string, error) {
+	text, err := nkeys.Encode(nkeys.PrefixByteUser, key)
+	return string(text), err
 }
 
 // NewIdentity signs statements with self's key and verifies the peers'. Every

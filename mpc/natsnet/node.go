@@ -33,7 +33,7 @@ const startTimeout = 10 * time.Second
 func startNode(t *Transport) (*node, error) {
 	n := &node{}
 	name := "zonesigner " + string(t.cfg.Self)
-	public, err := EncodePublicKey(t.cfg.Key.Public().(ed25519.PublicKey))
+	public, err := publicNKey(t.cfg.Key.Public().(ed25519.PublicKey))
 	if err != nil {
 		return nil, err
 	}

@@ -165,15 +165,3 @@ func (p Point) PublicKey() (*ecdsa.PublicKey, error) {
 	}
 	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append([]byte{4}, b[:]...))
 }
-
-// PointFromPublicKey returns the point of a P-256 key of crypto/ecdsa.
-func PointFromPublicKey(pk *ecdsa.PublicKey) (Point, error) {
-	if pk == nil || pk.Curve != elliptic.P256() {
-		return Point{}, errors.New("public key is not on P-256")
-	}
-	b, err := pk.Bytes()
-	if err != nil {
-		return Point{}, fmt.Errorf("public key: %w", err)
-	}
-	return PointFromBytes(b[1:])
-}

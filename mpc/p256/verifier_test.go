@@ -158,10 +158,7 @@ func BenchmarkNewVerifier(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	pk, err := PointFromPublicKey(&key.PublicKey)
-	if err != nil {
-		b.Fatal(err)
-	}
+	pk := pointOf(b, &key.PublicKey)
 	for range b.N {
 		if _, err := NewVerifier(pk); err != nil {
 			b.Fatal(err)

@@ -70,7 +70,7 @@ func (e Engine) Supports(g mpc.Group) error {
 		return err
 	}
 	if g.N() < 2*g.T+1 {
-		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: %d operators cannot withstand %d adversaries, it takes %d", e.Name(), g.N(), g.T, 2*g.T+1)}
+		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: threshold %d takes %d operators, there are %d", e.Name(), g.T, 2*g.T+1, g.N())}
 	}
 	if n := binomial(g.N(), g.T); n > mpc.MaxSeeds {
 		return &mpc.ArgumentError{Msg: fmt.Sprintf("%s: %d operators with threshold %d need %d seeds, at most %d are supported", e.Name(), g.N(), g.T, n, mpc.MaxSeeds)}

@@ -28,8 +28,8 @@ var engineNames = []string{MalShamir, Shamir, MalRep3, Rep3, Frost, Mascot, Masc
 // Engines lists the engines, the default first, parted by commas.
 func Engines() string { return strings.Join(engineNames, ", ") }
 
-// maxOperators bounds a group.
-const maxOperators = 35
+// MaxOperators bounds a group.
+const MaxOperators = 35
 
 // Passive reports whether one altered daemon can take a key of the engine.
 func Passive(engine string) bool { return engine == Shamir || engine == Rep3 }

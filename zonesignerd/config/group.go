@@ -166,8 +166,8 @@ func (g *Group) Validate() error {
 	switch {
 	case n < 2:
 		fs.add("operators", "%d operators: want 2 at least", n)
-	case n > maxOperators:
-		fs.add("operators", "%d operators: want %d at most", n, maxOperators)
+	case n > MaxOperators:
+		fs.add("operators", "%d operators: want %d at most", n, MaxOperators)
 	case t < 1 || t >= n:
 		fs.add("threshold", "%d does not fit %d operators: want 1 to %d", t, n, n-1)
 	case slices.Contains(engineNames, g.Engine):
@@ -268,7 +268,7 @@ func checkHostPort(text string, listen bool) error {
 
 var hostPattern = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
-// binomial is n over k, for n up to maxOperators; it stops growing
+// binomial is n over k, for n up to MaxOperators; it stops growing
 // once it is past all bounds.
 func binomial(n, k int) int {
 	b := 1

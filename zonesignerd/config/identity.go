@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/nats-io/nkeys"
 )
@@ -64,7 +65,7 @@ func PublicKey(nkey string) (ed25519.PublicKey, error) {
 // ReadSecret reads a file of at most limit bytes that holds a secret. It
 // refuses one that others than its owner may read.
 func ReadSecret(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for, but refused
 	if err != nil {
 		return nil, err
 	}

@@ -123,9 +123,6 @@ func (n *Node) GenerateKeys(_ context.Context, g api.GenerateKeys) (*api.Request
 	if engine == "" {
 		engine = n.engineOf(z.policy())
 	}
-	if n.engines[engine] == nil {
-		return nil, api.Errorf(api.CodeUsage, "unknown engine %q", engine)
-	}
 	if err := n.groups.file().CheckEngine(engine); err != nil {
 		return nil, api.Errorf(api.CodeUsage, "%v", err)
 	}

@@ -59,14 +59,10 @@ type DealtFile struct {
 // Deal splits a private key among the operators of a group, and returns a file
 // for each and the key as the zone has it. zone ends with a dot.
 func Deal(group *config.Group, zone, role, engine string, key *keyfile.Key) ([]DealtFile, *dnssec.Key, error) {
-	e := keyEngines()[engine]
-	if e == nil {
-		return nil, nil, api.Errorf(api.CodeUsage, "unknown engine %q", engine)
-	}
 	if err := group.CheckEngine(engine); err != nil {
 		return nil, nil, api.Errorf(api.CodeUsage, "%v", err)
 	}
-	public, shares, err := e.deal(group.MPC(), key)
+	public, shares, err := keyEngines()[engine].deal(group.MPC(), key)
 	if err != nil {
 		return nil, nil, api.Errorf(api.CodeUsage, "%w", err)
 	}

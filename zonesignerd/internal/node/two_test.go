@@ -224,4 +224,8 @@ func TestTwoEngines(t *testing.T) {
 	if _, err := o.nodes["a"].GenerateKeys(t.Context(), api.GenerateKeys{Zone: "example.", Roles: []string{"zsk"}, Engine: config.Mascot}); err == nil {
 		t.Error("mascot with an honest majority")
 	}
+	const known = `engine "steam" is unknown; for 3 operators with threshold 1 there are mal-shamir, shamir, mal-rep3, rep3, frost, cggmp`
+	if _, err := o.nodes["a"].GenerateKeys(t.Context(), api.GenerateKeys{Zone: "example.", Roles: []string{"zsk"}, Engine: "steam"}); err == nil || err.Error() != known {
+		t.Errorf("an engine that is none: %v", err)
+	}
 }

@@ -78,20 +78,6 @@ func readDealing(r *mpc.Reader) (d Dealing) {
 	return d
 }
 
-// MarshalBinary encodes the dealing alone.
-func (d *Dealing) MarshalBinary() ([]byte, error) { return d.append(nil), nil }
-
-// UnmarshalBinary is the strict inverse of MarshalBinary.
-func (d *Dealing) UnmarshalBinary(b []byte) error {
-	r := mpc.NewReader(b)
-	read := readDealing(r)
-	if !r.Done() {
-		return fmt.Errorf("dealing: %d bytes do not fit its fields", len(b))
-	}
-	*d = read
-	return nil
-}
-
 func appendField(b, field []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(field))), field...)
 }
