@@ -26,7 +26,6 @@ type SeedSetup struct {
 	Group   Group
 	Binding []byte // of the session, the same at all parties
 	Size    int    // holders of each seed
-	Passive bool   // the adversary reads and does not alter
 
 	holes seedHoles // tests only
 }
@@ -51,20 +50,19 @@ type Seed struct {
 // fresh where one holder is honest, and all honest holders have the same.
 //
 // It fails with an ArgumentError when the parties came for different things,
-// and with a CheatError when one does not keep to what it said, which the
-// passive form does not look at.
+// and with a CheatError when one does not keep to what it said.
 func NewSeeds(ctx context.Context, net Network, setup SeedSetup) (SessionID, []Seed, error) {
 	s := seedSession{SeedSetup: setup, net: net, self: net.Self(), parties: net.Parties()}
 	s.choose()
 	defer s.erase()
-	rounds := []func(context.Context) error{s.greet, s.reveal, s.confirm}
-	if s.Passive {
-		rounds = rounds[:1]
+	if err := s.greet(ctx); err != nil {
+		return SessionID{}, nil, err
 	}
-	for _, round := range rounds {
-		if err := round(ctx); err != nil {
-			return SessionID{}, nil, err
-		}
+	if err := s.reveal(ctx); err != nil {
+		return SessionID{}, nil, err
+	}
+	if err := s.confirm(ctx); err != nil {
+		return SessionID{}, nil, err
 	}
 	seeds := make([]Seed, len(s.seeds))
 	for a := range seeds {
@@ -76,7 +74,7 @@ func NewSeeds(ctx context.Context, net Network, setup SeedSetup) (SessionID, []S
 // Erase forgets the seed; streams that were begun go on.
 func (a *Seed) Erase() { clear(a.key[:]) }
 
-// seedSession is the making of seeds: three rounds, or one in the passive form.
+// seedSession is the making of seeds: three rounds.
 type seedSession struct {
 	SeedSetup
 	net     Network
@@ -119,8 +117,8 @@ func (s *seedSession) choose() {
 }
 
 // greet is the first round: a fresh nonce of each party, the binding, which is
-// the same at all, and commitments to the contributions, or in the passive form
-// these. The nonces make the session's id.
+// the same at all, and commitments to the contributions. The nonces make the
+// session's id.
 func (s *seedSession) greet(ctx context.Context) error {
 	s.bound = Digest("zonesigner binding v1", []byte(s.Engine), s.Group.Digest[:], partyList(s.Group.Parties),
 		[]byte{byte(s.Group.T)}, partyList(s.parties), s.Binding)
@@ -128,30 +126,20 @@ func (s *seedSession) greet(ctx context.Context) error {
 	_, _ = rand.Read(hello[:32])
 	copy(hello[32:], s.bound[:])
 	s.nonces = map[PartyID][]byte{s.self: hello[:32]}
-	parts, err := s.exchangePerSeed(ctx, "seeds/hello", hello, func(p PartyID, head []byte) error {
+	commitments, err := s.exchangePerSeed(ctx, "seeds/hello", hello, func(p PartyID, head []byte) error {
 		if !bytes.Equal(head[32:], s.bound[:]) {
 			return &ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
 		}
 		s.nonces[p] = head[:32]
 		return nil
-	}, func(a int) []byte {
-		if s.Passive {
-			return s.seeds[a].own
-		}
-		return s.commitment(a, s.self, s.seeds[a].own)
-	})
+	}, func(a int) []byte { return s.commitment(a, s.self, s.seeds[a].own) })
 	if err != nil {
 		return err
 	}
-	s.id = NewSessionID(string(s.bound[:]), s.nonces)
-	if s.Passive {
-		s.combine(parts)
-		erase(parts...)
-		return nil
-	}
 	for a := range s.seeds {
-		s.seeds[a].commitments = parts[a]
+		s.seeds[a].commitments = commitments[a]
 	}
+	s.id = NewSessionID(string(s.bound[:]), s.nonces)
 	return nil
 }
 
@@ -172,19 +160,6 @@ func (s *seedSession) reveal(ctx context.Context) error {
 	if other && !s.holes.noSession {
 		return s.dispute(s.parties, "operators were greeted differently")
 	}
-	for a, seed := range s.seeds {
-		for i, p := range seed.Holders {
-			if p != s.self && subtle.ConstantTimeCompare(s.commitment(a, p, parts[a][i]), seed.commitments[i]) != 1 {
-				return &CheatError{Parties: []PartyID{p}, What: "its contribution to a seed is not the one it committed to"}
-			}
-		}
-	}
-	s.combine(parts)
-	return nil
-}
-
-// combine makes the seeds of their holders' contributions.
-func (s *seedSession) combine(parts [][][]byte) {
 	for a := range s.seeds {
 		seed := &s.seeds[a]
 		seed.session = s.id
@@ -192,12 +167,16 @@ func (s *seedSession) combine(parts [][][]byte) {
 		for i, p := range seed.Holders {
 			if p == s.self {
 				contributions = append(contributions, seed.own)
-			} else {
-				contributions = append(contributions, parts[a][i])
+				continue
 			}
+			if subtle.ConstantTimeCompare(s.commitment(a, p, parts[a][i]), seed.commitments[i]) != 1 {
+				return &CheatError{Parties: []PartyID{p}, What: "its contribution to a seed is not the one it committed to"}
+			}
+			contributions = append(contributions, parts[a][i])
 		}
 		seed.key = Digest("zonesigner seed v1", contributions...)
 	}
+	return nil
 }
 
 // commitment is to a contribution of from, whose nonce is fresh, as this

@@ -3,7 +3,6 @@ package mpc_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -60,17 +59,7 @@ func first(a mpc.Seed, label string) (r p256.Scalar) {
 }
 
 func TestSeeds(t *testing.T) {
-	for _, passive := range []bool{false, true} {
-		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) { testSeeds(t, passive) })
-	}
-}
-
-func testSeeds(t *testing.T, passive bool) {
-	form := func(_ mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup {
-		s.Passive = passive
-		return s
-	}
-	sessions := []map[mpc.PartyID]outcome{makeSeeds(t, form, nil), makeSeeds(t, form, nil)}
+	sessions := []map[mpc.PartyID]outcome{makeSeeds(t, nil, nil), makeSeeds(t, nil, nil)}
 	byHolders := map[string]p256.Scalar{}
 	seen := map[p256.Scalar]bool{}
 	for i, session := range sessions {

@@ -111,7 +111,7 @@ func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: operators %v are present, multiplication takes all of %v", e.Name(), net.Parties(), g.Parties)}
 	}
 	s := newSession(e, net, g)
-	id, seeds, err := mpc.NewSeeds(ctx, net, mpc.SeedSetup{Engine: e.Name(), Group: g, Binding: binding, Size: 2, Passive: !e.active})
+	id, seeds, err := mpc.NewSeeds(ctx, net, mpc.SeedSetup{Engine: e.Name(), Group: g, Binding: binding, Size: 2})
 	if err != nil {
 		return nil, fmt.Errorf("%s: set-up: %w", e.Name(), err)
 	}

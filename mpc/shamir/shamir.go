@@ -121,7 +121,7 @@ func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding
 		return nil, err
 	}
 	var seeds []mpc.Seed
-	s.id, seeds, err = mpc.NewSeeds(ctx, net, mpc.SeedSetup{Engine: e.Name(), Group: g, Binding: binding, Size: len(s.parties) - g.T, Passive: !e.active})
+	s.id, seeds, err = mpc.NewSeeds(ctx, net, mpc.SeedSetup{Engine: e.Name(), Group: g, Binding: binding, Size: len(s.parties) - g.T})
 	if err != nil {
 		return nil, fmt.Errorf("%s: set-up: %w", e.Name(), err)
 	}
