@@ -113,6 +113,12 @@ func newHosts(limit int) *hosts {
 	return &hosts{cache: newLRU[known](limit), under: map[string]*flight{}}
 }
 
+// known returns a host that is in the cache and still believed.
+func (h *hosts) known(name string) (Host, bool) {
+	k, ok := h.cache.get(name)
+	return k.Host, ok && (k.until == 0 || time.Now().UnixNano() < k.until)
+}
+
 // get returns a host from the cache, from a lookup that is under way, or from
 // find. inside is the lookup that needs this one, nil for a domain's own. What
 // this lookup took is b's to pay, in queries when it was made for b, and in time
@@ -130,11 +136,17 @@ func (h *hosts) get(ctx context.Context, b *budget, inside *flight, name string,
 
 // once is get, without beginning again.
 func (h *hosts) once(ctx context.Context, b *budget, inside *flight, name string, find func(f *flight) (Host, budget, error)) (host Host, again bool, err error) {
-	if k, ok := h.cache.get(name); ok && (k.until == 0 || time.Now().UnixNano() < k.until) {
-		return k.Host, false, nil
+	if host, ok := h.known(name); ok {
+		return host, false, nil
 	}
 	h.mu.Lock()
 	f, running := h.under[name]
+	if !running { // it may have come to its end since
+		if host, ok := h.known(name); ok {
+			h.mu.Unlock()
+			return host, false, nil
+		}
+	}
 	if running && inside != nil {
 		for g := f; g != nil; g = g.waits {
 			if g == inside {
@@ -173,6 +185,14 @@ func (h *hosts) once(ctx context.Context, b *budget, inside *flight, name string
 		inside.waits = nil
 	}
 	if !running {
+		// A loop that was met on the way of another lookup may be none on its own.
+		if f.err == nil && !f.short && (f.host.Status != measure.Loop || inside == nil) {
+			k := known{Host: f.host}
+			if k.fails() {
+				k.until = time.Now().Add(failureLife).UnixNano()
+			}
+			h.cache.put(name, k)
+		}
 		delete(h.under, name)
 		close(f.done)
 	}
@@ -188,14 +208,6 @@ func (h *hosts) once(ctx context.Context, b *budget, inside *flight, name string
 			return Host{}, true, nil
 		}
 		return f.host, false, nil
-	}
-	// A loop that was met on the way of another lookup may be none on its own.
-	if !running && !f.short && (f.host.Status != measure.Loop || inside == nil) {
-		k := known{Host: f.host}
-		if k.fails() {
-			k.until = time.Now().Add(failureLife).UnixNano()
-		}
-		h.cache.put(name, k)
 	}
 	if b != nil {
 		b.spend(f.cost.waited)
