@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os/signal"
 
 	"github.com/spf13/cobra"
 
@@ -60,6 +61,8 @@ func (a *app) approveFile(ctx context.Context, w *waiting, s *fileSigner, flag s
 	if err := s.replaceable(); err != nil {
 		return badInput(err)
 	}
+	ctx, stop := signal.NotifyContext(ctx, ending...)
+	defer stop()
 	return a.approve(ctx, w, s.file, s.zone, s.output)
 }
 

@@ -22,9 +22,17 @@ import (
 
 func main() { os.Exit(start(time.Now)) }
 
+// ending are the signals that ask a process to end.
+var ending = []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+
+// endAtOnce has signals end the process, as they do one without a handler. It
+// is for what reads and computes: that leaves nothing behind, and does not look
+// at its context.
+func endAtOnce() { signal.Reset(ending...) }
+
 // start runs the process's command line by the clock now.
 func start(now func() time.Time) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), ending...)
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: now}
 	a.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	a.live = term.IsTerminal(int(os.Stderr.Fd()))

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -90,11 +91,13 @@ func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
 	if err := s.readBase(); err != nil {
 		return badInput(err)
 	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), ending...) // there may be keys and files to remove
+	defer stop()
 	var r *signed
 	if err = s.loadKeys(); err != nil { // last, for it may make some
 		err = badInput(err)
 	} else {
-		r, err = s.run(cmd.Context(), a.out)
+		r, err = s.run(ctx, a.out)
 	}
 	if err != nil && !s.written {
 		err = errors.Join(err, localkeys.Remove(s.made))
@@ -166,7 +169,9 @@ type fileSigner struct {
 }
 
 // read reads the zone and finds its name, which the flag gives otherwise.
+// Signals end the process from then on, until they are asked for again.
 func (s *fileSigner) read(in io.Reader, flag string) error {
+	endAtOnce()
 	name := s.file
 	open := func() (io.ReadCloser, error) { return os.Open(s.file) }
 	if s.file == "-" {
@@ -407,14 +412,20 @@ func (s *fileSigner) run(ctx context.Context, out io.Writer) (*signed, error) {
 		return nil, err
 	}
 	r.Expires = isoTime(sz.EarliestExpiration())
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if s.output == "-" {
 		s.written = true
+		endAtOnce() // whoever reads may not read on
 		_, err = sz.WriteTo(out)
 		return r, err
 	}
 	err = pipeline.WriteOutput(s.output, func(w io.Writer) error {
-		_, err := sz.WriteTo(w)
-		return err
+		if _, err := sz.WriteTo(w); err != nil {
+			return err
+		}
+		return ctx.Err()
 	})
 	s.written = err == nil || errors.Is(err, pipeline.ErrUnsynced)
 	return r, err

@@ -31,8 +31,9 @@ func (a *app) readZoneFile(name, origin string) (*dnssec.ZoneFile, error) {
 	return nil, e
 }
 
-// open opens a file to read, or standard input for "-", which has no name.
+// open opens a file to look at, or standard input for "-", which has no name.
 func (a *app) open(name string) (file string, r io.ReadCloser, err error) {
+	endAtOnce()
 	if name == "-" {
 		return "", io.NopCloser(a.in), nil
 	}
