@@ -52,7 +52,7 @@ output. A file in its place has to be this zone, signed.`,
 // approveFile approves the content of a file, whose zone is named by the flag
 // or the file, and follows it.
 func (a *app) approveFile(ctx context.Context, w *waiting, s *fileSigner, flag string) error {
-	if err := s.notItself(); err != nil {
+	if err := s.checkOutput(); err != nil {
 		return err
 	}
 	if err := s.read(a.in, flag); err != nil {

@@ -77,12 +77,12 @@ func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
 		defer debug.SetGCPercent(debug.SetGCPercent(50))
 	}
 	changed := cmd.Flags().Changed
-	settings, err := o.settings(uint64(a.now().Unix()), changed, file)
+	settings, err := o.settings(uint32(a.now().Unix()), changed, file)
 	if err != nil {
 		return err
 	}
 	s := &fileSigner{signOptions: o, settings: *settings, file: file}
-	if err := s.notItself(); err != nil {
+	if err := s.checkOutput(); err != nil {
 		return err
 	}
 	if err := s.read(a.in, "-o"); err != nil {
@@ -204,16 +204,22 @@ func (s *fileSigner) read(in io.Reader, flag string) error {
 	return err
 }
 
-// notItself refuses an output that is the zone file.
-func (s *fileSigner) notItself() error {
-	if s.file == "-" {
+// checkOutput refuses an output that is the zone file, or something that a
+// file must not take the place of: a device, a directory.
+func (s *fileSigner) checkOutput() error {
+	if s.output == "" || s.output == "-" {
 		return nil
 	}
-	in, err := os.Stat(s.file)
-	if err != nil {
-		return nil //nolint:nilerr // reading it says so
+	out, err := os.Stat(s.output)
+	switch {
+	case err != nil:
+		return nil //nolint:nilerr // it is not there, or writing it says so
+	case !out.Mode().IsRegular():
+		return usageError("%s is there and is no file: want a file's name, or - for standard output", s.output)
+	case s.file == "-":
+		return nil
 	}
-	if out, err := os.Stat(s.output); err == nil && os.SameFile(in, out) {
+	if in, err := os.Stat(s.file); err == nil && os.SameFile(in, out) { // without the one, reading it says so
 		return usageError("%s is the zone file itself: want another output", s.output)
 	}
 	return nil
@@ -307,14 +313,14 @@ func (s *fileSigner) closeToken() error {
 // where it is there. That is refused if it is not the zone, signed, unless a
 // base of none says that it does not matter.
 func (s *fileSigner) readBase() error {
-	path := s.basePath
+	path, hint := s.basePath, "--base none signs everything"
 	switch {
 	case path == "none":
 		return nil
 	case path == "" && s.output == "-":
 		return nil
 	case path == "":
-		path = s.output
+		path, hint = s.output, "another output is chosen with -f; --base none signs everything and replaces the file"
 	}
 	f, err := os.Open(path)
 	if s.basePath == "" && errors.Is(err, fs.ErrNotExist) {
@@ -325,8 +331,7 @@ func (s *fileSigner) readBase() error {
 	}
 	defer f.Close()
 	if s.base, err = dnssec.ParseSignedZone(f, s.zone.Apex().String(), path); err != nil {
-		return withHint(fmt.Errorf("the last signed form of the zone cannot be read: %w", err),
-			"another output is chosen with -f; --base none signs everything and replaces the file")
+		return withHint(fmt.Errorf("the last signed form of the zone cannot be read: %w", err), hint)
 	}
 	if s.dryRun {
 		return nil

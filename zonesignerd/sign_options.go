@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"math"
 	"os"
 	"slices"
@@ -54,7 +53,7 @@ func (o *signOptions) flags(cmd *cobra.Command) {
 	f.BoolVar(&o.csk, "csk", false, "with --create-keys: make one key that signs all")
 	f.StringVarP(&o.output, "output", "f", "", "the signed zone's `file`, - for standard output (default ZONEFILE.signed)")
 	f.StringVarP(&o.origin, "origin", "o", "", "the zone's `name` (default that of the SOA, where the file gives it in full)")
-	f.StringVarP(&o.inception, "inception", "i", "", "when new signatures begin: a `time` as YYYYMMDDHHMMSS, YYYYMMDD, in UNIX seconds, or from now as -2h (default an hour ago)")
+	f.StringVarP(&o.inception, "inception", "i", "", "when new signatures begin, a `time`: "+timeForms+" (default an hour ago)")
 	f.StringVarP(&o.expiration, "expiration", "e", "+30d", "when they end, a `time` of the same forms; where it is not from now, all new ones end together")
 	f.Var(seconds{&o.refresh}, "refresh", "signatures of the last signed form that have less left are made anew (default a quarter of the time to -e)")
 	f.BoolVarP(&o.nsec3, "nsec3", "n", false, "deny by NSEC3 (default NSEC)")
@@ -95,7 +94,7 @@ type settings struct {
 }
 
 // settings reads the flags, at the time now in UNIX seconds.
-func (o *signOptions) settings(now uint64, changed func(string) bool, file string) (*settings, error) {
+func (o *signOptions) settings(now uint32, changed func(string) bool, file string) (*settings, error) {
 	s := &settings{}
 	var err error
 	switch {
@@ -111,10 +110,11 @@ func (o *signOptions) settings(now uint64, changed func(string) bool, file strin
 		return nil, usageError("sign: --salt, --iterations and --opt-out are for NSEC3: give --nsec3, too")
 	case changed("timeout"):
 		return nil, usageError("sign: --timeout is for --group")
-	case o.threads < 0:
-		return nil, usageError("--threads %d: want a number of processors, or 0 for all", o.threads)
 	case o.lazy && o.dryRun:
 		return nil, usageError("sign: --lazy and --dry-run exclude one another")
+	}
+	if err = checkThreads(o.threads); err != nil {
+		return nil, err
 	}
 	if s.number, err = algorithmNumber(o.algorithm); err != nil {
 		return nil, err
@@ -149,15 +149,15 @@ func (o *signOptions) outputFor(file string) string {
 }
 
 // times works out the validity of the new signatures.
-func (o *signOptions) times(p *dnssec.Params, now uint64) error {
-	begin, end := uint64(0), uint64(0)
+func (o *signOptions) times(p *dnssec.Params, now uint32) error {
+	var begin uint32
 	var err error
 	if o.inception != "" {
-		if begin, _, err = parseTime(o.inception, now); err != nil {
+		if begin, _, err = parseTime(o.inception, int64(now)); err != nil {
 			return usageError("--inception %w", err)
 		}
 	}
-	end, absolute, err := parseTime(o.expiration, now)
+	end, absolute, err := parseTime(o.expiration, int64(now))
 	if err != nil {
 		return usageError("--expiration %w", err)
 	}
@@ -168,9 +168,9 @@ func (o *signOptions) times(p *dnssec.Params, now uint64) error {
 		at = begin
 	}
 	if end <= at {
-		return usageError("--expiration %s is at %s, which is not after %s", o.expiration, isoTime(uint32(end)), isoTime(uint32(at)))
+		return usageError("--expiration %s is at %s, which is not after %s", o.expiration, isoTime(end), isoTime(at))
 	}
-	p.Time, p.Inception, p.Lifetime, p.NoJitter = uint32(at), uint32(begin), uint32(end-at), absolute
+	p.Time, p.Inception, p.Lifetime, p.NoJitter = at, begin, end-at, absolute
 	p.Refresh = p.Lifetime / 4
 	if o.refresh != 0 {
 		p.Refresh = uint32(min(time.Duration(o.refresh)/time.Second, math.MaxUint32))
@@ -182,53 +182,14 @@ func (o *signOptions) times(p *dnssec.Params, now uint64) error {
 	return nil
 }
 
-// units of times relative to now, in seconds.
-var units = map[string]uint64{"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-// parseTime reads a time of a signature, and says whether it is one of its
-// own, not one counted from now.
-func parseTime(text string, now uint64) (at uint64, absolute bool, err error) {
-	bad := fmt.Errorf("%q: want YYYYMMDDHHMMSS, YYYYMMDD, UNIX seconds, or from now as +30d, -2h (units s, m, h, d, w)", text)
-	relative := strings.TrimPrefix(text, "now")
-	if relative == "" && text == "now" {
-		return now, false, nil
-	}
-	if relative != "" && (relative[0] == '+' || relative[0] == '-') {
-		digits := strings.TrimRight(relative[1:], "smhdw")
-		n, err := strconv.ParseUint(digits, 10, 32)
-		unit, ok := units[relative[1+len(digits):]]
-		switch n *= unit; {
-		case err != nil || !ok:
-			return 0, false, bad
-		case relative[0] == '+':
-			at = now + n
-		case n > now:
-			return 0, false, bad
-		default:
-			at = now - n
-		}
-	} else {
-		absolute = true
-		switch len(text) {
-		case 8, 14:
-			t, err := time.Parse("20060102150405"[:len(text)], text)
-			if err != nil || t.Unix() < 0 {
-				return 0, false, bad
-			}
-			at = uint64(t.Unix())
-		default:
-			if at, err = strconv.ParseUint(text, 10, 64); err != nil {
-				return 0, false, bad
-			}
-		}
-	}
-	if at == 0 || at > math.MaxUint32 {
-		return 0, false, fmt.Errorf("%q is not between 1970 and 2106", text)
-	}
-	return at, absolute, nil
-}
-
 func isoTime(t uint32) string { return time.Unix(int64(t), 0).UTC().Format(time.RFC3339) }
+
+func checkThreads(n int) error {
+	if n < 0 {
+		return usageError("--threads %d: want a number of processors, or 0 for all", n)
+	}
+	return nil
+}
 
 func algorithmNumber(text string) (uint8, error) {
 	for number, name := range map[uint8]string{8: "RSASHA256", 13: "ECDSAP256SHA256", 14: "ECDSAP384SHA384", 15: "ED25519"} {

@@ -58,6 +58,9 @@ or a file of them, such as BIND's dsset-ZONE and K*.key.`,
   kdig @192.0.2.1 example.org AXFR +noall +answer | zonesignerd verify - --at 20261201000000`,
 		Args: between(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkThreads(threads); err != nil {
+				return err
+			}
 			z, err := a.readZoneFile(args[0], origin)
 			if err != nil {
 				return err
@@ -79,7 +82,7 @@ or a file of them, such as BIND's dsset-ZONE and K*.key.`,
 	}
 	cmd.Flags().StringVarP(&origin, "origin", "o", "", "the `zone`'s name (default the owner of the SOA record)")
 	cmd.Flags().StringArrayVar(&anchors, "trust-anchor", nil, "a DS or DNSKEY `record` that is trusted, or a file of them; may be repeated")
-	cmd.Flags().Var(moment{&at, a.now}, "at", "the time at which signatures must be valid: UNIX, YYYYMMDDHHMMSS, RFC 3339, +3d (default now)")
+	cmd.Flags().Var(moment{&at, a.now}, "at", "the `time` at which signatures must be valid: "+timeForms+" (default now)")
 	cmd.Flags().Var(seconds{&warn}, "warn", "signatures that expire within this time are faults")
 	cmd.Flags().IntVar(&threads, "threads", 0, "processors to use (default all)")
 	return cmd

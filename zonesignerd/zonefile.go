@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -44,8 +46,7 @@ func (a *app) open(name string) (file string, r io.ReadCloser, err error) {
 	return name, f, nil
 }
 
-// moment is a flag that holds a time: UNIX seconds, YYYYMMDDHHMMSS or RFC
-// 3339 in UTC, or relative to now as +3d and -12h.
+// moment is a flag that holds a time, in the forms of parseTime.
 type moment struct {
 	t   *time.Time
 	now func() time.Time
@@ -60,30 +61,49 @@ func (m moment) String() string {
 
 func (m moment) Type() string { return "time" }
 
-func (m moment) Set(text string) (err error) {
-	*m.t, err = parseMoment(text, m.now())
+func (m moment) Set(text string) error {
+	at, _, err := parseTime(text, m.now().Unix())
+	*m.t = time.Unix(int64(at), 0)
 	return err
 }
 
-func parseMoment(text string, now time.Time) (time.Time, error) {
-	if span, ok := strings.CutPrefix(text, "+"); ok {
-		d, err := config.ParseDuration(span)
-		return now.Add(time.Duration(d)), err
+// timeForms are those that parseTime reads.
+const timeForms = "YYYYMMDDHHMMSS, YYYYMMDD, RFC 3339, UNIX seconds, or from now as +30d, -2h (units s, m, h, d, w)"
+
+// parseTime reads a time as signatures have it, in UNIX seconds, and says
+// whether it is one of its own, not one counted from now. All forms are in UTC.
+func parseTime(text string, now int64) (at uint32, absolute bool, err error) {
+	seconds, absolute := now, false
+	switch relative := strings.TrimPrefix(text, "now"); {
+	case text == "now":
+	case strings.HasPrefix(relative, "+"), strings.HasPrefix(relative, "-"):
+		var d config.Duration
+		if d, err = config.ParseDuration(relative[1:]); relative[0] == '-' {
+			d = -d
+		}
+		seconds += d.Seconds()
+	default:
+		absolute = true
+		seconds, err = parseClock(text)
 	}
-	if span, ok := strings.CutPrefix(text, "-"); ok {
-		d, err := config.ParseDuration(span)
-		return now.Add(-time.Duration(d)), err
+	switch {
+	case err != nil:
+		return 0, false, fmt.Errorf("%q: want %s", text, timeForms)
+	case seconds <= 0 || seconds > math.MaxUint32:
+		return 0, false, fmt.Errorf("%q is not between 1970 and 2106", text)
 	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	if len(text) == 14 {
-		if t, err := time.Parse("20060102150405", text); err == nil {
-			return t, nil
+	return uint32(seconds), absolute, nil
+}
+
+// parseClock reads a time that is not counted from now.
+func parseClock(text string) (seconds int64, err error) {
+	for _, layout := range []string{"20060102150405", "20060102", time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.Unix(), nil
 		}
 	}
-	if n, err := strconv.ParseUint(text, 10, 32); err == nil {
-		return time.Unix(int64(n), 0), nil
+	if len(text) == 14 || len(text) == 8 { // a date that there is not
+		return 0, strconv.ErrSyntax
 	}
-	return time.Time{}, usageError("%q is no time: expected UNIX seconds, YYYYMMDDHHMMSS, an RFC 3339 time, or +3d and the like", text)
+	return strconv.ParseInt(text, 10, 64)
 }
