@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -47,7 +48,11 @@ func ParseAnchors(r io.Reader, zone Name, file string) ([]Anchor, error) {
 		}
 	}
 	if err := zp.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, syntaxError{err})
+		var parse *dns.ParseError
+		if errors.As(err, &parse) {
+			err = errors.New(syntaxFault(parse))
+		}
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if len(anchors) == 0 {
 		return nil, fmt.Errorf("%s: no DNSKEY record, and no DS record of digest type 2 or 4", file)

@@ -29,8 +29,8 @@ type Builder struct {
 	last    string // the owner text of the last record, and its name
 	lastOwn Name
 
-	at    *place   // where the record comes from that is being added; nil: from no file
-	files []string // that records came from
+	at    *position // where the record comes from that is being added; nil: from no file
+	files []string  // that records came from
 
 	signed bool // the zone is signed: what signing makes is kept, too
 	rrsigs []coveringSignature

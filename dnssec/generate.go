@@ -15,20 +15,21 @@ import (
 type source struct {
 	r     *bufio.Reader
 	file  string
-	at    *place
+	at    *position
 	line  int
 	begin bool // at the start of a line
 
 	// Where in the text: a directive starts a line outside of these.
 	quoted, escaped, comment bool
 	depth                    int // of parentheses
+	size                     int // of the text since a record may have begun
 
 	gen     *generator
 	pending string // of what gen wrote out
 	err     error
 }
 
-func newSource(r io.Reader, file string, at *place) *source {
+func newSource(r io.Reader, file string, at *position) *source {
 	return &source{r: bufio.NewReaderSize(r, 1<<16), file: file, at: at, line: 1, begin: true}
 }
 
@@ -61,18 +62,23 @@ func (s *source) ReadByte() (byte, error) {
 		if s.pending, ok = s.gen.next(); !ok {
 			s.gen = nil
 			s.line++
+			break
 		}
+		s.at.set(s.file, s.line, []byte(s.pending))
 	}
 	if s.begin {
 		s.begin = false
-		if s.depth == 0 && !s.quoted && s.isGenerate() {
-			if s.err = s.startGenerate(); s.err != nil {
+		text, _ := s.r.Peek(mostShown)
+		if s.depth == 0 && !s.quoted && isGenerate(text) {
+			if s.err = s.startGenerate(text); s.err != nil {
 				return 0, s.err
 			}
 			s.begin = true
 			return s.ReadByte()
 		}
-		s.at.file, s.at.line = s.file, s.line
+		if !s.quoted && len(text) > 0 { // else a fault is where the quotes, or the file, began
+			s.at.set(s.file, s.line, text)
+		}
 	}
 	c, err := s.r.ReadByte()
 	if err != nil {
@@ -80,8 +86,17 @@ func (s *source) ReadByte() (byte, error) {
 		return 0, err
 	}
 	s.track(c)
+	if s.size++; s.size > mostText {
+		s.err = fmt.Errorf("a record of more than %d characters: are quotes or parentheses not closed?", mostText)
+		return 0, s.err
+	}
 	return c, nil
 }
+
+const (
+	mostShown = 128     // of a line, in errors, which clip it
+	mostText  = 1 << 20 // of a record; \DDD for each byte of rdata takes 2^18
+)
 
 // track follows quotes, parentheses and comments.
 func (s *source) track(c byte) {
@@ -90,6 +105,9 @@ func (s *source) track(c byte) {
 		s.line++
 		s.begin = true
 		s.comment, s.escaped = false, false
+		if s.depth == 0 && !s.quoted {
+			s.size = 0
+		}
 	case s.comment:
 	case s.escaped:
 		s.escaped = false
@@ -109,21 +127,24 @@ func (s *source) track(c byte) {
 
 const generateWord = "$GENERATE"
 
-func (s *source) isGenerate() bool {
-	b, _ := s.r.Peek(len(generateWord) + 1)
-	return len(b) > len(generateWord) && strings.EqualFold(string(b[:len(generateWord)]), generateWord) &&
-		(b[len(generateWord)] == ' ' || b[len(generateWord)] == '\t')
+func isGenerate(line []byte) bool {
+	return len(line) > len(generateWord) && strings.EqualFold(string(line[:len(generateWord)]), generateWord) &&
+		(line[len(generateWord)] == ' ' || line[len(generateWord)] == '\t')
 }
 
-func (s *source) startGenerate() error {
-	s.at.file, s.at.line = s.file, s.line
+func (s *source) startGenerate(begin []byte) error {
+	s.at.set(s.file, s.line, begin)
 	line, err := s.r.ReadSlice('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: line too long", generateWord)
 	}
 	text := strings.TrimRight(string(line[len(generateWord):]), "\r\n")
-	s.gen, err = newGenerator(strings.TrimLeft(text, " \t"))
-	return err
+	if s.gen, err = newGenerator(strings.TrimLeft(text, " \t")); err != nil {
+		return err
+	}
+	s.pending, _ = s.gen.next() // there is one
+	s.at.setText([]byte(s.pending))
+	return nil
 }
 
 // generator writes one $GENERATE directive out.

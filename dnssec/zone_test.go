@@ -45,6 +45,38 @@ func TestZoneRefuses(t *testing.T) {
 	}
 }
 
+// A fault of syntax names line, record and what was expected, however long the
+// text is that the parser makes of it.
+func TestSyntaxFaults(t *testing.T) {
+	zeros := strings.Repeat("\x00", 2<<20)
+	for _, c := range []struct{ text, want string }{
+		{"x A 192.0.2.300\n", `zone:4: bad A A: "192.0.2.300", in "x A 192.0.2.300"`},
+		{"x XX 1\r\n", `zone:4: expected a TTL, a class or a type: "XX", in "x XX 1"`},
+		{"x A\n", "zone:4: x.example. A: rdata has 0 bytes, expected 4"},
+		{"x A\ny A 192.0.2.1\n", `zone:4: unexpected newline, in "x A"`},
+		{"x A\n\n\ny A 192.0.2.1\n", `zone:4: unexpected newline, in "x A"`},
+		{"x A\n$GENERATE 1-2 y$ A 192.0.2.$\n", `zone:4: unexpected newline, in "x A"`},
+		{"$GENERATE 1-2 x$ A\n", `zone:4: unexpected newline, in "x1 A"`},
+		{"$GENERATE 255-300 x$ A 192.0.2.$\n", `zone:4: bad A A: "192.0.2.256", in "x256 A 192.0.2.256"`},
+		{"x TXT \"open\ny A 192.0.2.1\nz A 192.0.2.1\n", `zone:4: bad TXT Txt, in "x TXT \"open"`},
+		{"x TXT (\n a\n b )\ny SRV (\n 1 1\n a . )\n", `zone:9: bad SRV Port: "a", in " a . )"`},
+		{zeros, "zone:4: a record of more than 1048576 characters"},
+		{"x TXT \"open\n" + strings.Repeat("y A 192.0.2.1\n", 1<<17), "zone:4: "},
+		{zeros[:1<<19] + " A 192.0.2.1\n", `zone:4: bad owner name: "` + strings.Repeat(`\x00`, 30) + `...", in "\x00`},
+	} {
+		_, err := ParseZone(strings.NewReader(minimal+c.text), "example.", "")
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) && !strings.HasSuffix(err.Error(), c.want) {
+			t.Errorf("%.200v\nexpected %s", err, c.want)
+		} else if len(err.Error()) > 1000 {
+			t.Errorf("an error of %d characters", len(err.Error()))
+		}
+	}
+	comments := strings.Repeat("; a comment of a zone file\n", 1<<16)
+	if _, err := ParseZone(strings.NewReader(minimal+comments+"x A 192.0.2.1\n"), "example.", ""); err != nil {
+		t.Errorf("many comments: %v", err)
+	}
+}
+
 func TestRRsetTooLarge(t *testing.T) {
 	text := minimal + "$GENERATE 1-6000 big TXT a$\n"
 	_, err := ParseZone(strings.NewReader(text), "example.", "")

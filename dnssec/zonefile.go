@@ -36,8 +36,8 @@ type ZoneFile struct {
 // the zone is found by Verify. Repeated records count once (RFC 2181, section
 // 5).
 func ReadZoneFile(r io.Reader, origin, file string) (*ZoneFile, error) {
-	at := &place{file: cmp.Or(file, "zone")}
-	shown := at.file
+	shown := cmp.Or(file, "zone")
+	at := &position{place: place{file: shown}}
 	b := &fileBuilder{}
 	if origin != "" {
 		var err error
@@ -47,7 +47,7 @@ func ReadZoneFile(r io.Reader, origin, file string) (*ZoneFile, error) {
 		origin = dns.Fqdn(origin)
 	}
 	err := eachRecord(r, origin, file, at, func(rr dns.RR) (bool, error) {
-		if err := b.add(rr, at); err != nil {
+		if err := b.add(rr, at.place); err != nil {
 			return false, fmt.Errorf("%s %s: %w", clip(rr.Header().Name), TypeName(rr.Header().Rrtype), err)
 		}
 		return true, nil
@@ -131,14 +131,14 @@ type lostRecord struct {
 }
 
 // add takes one record. An error is for what cannot be kept as a record.
-func (b *fileBuilder) add(rr dns.RR, at *place) error {
+func (b *fileBuilder) add(rr dns.RR, at place) error {
 	h := rr.Header()
 	owner, err := b.owner(h.Name)
 	if err != nil {
 		return err
 	}
 	lose := func(code FaultCode, format string, a ...any) error {
-		b.lost = append(b.lost, lostRecord{Fault{code, owner, h.Rrtype, fmt.Sprintf(format, a...)}, *at})
+		b.lost = append(b.lost, lostRecord{Fault{code, owner, h.Rrtype, fmt.Sprintf(format, a...)}, at})
 		return nil
 	}
 	switch {
