@@ -2,7 +2,6 @@ package dnssec
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -19,10 +18,7 @@ import (
 // inception, expiration, and 64 bytes, or for algorithms other than 13 and 15
 // two bytes of length and as many), and at the end the SHA-256 of all before.
 // Numbers are big-endian.
-const (
-	zoneMagic = "zonesigner zone 1\n"
-	sigsMagic = "zonesigner rrsig 1\n"
-)
+const zoneMagic = "zonesigner zone 1\n"
 
 // Save writes the zone in binary form, which Load reads.
 func (sz *SignedZone) Save(w io.Writer) error {
@@ -33,71 +29,6 @@ func (sz *SignedZone) Save(w io.Writer) error {
 	s.write(binary.BigEndian.AppendUint32(nil, uint32(len(sz.sets))))
 	sz.writeBody(s.write)
 	return s.close()
-}
-
-// WriteSignatures writes the signatures alone, for an operator that has the
-// content and the parameters: the magic, the SHA-256 of all RRsets without
-// their signatures, the number of RRsets, the signatures of each in order,
-// and the SHA-256 of all before.
-func (sz *SignedZone) WriteSignatures(w io.Writer) error {
-	s := newSaver(w)
-	s.write([]byte(sigsMagic))
-	sum := hashSets(sz.apex, sz.sets)
-	s.write(sum[:])
-	s.write(binary.BigEndian.AppendUint32(nil, uint32(len(sz.sets))))
-	var buf []byte
-	for i := range sz.sets {
-		buf = appendSignatures(buf[:0], sz.signaturesAt(i))
-		s.write(buf)
-	}
-	return s.close()
-}
-
-func hashSets(apex Name, sets []RRset) [32]byte {
-	h := sha256.New()
-	h.Write([]byte(apex))
-	hashRRsets(h, sets, nil)
-	return [32]byte(h.Sum(nil))
-}
-
-// NewSignedZoneFromParts makes a signed zone from content and parameters that
-// this operator has itself, and signatures that a peer wrote with
-// WriteSignatures. p.Base is not used. The peer's part is hostile until Verify
-// finds no fault: here only its form is checked, and that it is for the very
-// same RRsets.
-func NewSignedZoneFromParts(z *Zone, p Params, sigs io.Reader) (*SignedZone, error) {
-	p.Base = nil
-	sets, _, err := allRRsets(z, p)
-	if err != nil {
-		return nil, err
-	}
-	sz := &SignedZone{apex: z.apex, sourceSerial: z.Serial(), sets: sets, first: make([]uint32, 0, len(sets)+1)}
-	l := newLoader(sigs)
-	l.magic(sigsMagic)
-	theirs := bytes.Clone(l.take(32))
-	if n := l.number(); l.err == nil && n != uint32(len(sets)) {
-		l.fail("signatures for %d RRsets, expected %d", n, len(sets))
-	}
-	for range sets {
-		sz.first = append(sz.first, uint32(len(sz.sigs)))
-		sz.sigs = l.signatures(sz.sigs)
-		if l.err != nil {
-			break
-		}
-	}
-	if err := l.close(); err != nil {
-		return nil, fmt.Errorf("zone %s: signatures: %w", z.apex, err)
-	}
-	sz.first = append(sz.first, uint32(len(sz.sigs)))
-	sz.init()
-	if at, ok := sz.index(z.apex, dns.TypeZONEMD); ok { // the digest follows from the signatures
-		var a arena
-		sz.sets[at] = makeRRset(z.apex, dns.TypeZONEMD, sets[at].TTL, &a, zonemdRData(p.Serial, p.ZONEMD.hash(), sz.zoneDigest(p.ZONEMD.hash())))
-	}
-	if hashSets(z.apex, sets) != [32]byte(theirs) {
-		return nil, fmt.Errorf("zone %s: signatures are for other RRsets than ours", z.apex)
-	}
-	return sz, nil
 }
 
 // Load reads a signed zone in binary form. It accepts canonical form alone

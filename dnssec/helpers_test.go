@@ -160,6 +160,23 @@ func clipped(s string) string {
 	return s
 }
 
+// differences lists how two zones differ.
+func differences(t testing.TB, a, b *Zone) []FileDifference {
+	t.Helper()
+	read := func(z *Zone) *ZoneFile {
+		var text strings.Builder
+		if _, err := z.WriteTo(&text); err != nil {
+			t.Fatal(err)
+		}
+		f, err := ReadZoneFile(strings.NewReader(text.String()), z.Apex().String(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	return DiffFiles(read(a), read(b))
+}
+
 func writeFile(t testing.TB, dir, name, text string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)

@@ -119,21 +119,6 @@ func lowerName(b []byte) {
 	}
 }
 
-// check reports whether n is a well-formed canonical name; names that come
-// from a binary form may not be.
-func (n Name) check() error {
-	l, err := wireNameLen(string(n))
-	if err != nil || l != len(n) {
-		return errName
-	}
-	for i := range len(n) {
-		if n[i] != lower(n[i]) {
-			return fmt.Errorf("name %s is not in lower case", n)
-		}
-	}
-	return nil
-}
-
 // String is the presentation format with a dot at the end; bytes that a zone
 // file treats specially are escaped.
 func (n Name) String() string {

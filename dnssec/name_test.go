@@ -1,6 +1,7 @@
 package dnssec
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +9,20 @@ import (
 	"github.com/miekg/dns"
 	"pgregory.net/rapid"
 )
+
+// check reports whether n is a well-formed canonical name.
+func (n Name) check() error {
+	l, err := wireNameLen(string(n))
+	if err != nil || l != len(n) {
+		return errName
+	}
+	for i := range len(n) {
+		if n[i] != lower(n[i]) {
+			return fmt.Errorf("name %s is not in lower case", n)
+		}
+	}
+	return nil
+}
 
 func name(t testing.TB, text string) Name {
 	t.Helper()

@@ -33,7 +33,7 @@ func TestSaveAndLoad(t *testing.T) {
 		}
 		content := back.Content()
 		if content.ContentDigest() != z.ContentDigest() || content.Serial() != z.Serial() || !slices.Equal(content.sets, z.sets) {
-			t.Error(Diff(z, content, 5))
+			t.Error(differences(t, z, content))
 		}
 		wantNoFaults(t, Verify(back, VerifyOptions{Keys: p.Keys, At: testTime}))
 	})
@@ -56,42 +56,6 @@ func TestLoadRefusesDamage(t *testing.T) {
 	}
 	if _, err := Load(bytes.NewReader(append(slices.Clone(good), 0))); err == nil {
 		t.Error("data after the end accepted")
-	}
-}
-
-// An operator with the content takes the signatures from a peer.
-func TestSignaturesFromAPeer(t *testing.T) {
-	ksk, zsk := kskAndZSK()
-	z := readZone(t, "features.zone")
-	p := testParams(ksk, zsk)
-	p.Denial.NSEC3 = true
-	base := signPlan(t, mustPlan(t, z, p), ksk, zsk)
-	p.Base, p.Serial, p.Time = base, p.Serial+1, p.Time+6*86400 // some kept, some new
-	sz := signPlan(t, mustPlan(t, z, p), ksk, zsk)
-	var b bytes.Buffer
-	if err := sz.WriteSignatures(&b); err != nil {
-		t.Fatal(err)
-	}
-	got, err := NewSignedZoneFromParts(z, p, bytes.NewReader(b.Bytes()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.Digest() != sz.Digest() {
-		t.Error("not the same zone")
-	}
-	wantNoFaults(t, Verify(got, VerifyOptions{Keys: p.Keys, At: p.Time}))
-
-	q := p
-	q.Serial++
-	if _, err := NewSignedZoneFromParts(z, q, bytes.NewReader(b.Bytes())); err == nil || !strings.Contains(err.Error(), "other RRsets than ours") {
-		t.Error(err)
-	}
-	for _, i := range []int{3, 20, 50, 60, 200, b.Len() - 1} {
-		bad := slices.Clone(b.Bytes())
-		bad[i] ^= 1
-		if _, err := NewSignedZoneFromParts(z, p, bytes.NewReader(bad)); err == nil {
-			t.Errorf("byte %d changed: accepted", i)
-		}
 	}
 }
 
@@ -204,31 +168,5 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal("the draft of a draft is another")
 		}
 		_ = zoneText(t, sz)
-	})
-}
-
-func FuzzNewSignedZoneFromParts(f *testing.F) {
-	ksk, zsk := kskAndZSK()
-	z, p := mustParse(f, "example.", minimal), testParams(ksk, zsk)
-	var b bytes.Buffer
-	if err := signPlan(f, mustPlan(f, z, p), ksk, zsk).WriteSignatures(&b); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b.Bytes())
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 32 {
-			l := newLoader(nil)
-			l.h.Write(b[:len(b)-32])
-			b = append(slices.Clone(b[:len(b)-32]), l.h.Sum(nil)...)
-		}
-		sz, err := NewSignedZoneFromParts(z, p, bytes.NewReader(b))
-		if err != nil {
-			return
-		}
-		var out bytes.Buffer
-		if err := sz.WriteSignatures(&out); err != nil || !bytes.Equal(out.Bytes(), b) {
-			t.Fatal("accepted, but not canonical")
-		}
-		Verify(sz, VerifyOptions{Keys: p.Keys, At: testTime, Threads: 1})
 	})
 }

@@ -25,8 +25,10 @@ const (
 // FileDifference is one RRset, or the signatures over one, that two zones do
 // not share.
 type FileDifference struct {
-	Kind DifferenceKind
-	Difference
+	Kind  DifferenceKind
+	Owner Name
+	Type  uint16
+	A, B  string // what each zone has, in words; "nothing" when it has none
 }
 
 // String says it in one line.
@@ -43,7 +45,7 @@ func (d FileDifference) String() string {
 // another name is one difference, of the SOA.
 func DiffFiles(a, b *ZoneFile) []FileDifference {
 	if a.apex != b.apex {
-		return []FileDifference{{DiffContent, Difference{a.apex, dns.TypeSOA, "the zone is " + a.apex.String(), "it is " + b.apex.String()}}}
+		return []FileDifference{{DiffContent, a.apex, dns.TypeSOA, "the zone is " + a.apex.String(), "it is " + b.apex.String()}}
 	}
 	var out []FileDifference
 	x, y := a.parts(), b.parts()
@@ -103,16 +105,14 @@ func appendDifference(out []FileDifference, apex Name, here, there signedSet) []
 	}
 	x, y := here.set, there.set
 	if !x.sameRecords(y) || x.Len() > 0 && x.TTL != y.TTL {
-		d := Difference{Owner: owner, Type: t, A: x.words(y), B: y.words(x)}
-		kind := kindOf(apex, owner, t)
+		d := FileDifference{kindOf(apex, owner, t), owner, t, x.words(y), y.words(x)}
 		if t == dns.TypeSOA && owner == apex && x.Len() == 1 && y.Len() == 1 && sameButSerial(x, y) {
-			kind, d.A, d.B = DiffSerial, fmt.Sprint(soaSerial(x.first())), fmt.Sprint(soaSerial(y.first()))
+			d.Kind, d.A, d.B = DiffSerial, fmt.Sprint(soaSerial(x.first())), fmt.Sprint(soaSerial(y.first()))
 		}
-		out = append(out, FileDifference{kind, d})
+		out = append(out, d)
 	}
 	if !slices.Equal(here.sigs, there.sigs) {
-		out = append(out, FileDifference{DiffSignatures, Difference{Owner: owner, Type: t,
-			A: signatureWords(here.sigs, there.sigs), B: signatureWords(there.sigs, here.sigs)}})
+		out = append(out, FileDifference{DiffSignatures, owner, t, signatureWords(here.sigs, there.sigs), signatureWords(there.sigs, here.sigs)})
 	}
 	return out
 }
@@ -188,4 +188,33 @@ func CountDifferences(all []FileDifference) []DifferenceCount {
 type DifferenceCount struct {
 	Kind  DifferenceKind
 	Count int
+}
+
+func sameButSerial(x, y RRset) bool {
+	return x.TTL == y.TTL && string(withSerial(x.first(), 0)) == string(withSerial(y.first(), 0))
+}
+
+// words is the TTL and the records that o lacks; all of them when that is
+// none.
+func (s RRset) words(o RRset) string {
+	if s.Len() == 0 {
+		return "nothing"
+	}
+	var own, all []string
+	for d := range s.RData() {
+		_, data := typeAndRData(s.Type, d)
+		text := clip(data)
+		all = append(all, text)
+		if !o.has(d) {
+			own = append(own, text)
+		}
+	}
+	if len(own) == 0 {
+		own = all
+	}
+	const most = 5
+	if n := len(own); n > most {
+		own = append(own[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return fmt.Sprintf("%d %s", s.TTL, strings.Join(own, ", "))
 }
