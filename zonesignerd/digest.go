@@ -54,15 +54,11 @@ are, or SHA-384 where it has none.`,
 
 // digestPolicies are those of the flag; none: what the zone has.
 func digestPolicies(hash string) ([]dnssec.ZONEMDPolicy, error) {
-	switch hash {
-	case "":
-		return nil, nil
-	case "sha384":
-		return []dnssec.ZONEMDPolicy{dnssec.ZONEMDSHA384}, nil
-	case "sha512":
-		return []dnssec.ZONEMDPolicy{dnssec.ZONEMDSHA512}, nil
+	p, err := zonemdPolicy(hash)
+	if err != nil || !p.Wanted() {
+		return nil, err
 	}
-	return nil, usageError("--zonemd %q: expected sha384 or sha512", hash)
+	return []dnssec.ZONEMDPolicy{p}, nil
 }
 
 func (a *app) digest(z *dnssec.ZoneFile, policies []dnssec.ZONEMDPolicy) error {

@@ -144,8 +144,11 @@ The exit status is 0 if they are the same and 1 if they differ.`,
 			if err != nil {
 				return err
 			}
+			if most < 0 {
+				return usageError("--most %d: want a number of differences, or 0 for all", most)
+			}
 			found := dnssec.CompareManifests(x, y, most)
-			if err := a.printManifestDifferences(found); err != nil || len(found) == 0 {
+			if err := a.printManifestDifferences(found, most); err != nil || len(found) == 0 {
 				return err
 			}
 			return api.Errorf(api.CodeFailure, "%s and %s differ", args[0], args[1])
@@ -223,7 +226,7 @@ func manifestJSON(m *dnssec.Manifest, sum []byte) shownManifest {
 
 func utc(t uint32) time.Time { return time.Unix(int64(t), 0).UTC() }
 
-func (a *app) printManifestDifferences(found []dnssec.ManifestDifference) error {
+func (a *app) printManifestDifferences(found []dnssec.ManifestDifference, most int) error {
 	if a.json {
 		all := []manifestDifference{}
 		for _, d := range found {
@@ -245,6 +248,9 @@ func (a *app) printManifestDifferences(found []dnssec.ManifestDifference) error 
 		if d.Why != "" {
 			a.printf("  %s", d.Why)
 		}
+	}
+	if len(found) == most {
+		a.printf("no more than %d are listed: --most 0 lists all", most)
 	}
 	return nil
 }
