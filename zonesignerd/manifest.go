@@ -171,6 +171,19 @@ func (a *app) readManifest(name string) (*dnssec.Manifest, error) {
 	return m, nil
 }
 
+// printManifest writes a manifest as it is, or as JSON.
+func (a *app) printManifest(text []byte) error {
+	if !a.json {
+		_, err := a.out.Write(text)
+		return err
+	}
+	m, err := dnssec.ParseManifest(bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	return a.showManifest(m, true)
+}
+
 func (a *app) showManifest(m *dnssec.Manifest, items bool) error {
 	sum := sha256.Sum256(m.Bytes())
 	if a.json {

@@ -141,7 +141,11 @@ func (a *app) draftFile(ctx context.Context, s *fileSigner) error {
 	}
 	text := textOf(s.zone)
 	defer text.Close()
-	return c.Manifest(ctx, api.Draft{Zone: s.zone.Apex().String(), Text: text}, a.out)
+	var manifest bytes.Buffer
+	if err := c.Manifest(ctx, api.Draft{Zone: s.zone.Apex().String(), Text: text}, &manifest); err != nil {
+		return err
+	}
+	return a.printManifest(manifest.Bytes())
 }
 
 // badInput makes an error one of the files that were given.
@@ -518,8 +522,7 @@ func describeKey(k *localkeys.Key, apex dnssec.Name) signedKey {
 
 func (a *app) printSigned(r *signed, o signOptions) error {
 	if r.manifest != nil {
-		_, err := a.out.Write(r.manifest)
-		return err
+		return a.printManifest(r.manifest)
 	}
 	to := a.out
 	if r.File == "-" {
