@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os/signal"
 
 	"github.com/spf13/cobra"
 
@@ -61,7 +60,7 @@ func (a *app) approveFile(ctx context.Context, w *waiting, s *fileSigner, flag s
 	if err := s.replaceable(); err != nil {
 		return badInput(err)
 	}
-	ctx, stop := signal.NotifyContext(ctx, ending...)
+	ctx, stop := untilSignal(ctx)
 	defer stop()
 	return a.approve(ctx, w, s.file, s.zone, s.output)
 }

@@ -30,15 +30,21 @@ var ending = []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 // at its context.
 func endAtOnce() { signal.Reset(ending...) }
 
+// untilSignal is a context that the first signal ends, which asks; a second one
+// ends what does not listen.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(ctx, ending...)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
+
 // start runs the process's command line by the clock now.
 func start(now func() time.Time) int {
-	ctx, stop := signal.NotifyContext(context.Background(), ending...)
+	ctx, stop := untilSignal(context.Background())
+	defer stop()
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: now}
 	a.colour = term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	a.live = term.IsTerminal(int(os.Stderr.Fd()))
-	defer stop()
-	// The first signal asks; a second one ends what does not listen.
-	context.AfterFunc(ctx, stop)
 	return a.run(ctx, os.Args[1:])
 }
 

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -91,7 +90,7 @@ func (a *app) sign(cmd *cobra.Command, o signOptions, file string) error {
 	if err := s.readBase(); err != nil {
 		return badInput(err)
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), ending...) // there may be keys and files to remove
+	ctx, stop := untilSignal(cmd.Context()) // there may be keys and files to remove
 	defer stop()
 	var r *signed
 	if err = s.loadKeys(); err != nil { // last, for it may make some
