@@ -51,6 +51,12 @@ const (
 // nodes sorts out the owners of sets, which are in canonical order.
 func nodes(apex Name, sets []RRset) []node {
 	out := make([]node, 0, len(sets)/2+1)
+	eachNode(apex, sets, func(n node) { out = append(out, n) })
+	return out
+}
+
+// eachNode gives the owners of sets in canonical order.
+func eachNode(apex Name, sets []RRset, f func(n node)) {
 	var cut Name
 	for i := 0; i < len(sets); {
 		owner := sets[i].Owner
@@ -68,9 +74,8 @@ func nodes(apex Name, sets []RRset) []node {
 			n.kind = delegation
 			cut = owner
 		}
-		out = append(out, n)
+		f(n)
 	}
-	return out
 }
 
 // isSigned reports whether an RRset of that type is signed at a node. NSEC3
@@ -159,13 +164,18 @@ func nsec3Chain(apex Name, sets []RRset, ns []node, d Denial, ttl uint32) ([]RRs
 	if len(apex)+33 > maxNameLen {
 		return nil, fmt.Errorf("zone %s: its name is too long for NSEC3 owners", apex)
 	}
-	const empty = -1
-	type entry struct {
+	type entry struct { // small: they are sorted
 		hash nameHash
-		name Name
-		node int // empty: an empty non-terminal
+		node int32 // index in ns, or, complemented, in empty
 	}
-	entries := make([]entry, 0, len(ns)+len(ns)/16)
+	var empty []Name // the empty non-terminals
+	nameOf := func(e entry) Name {
+		if e.node < 0 {
+			return empty[^e.node]
+		}
+		return sets[ns[e.node].lo].Owner
+	}
+	entries := make([]entry, 0, len(ns))
 	prev := apex
 	for i, n := range ns {
 		if n.kind == occluded || d.OptOut && n.kind == delegation && !n.secure {
@@ -174,15 +184,16 @@ func nsec3Chain(apex Name, sets []RRset, ns []node, d Denial, ttl uint32) ([]RRs
 		name := sets[n.lo].Owner
 		depth := name.commonLabels(prev)
 		for p := name.Parent(); p.Labels() > depth && name != apex; p = p.Parent() {
-			entries = append(entries, entry{name: p, node: empty})
+			entries = append(entries, entry{node: ^int32(len(empty))})
+			empty = append(empty, p)
 		}
-		entries = append(entries, entry{name: name, node: i})
+		entries = append(entries, entry{node: int32(i)})
 		prev = name
 	}
 	parallel(len(entries), 0, func(lo, hi int) {
 		var buf []byte
 		for i := lo; i < hi; i++ {
-			entries[i].hash, buf = hashName(entries[i].name, d, buf)
+			entries[i].hash, buf = hashName(nameOf(entries[i]), d, buf)
 		}
 	})
 	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.hash[:], b.hash[:]) })
@@ -198,7 +209,7 @@ func nsec3Chain(apex Name, sets []RRset, ns []node, d Denial, ttl uint32) ([]RRs
 	for i, e := range entries {
 		next := entries[(i+1)%len(entries)].hash
 		if next == e.hash && len(entries) > 1 {
-			return nil, fmt.Errorf("%s and %s have the same NSEC3 hash, choose another salt", e.name, entries[(i+1)%len(entries)].name)
+			return nil, fmt.Errorf("%s and %s have the same NSEC3 hash, choose another salt", nameOf(e), nameOf(entries[(i+1)%len(entries)]))
 		}
 		buf = hashOwner(e.hash, apex, buf)
 		owner := Name(names.add(buf))
@@ -206,7 +217,7 @@ func nsec3Chain(apex Name, sets []RRset, ns []node, d Denial, ttl uint32) ([]RRs
 		buf = append(buf, d.Salt...)
 		buf = append(buf, sha1.Size)
 		buf = append(buf, next[:]...)
-		if e.node != empty {
+		if e.node >= 0 {
 			n := ns[e.node]
 			types = n.types(types[:0], sets)
 			if n.kind == authoritative || n.secure {

@@ -258,11 +258,11 @@ func allRRsets(z *Zone, p Params) ([]RRset, []nodeKind, error) {
 	}
 	sets = mergeRRsets(sets, chain)
 	kinds := make([]nodeKind, len(sets))
-	for _, n := range nodes(z.apex, sets) {
+	eachNode(z.apex, sets, func(n node) {
 		for i := n.lo; i < n.hi; i++ {
 			kinds[i] = n.kind
 		}
-	}
+	})
 	return sets, kinds, nil
 }
 
@@ -335,7 +335,9 @@ func (p *Plan) schedule(kinds []nodeKind) error {
 		p.items = make([]planItem, 0, len(sz.sets)*len(zoneKeys))
 	}
 	var buf []byte
-	for i, s := range sz.sets {
+	for i := range sz.sets {
+		s, old := base.find(sz.sets[i])
+		sz.sets[i] = s
 		sz.first = append(sz.first, uint32(len(sz.sigs)))
 		if !kinds[i].isSigned(s.Type) || s.Type == dns.TypeZONEMD && s.Owner == sz.apex {
 			continue // the zone's digest is signed when all else is: PlanZONEMD
@@ -347,7 +349,6 @@ func (p *Plan) schedule(kinds []nodeKind) error {
 		if err := s.checkSize(sz.apex, len(keys), size); err != nil {
 			return fmt.Errorf("%s%w", p.content.places[placed{s.Owner, s.Type}], err)
 		}
-		old := base.signatures(s)
 		for j, k := range keys {
 			if g, ok := base.fresh(old, blank[j], k); ok {
 				sz.sigs = append(sz.sigs, g)
@@ -409,19 +410,17 @@ func (sz *SignedZone) soaSignedWith(k Key) bool {
 	return false
 }
 
-// signatures are the base's signatures over exactly the RRset s. Calls come
-// in canonical order.
-func (c *baseCursor) signatures(s RRset) []Signature {
+// find is s, with the base's memory where the base has exactly that RRset, and
+// the base's signatures over it. Calls come in canonical order.
+func (c *baseCursor) find(s RRset) (RRset, []Signature) {
 	if c.base == nil {
-		return nil
+		return s, nil
 	}
-	for c.at < len(c.base.sets) && compareRRsets(c.base.sets[c.at], s) < 0 {
-		c.at++
+	at, ok := indexFrom(c.base.sets, c.at, s)
+	if c.at = at; !ok {
+		return s, nil
 	}
-	if c.at == len(c.base.sets) || !c.base.sets[c.at].equal(s) {
-		return nil
-	}
-	return c.base.signaturesAt(c.at)
+	return c.base.sets[at], c.base.signaturesAt(at)
 }
 
 // fresh finds the signature of key k that may be kept: it has begun and has

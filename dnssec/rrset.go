@@ -71,6 +71,15 @@ func compareRRsets(a, b RRset) int {
 	return cmp.Compare(a.Type, b.Type)
 }
 
+// indexFrom finds exactly s in sets, which are in canonical order, from i on: its
+// index or, where it is not there, that of the first that is not before it.
+func indexFrom(sets []RRset, i int, s RRset) (at int, ok bool) {
+	for i < len(sets) && compareRRsets(sets[i], s) < 0 {
+		i++
+	}
+	return i, i < len(sets) && sets[i].equal(s)
+}
+
 // appendRecords appends the records as they are signed (RFC 4034, section
 // 3.1.8.1): owner, type, class, original TTL, length and rdata of each.
 func (s RRset) appendRecords(dst []byte) []byte {

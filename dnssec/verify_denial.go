@@ -2,6 +2,7 @@ package dnssec
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"maps"
 	"slices"
 
@@ -10,17 +11,18 @@ import (
 
 // checkDenial checks the whole chain of NSEC or NSEC3 records.
 func (v *verification) checkDenial() {
-	var nsec, nsec3 []RRset
+	var nsec []RRset
+	var nsec3 []uint32 // by index in v.sets
 	soa, ttl := v.soa()
 	if soa != "" {
 		ttl = min(ttl, soaMinimum(soa))
 	}
-	for _, s := range v.sets {
+	for i, s := range v.sets {
 		switch s.Type {
 		case dns.TypeNSEC:
 			nsec = append(nsec, s)
 		case dns.TypeNSEC3:
-			nsec3 = append(nsec3, s)
+			nsec3 = append(nsec3, uint32(i))
 		default:
 			continue
 		}
@@ -161,40 +163,55 @@ type denied struct {
 	optional bool // under opt-out: an insecure delegation, or an empty non-terminal that only such make
 }
 
-// nsec3Record is a parsed NSEC3.
+// nsec3Record is an NSEC3 whose form is right. It is small: of a large zone
+// there are as many as names.
 type nsec3Record struct {
-	owner      Name
-	param      string // as in NSEC3PARAM, from the iterations on
-	hash, next nameHash
-	optOut     bool
-	bitmap     string
+	set  uint32   // its index in verification.sets
+	hash nameHash // of its owner
 }
+
+// nsec3Data is the rdata of an NSEC3 whose form is right.
+type nsec3Data string
+
+// param is as in NSEC3PARAM, from the iterations on.
+func (d nsec3Data) param() string  { return string(d[2 : 5+d.salt()]) }
+func (d nsec3Data) optOut() bool   { return d[1]&1 == 1 }
+func (d nsec3Data) bitmap() string { return string(d[6+sha1.Size+d.salt():]) }
+func (d nsec3Data) salt() int      { return int(d[4]) }
+
+func (d nsec3Data) next() (h nameHash) {
+	copy(h[:], d[6+d.salt():])
+	return h
+}
+
+func (v *verification) nsec3Data(r nsec3Record) nsec3Data { return nsec3Data(v.sets[r.set].first()) }
 
 // checkNSEC3Chains checks the chain of each NSEC3PARAM record: there may be
 // two while the salt changes (RFC 5155, section 10.4).
-func (v *verification) checkNSEC3Chains(param RRset, chain []RRset) {
+func (v *verification) checkNSEC3Chains(param RRset, chain []uint32) {
 	byParam := map[string][]nsec3Record{} // in order of their hashes, as their owners are
 	for d := range param.RData() {
 		if len(d) < 5 || len(d) != 5+int(d[4]) || d[0] != 1 || d[1] != 0 {
 			v.fault(NSEC3ParamForm, v.apex, dns.TypeNSEC3PARAM, "expected algorithm 1 and flags 0")
 			continue
 		}
-		byParam[d[2:]] = nil
+		byParam[d[2:]] = make([]nsec3Record, 0, len(chain)) // mostly all are of one
 	}
 	if len(byParam) == 0 {
 		return
 	}
-	for _, s := range chain {
-		r, ok := v.parseNSEC3(s)
+	for _, i := range chain {
+		r, ok := v.parseNSEC3(i)
 		if !ok {
 			continue
 		}
-		of, known := byParam[r.param]
+		d := v.nsec3Data(r)
+		of, known := byParam[d.param()]
 		if !known {
-			v.fault(NSEC3Parameters, s.Owner, dns.TypeNSEC3, "its parameters are not those of an NSEC3PARAM record")
+			v.fault(NSEC3Parameters, v.sets[i].Owner, dns.TypeNSEC3, "its parameters are not those of an NSEC3PARAM record")
 			continue
 		}
-		byParam[r.param] = append(of, r)
+		byParam[d.param()] = append(of, r)
 	}
 	for _, d := range slices.Sorted(maps.Keys(byParam)) {
 		v.checkNSEC3(Denial{NSEC3: true, Iterations: uint16(d[0])<<8 | uint16(d[1]), Salt: []byte(d[3:])}, byParam[d])
@@ -213,21 +230,22 @@ func (v *verification) checkNSEC3(denial Denial, records []nsec3Record) {
 			v.fault(NSEC3EmptyMissing, n.name, dns.TypeNSEC3, "missing: no record for the hash %s of this empty non-terminal", hashText(n.hash))
 		case !n.optional:
 			v.fault(NSEC3Missing, n.name, dns.TypeNSEC3, "missing: no record for its hash %s", hashText(n.hash))
-		case len(records) == 0 || !records[(before+len(records)-1)%len(records)].optOut:
+		case len(records) == 0 || !v.nsec3Data(records[(before+len(records)-1)%len(records)]).optOut():
 			v.fault(NSEC3NoOptOut, n.name, dns.TypeNSEC3, "missing, and the record that covers its hash %s is not opt-out", hashText(n.hash))
 		}
 	}
 	at := 0 // in names
 	var types []uint16
 	for i, r := range records {
-		if next := records[(i+1)%len(records)]; r.next != next.hash {
-			v.fault(NSEC3Next, r.owner, dns.TypeNSEC3, "next hash is %s, expected %s", hashText(r.next), hashText(next.hash))
+		owner, d := v.sets[r.set].Owner, v.nsec3Data(r)
+		if next := records[(i+1)%len(records)]; d.next() != next.hash {
+			v.fault(NSEC3Next, owner, dns.TypeNSEC3, "next hash is %s, expected %s", hashText(d.next()), hashText(next.hash))
 		}
 		for ; at < len(names) && bytes.Compare(names[at].hash[:], r.hash[:]) < 0; at++ {
 			missing(&names[at], i)
 		}
 		if at == len(names) || names[at].hash != r.hash {
-			v.fault(NSEC3Stray, r.owner, dns.TypeNSEC3, "matches no name of the zone")
+			v.fault(NSEC3Stray, owner, dns.TypeNSEC3, "matches no name of the zone")
 			continue
 		}
 		n := &names[at]
@@ -236,7 +254,7 @@ func (v *verification) checkNSEC3(denial Denial, records []nsec3Record) {
 			types = append(types, dns.TypeRRSIG)
 			slices.Sort(types)
 		}
-		v.checkBitmap(r.owner, dns.TypeNSEC3, n.name, r.bitmap, types)
+		v.checkBitmap(owner, dns.TypeNSEC3, n.name, d.bitmap(), types)
 		at++
 	}
 	for ; at < len(names); at++ {
@@ -247,7 +265,13 @@ func (v *verification) checkNSEC3(denial Denial, records []nsec3Record) {
 // hashedNames are all names that NSEC3 has to know, empty non-terminals
 // included, in order of their hashes.
 func (v *verification) hashedNames(d Denial) []denied {
-	var names []denied
+	owners := 0
+	for i, s := range v.sets {
+		if s.Type != dns.TypeNSEC3 && (i == 0 || s.Owner != v.sets[i-1].Owner) {
+			owners++
+		}
+	}
+	names := make([]denied, 0, owners)
 	var open []int // the last name and its ancestors, by index in names
 	v.mustDeny(func(lo, hi int, cut bool) {
 		name := v.sets[lo].Owner
@@ -284,12 +308,14 @@ func (v *verification) hashedNames(d Denial) []denied {
 	return names
 }
 
-func (v *verification) parseNSEC3(s RRset) (r nsec3Record, ok bool) {
+// parseNSEC3 checks the form of the NSEC3 at that index of v.sets.
+func (v *verification) parseNSEC3(at uint32) (r nsec3Record, ok bool) {
+	s := v.sets[at]
 	bad := func(code FaultCode, what string) (nsec3Record, bool) {
 		v.fault(code, s.Owner, dns.TypeNSEC3, "%s", what)
 		return r, false
 	}
-	r.owner = s.Owner
+	r.set = at
 	if s.Owner == v.apex || s.Owner[0] != 32 || s.Owner.Parent() != v.apex {
 		return bad(NSEC3Owner, "its owner is not a hash below the apex")
 	}
@@ -301,16 +327,12 @@ func (v *verification) parseNSEC3(s RRset) (r nsec3Record, ok bool) {
 		return bad(NSEC3Malformed, "malformed")
 	}
 	salt := int(d[4])
-	if len(d) < 5+salt+1+len(r.next) || d[5+salt] != byte(len(r.next)) {
+	if len(d) < 5+salt+1+sha1.Size || d[5+salt] != sha1.Size {
 		return bad(NSEC3Malformed, "malformed")
 	}
 	if d[0] != 1 || d[1]&^1 != 0 {
 		return bad(NSEC3Parameters, "expected hash algorithm 1, and no flag but opt-out")
 	}
-	r.param = d[2 : 5+salt]
-	r.optOut = d[1]&1 == 1
-	copy(r.next[:], d[6+salt:])
-	r.bitmap = d[26+salt:]
 	return r, true
 }
 

@@ -53,6 +53,18 @@ func (z *Zone) WithSerial(serial uint32) *Zone {
 	return out
 }
 
+// Share gives up the memory of RRsets that base has too, and uses base's. It is
+// for a zone that nobody else uses yet.
+func (z *Zone) Share(base *SignedZone) {
+	at := 0
+	for i, s := range z.sets {
+		var ok bool
+		if at, ok = indexFrom(base.sets, at, s); ok {
+			z.sets[i] = base.sets[at]
+		}
+	}
+}
+
 // SOA is the apex SOA RRset, which has one record.
 func (z *Zone) SOA() RRset { return z.sets[z.soa] }
 
