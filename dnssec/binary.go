@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"github.com/miekg/dns"
 )
@@ -34,9 +35,16 @@ func (sz *SignedZone) Save(w io.Writer) error {
 // Load reads a signed zone in binary form. It accepts canonical form alone
 // (order, letters, no duplicates, its own digest) and allocates no more than
 // what it has read calls for; it does not verify signatures.
-func Load(r io.Reader) (*SignedZone, error) {
+func Load(r io.Reader) (*SignedZone, error) { return LoadSharing(r, nil) }
+
+// LoadSharing is Load of a zone that uses the memory of base for what base, which
+// may be nil, has too.
+func LoadSharing(r io.Reader, base *SignedZone) (*SignedZone, error) {
 	l := newLoader(r)
-	sz := l.zone()
+	if base == nil {
+		base = &SignedZone{}
+	}
+	sz := l.zone(base)
 	if err := l.close(); err != nil {
 		return nil, fmt.Errorf("signed zone: %w", err)
 	}
@@ -163,7 +171,7 @@ func (l *loader) signatures(dst []Signature) []Signature {
 	return dst
 }
 
-func (l *loader) zone() *SignedZone {
+func (l *loader) zone(base *SignedZone) *SignedZone {
 	l.magic(zoneMagic)
 	sz := &SignedZone{apex: Name(l.name(nil))}
 	sz.sourceSerial = l.number()
@@ -171,6 +179,7 @@ func (l *loader) zone() *SignedZone {
 	var names, data arena
 	var name, scratch []byte
 	var soa bool
+	at := 0 // in base
 	for range n {
 		if name = l.name(name); l.err != nil {
 			return nil
@@ -202,18 +211,33 @@ func (l *loader) zone() *SignedZone {
 		}
 		soa = soa || s.Type == dns.TypeSOA && s.Owner == sz.apex && s.count == 1
 		s.rdata = data.add(rdata)
-		sz.first = append(sz.first, uint32(len(sz.sigs)))
-		sz.sets = append(sz.sets, s)
+		from := len(sz.sigs)
+		sz.first = append(sz.first, uint32(from))
 		sz.sigs = l.signatures(sz.sigs)
 		if l.err != nil {
 			return nil
 		}
+		var same bool
+		if at, same = indexFrom(base.sets, at, s); same {
+			s = base.sets[at]
+			shareSignatures(sz.sigs[from:], base.signaturesAt(at))
+		}
+		sz.sets = append(sz.sets, s)
 	}
 	if !soa {
 		l.fail("no SOA at the apex %s", sz.apex)
 	}
 	sz.first = append(sz.first, uint32(len(sz.sigs)))
 	return sz
+}
+
+// shareSignatures replaces those of sigs that are among old by these.
+func shareSignatures(sigs, old []Signature) {
+	for i, g := range sigs {
+		if j := slices.Index(old, g); j >= 0 {
+			sigs[i] = old[j]
+		}
+	}
 }
 
 // checkFlat checks that rdata is the canonical flat form of s's records.

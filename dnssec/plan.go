@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/miekg/dns"
 )
@@ -189,10 +190,11 @@ type Item struct {
 type Plan struct {
 	params  Params
 	content *Zone
-	signed  SignedZone // all RRsets; the signatures to be made are still zero
+	signed  SignedZone // all RRsets; the signatures to be made are zero until a zone is assembled
 	items   []planItem
 	zonemd  []byte // the zone's digest, of a plan that PlanZONEMD made
 	digest  func() [32]byte
+	given   atomic.Bool // signed.sigs are those of a zone that was assembled, too
 }
 
 type planItem struct {
@@ -514,8 +516,10 @@ func (p *Plan) assemble(n int, each func(i int) string) (*SignedZone, error) {
 	if n != len(p.items) {
 		return nil, fmt.Errorf("zone %s: %d signatures for %d items", p.signed.apex, n, len(p.items))
 	}
-	sz := &SignedZone{apex: p.signed.apex, sourceSerial: p.signed.sourceSerial, sets: p.signed.sets, first: p.signed.first}
-	sz.sigs = slices.Clone(p.signed.sigs)
+	sz := &SignedZone{apex: p.signed.apex, sourceSerial: p.signed.sourceSerial, sets: p.signed.sets, first: p.signed.first, sigs: p.signed.sigs}
+	if p.given.Swap(true) {
+		sz.sigs = slices.Clone(sz.sigs) // the first zone has the plan's own
+	}
 	for i, it := range p.items {
 		sig := each(i)
 		if want := p.params.Keys[it.key].SignatureSize(); len(sig) != want {

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -144,50 +144,91 @@ func (s *FileSource) Poll(ctx context.Context) (Version, error) {
 	if same {
 		return Version{Token: hash}, nil
 	}
-	c, err := s.Read(ctx)
+	f, v, err := s.open(ctx)
 	if err != nil {
 		return Version{}, err
 	}
-	return c.Version, nil
+	f.Close()
+	return v, nil
 }
 
-// Read reads the whole file, so that what is parsed is what was hashed.
+// Read hashes the file, and then gives its text: what was read of a file that
+// turns out to be another one ends in an error.
 func (s *FileSource) Read(ctx context.Context) (*Content, error) {
-	f, err := os.Open(s.path)
+	f, v, err := s.open(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		f.Close()
 		return nil, fmt.Errorf("zone file: %w", err)
 	}
-	defer f.Close()
+	return &Content{Version: v, Text: &hashedText{io.LimitReader(&ctxReader{ctx, f}, MaxFile+1), f, s.path, sha256.New(), v.Token}, File: filepath.Clean(s.path)}, nil
+}
+
+// hashedText reads a file and wants it to have a hash, in hexadecimal, at its end.
+type hashedText struct {
+	r    io.Reader
+	f    *os.File
+	path string
+	h    hash.Hash
+	want string
+}
+
+func (t *hashedText) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	t.h.Write(p[:n])
+	if err == io.EOF && hex.EncodeToString(t.h.Sum(nil)) != t.want {
+		err = changedError(t.path)
+	}
+	return n, err
+}
+
+func (t *hashedText) Close() error { return t.f.Close() }
+
+func changedError(path string) error {
+	return fmt.Errorf("zone file %s changed while it was read; it is read again at the next poll", path)
+}
+
+// open opens the file and hashes it.
+func (s *FileSource) open(ctx context.Context) (f *os.File, v Version, err error) {
+	f, err = os.Open(s.path)
+	if err != nil {
+		return nil, v, fmt.Errorf("zone file: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
 	before, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("zone file: %w", err)
+		return nil, v, fmt.Errorf("zone file: %w", err)
 	}
 	switch {
 	case !before.Mode().IsRegular():
-		return nil, fmt.Errorf("zone file %s is not a regular file", s.path)
+		return nil, v, fmt.Errorf("zone file %s is not a regular file", s.path)
 	case before.Size() > MaxFile:
-		return nil, fmt.Errorf("zone file %s has %d bytes, at most %d are read", s.path, before.Size(), MaxFile)
+		return nil, v, fmt.Errorf("zone file %s has %d bytes, at most %d are read", s.path, before.Size(), MaxFile)
 	}
-	var text strings.Builder
-	text.Grow(int(before.Size()) + 1)
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(&text, h), io.LimitReader(&ctxReader{ctx, f}, before.Size()+1))
+	n, err := io.Copy(h, io.LimitReader(&ctxReader{ctx, f}, before.Size()+1))
 	if err != nil {
-		return nil, fmt.Errorf("zone file: %w", err)
+		return nil, v, fmt.Errorf("zone file: %w", err)
 	}
 	after, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("zone file: %w", err)
+		return nil, v, fmt.Errorf("zone file: %w", err)
 	}
 	if n != before.Size() || stateOf(before) != stateOf(after) {
-		return nil, fmt.Errorf("zone file %s changed while it was read; it is read again at the next poll", s.path)
+		return nil, v, changedError(s.path)
 	}
-	hash := hex.EncodeToString(h.Sum(nil))
+	token := hex.EncodeToString(h.Sum(nil))
 	s.mu.Lock()
-	s.last, s.hash = stateOf(before), hash
+	s.last, s.hash = stateOf(before), token
 	s.racy = time.Since(before.ModTime()) < 2*time.Second
 	s.mu.Unlock()
-	return &Content{Version: Version{Token: hash}, Text: strings.NewReader(text.String()), File: filepath.Clean(s.path)}, nil
+	return f, Version{Token: token}, nil
 }
 
 // Changed is nil: the file is polled.

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -9,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"time"
 
 	"zonesigner/dnssec"
@@ -248,6 +248,23 @@ const piece = 1 << 20
 // slowest is how many bytes a second a peer must give at least.
 const slowest = 256 << 10
 
+// spool is a file without a name for what is fetched: in memory it would be as
+// large as the zone again.
+func (z *Zone) spool() (*os.File, error) {
+	if err := z.makeDir(); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(z.dir(), ".fetched-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // fetch gets the signed zone of cert from peer and checks all of it.
 func (z *Zone) fetch(ctx context.Context, peer mpc.PartyID, cert *Certificate) (*Signed, error) {
 	start := z.d.Now()
@@ -276,24 +293,34 @@ func (z *Zone) fetch(ctx context.Context, peer mpc.PartyID, cert *Certificate) (
 	size := binary.BigEndian.Uint64(head)
 	ctx, cancel := context.WithTimeout(ctx, z.d.Timeout+time.Duration(size/slowest)*time.Second)
 	defer cancel()
-	data := make([]byte, 0, min(size, 16*piece))
-	for i := 0; uint64(len(data)) < size; i++ {
+	data, err := z.spool()
+	if err != nil {
+		return nil, fmt.Errorf("fetching serial %d: %w", cert.Serial, err)
+	}
+	defer data.Close()
+	for i, got := 0, uint64(0); got < size; i++ {
 		b, err := net.Recv(ctx, peer, fmt.Sprintf("piece/%d", i))
 		if err != nil {
 			return nil, fmt.Errorf("fetching serial %d: %w", cert.Serial, err)
 		}
-		if want := min(piece, size-uint64(len(data))); uint64(len(b)) != want {
+		if want := min(piece, size-got); uint64(len(b)) != want {
 			return nil, &mpc.CheatError{Parties: []mpc.PartyID{peer}, What: fmt.Sprintf("it sent a piece of %d bytes where %d belong", len(b), want)}
 		}
-		data = append(data, b...)
+		if _, err := data.Write(b); err != nil {
+			return nil, fmt.Errorf("fetching serial %d: %w", cert.Serial, err)
+		}
+		got += uint64(len(b))
 		alive()
+	}
+	if _, err := data.Seek(0, io.SeekStart); err != nil {
+		return nil, err
 	}
 	release, err := z.heavy(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	zone, err := dnssec.Load(bytes.NewReader(data))
+	zone, err := dnssec.LoadSharing(data, z.Certified().zone())
 	if err != nil {
 		return nil, fmt.Errorf("signed zone of operator %s: %w", peer, err)
 	}
@@ -347,6 +374,7 @@ func (z *Zone) rederive(s *Signed) error {
 		content = v.zone
 	}
 	z.mu.Unlock()
+	defer z.handle()()
 	body := &Proposal{Source: s.Source, Content: s.Content, Base: s.Cert.Base, Serial: s.Cert.Serial, Time: s.Cert.Time,
 		Manifest: s.Cert.Manifest, Keys: s.Cert.Keys, Policy: s.Cert.Policy}
 	now := z.d.Now()
@@ -430,18 +458,23 @@ func (z *Zone) Fetch(ctx context.Context, m *agree.Message) error {
 	if s == nil {
 		return net.Send(ctx, m.From, "size", nil)
 	}
-	var buf bytes.Buffer
-	if err := s.Zone.Save(&buf); err != nil {
-		return err
+	file, err := os.Open(z.path(s)) // it was kept there before anybody heard of it
+	if err != nil {
+		return errors.Join(err, net.Send(ctx, m.From, "size", nil))
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return errors.Join(err, net.Send(ctx, m.From, "size", nil))
 	}
 	ctx, alive, stop := Watchdog(ctx, z.d.Timeout)
 	defer stop()
-	if err := net.Send(ctx, m.From, "size", binary.BigEndian.AppendUint64(nil, uint64(buf.Len()))); err != nil {
+	if err := net.Send(ctx, m.From, "size", binary.BigEndian.AppendUint64(nil, uint64(info.Size()))); err != nil {
 		return err
 	}
 	b := make([]byte, piece)
 	for i := 0; ; i++ {
-		n, err := io.ReadFull(&buf, b)
+		n, err := io.ReadFull(file, b)
 		if n > 0 {
 			if err := net.Send(ctx, m.From, fmt.Sprintf("piece/%d", i), b[:n]); err != nil {
 				return err

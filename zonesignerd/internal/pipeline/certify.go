@@ -212,6 +212,7 @@ func (z *Zone) promote(s *Signed) error {
 		z.headSeq = z.seq // an approval that was not signed before is void
 		poke(z.reread)    // and its operator is told
 	}
+	z.shed()
 	for c := range z.certs {
 		if !serialLess(s.Cert.Serial, c.Serial) && !z.twin(&c) {
 			delete(z.certs, c)

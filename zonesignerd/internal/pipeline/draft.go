@@ -47,9 +47,11 @@ func (z *Zone) toSign() *want {
 }
 
 // derive makes the plan for what is wanted, on the present head and clock. What
-// an attempt derived a moment ago that lacked tuples is as good: the pools are
-// filled in several sessions, and each would have to wait for a plan.
+// an attempt derived a moment ago that came to nothing is as good: the pools are
+// filled in several sessions, and operators may be busy for a moment, and each
+// attempt would have to wait for a plan.
 func (z *Zone) derive(ctx context.Context, w *want) (*derived, error) {
+	defer z.handle()()
 	release, err := z.heavy(ctx)
 	if err != nil {
 		return nil, err

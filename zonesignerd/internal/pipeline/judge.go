@@ -24,6 +24,7 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 	if err := json.Unmarshal(p.Body, &body); err != nil {
 		return refuse("form", "proposal cannot be read: %v", err)
 	}
+	defer z.handle()()
 	if !z.enter() {
 		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "the zone is being opened anew here"}
 	}
@@ -98,6 +99,9 @@ func (z *Zone) judgeSession(ctx context.Context, id agree.Digest, p *agree.Propo
 	session.fresh = fresh
 	z.mu.Lock()
 	z.plans[id] = session
+	if z.want != nil {
+		z.want.derived = nil // memory that would be held through the session, mostly for nothing
+	}
 	z.mu.Unlock()
 	return nil
 }

@@ -116,11 +116,7 @@ func (z *Zone) Listing(m *agree.Message) error {
 		return fmt.Errorf("operator %s asks for %d parts at once", m.From, len(q.Buckets))
 	}
 	z.mu.Lock()
-	i := slices.IndexFunc(z.versions, func(v *version) bool { return v.digest == q.Content })
-	var zone *dnssec.Zone
-	if i >= 0 {
-		zone = z.versions[i].zone
-	}
+	zone := z.content(q.Content)
 	z.mu.Unlock()
 	if zone == nil {
 		return nil
@@ -133,6 +129,19 @@ func (z *Zone) Listing(m *agree.Message) error {
 	}
 	_, err := z.d.Say(TypeListed, answer, m.From)
 	return err
+}
+
+// content is a content that this operator read, if it is still at hand; z.mu is
+// held.
+func (z *Zone) content(digest agree.Digest) *dnssec.Zone {
+	i := slices.IndexFunc(z.versions, func(v *version) bool { return v.digest == digest })
+	switch {
+	case i < 0:
+		return nil
+	case z.versions[i].zone == nil && z.head != nil && z.head.Content == digest:
+		return z.head.Zone.Content()
+	}
+	return z.versions[i].zone
 }
 
 func bucketOf(owner dnssec.Name) int {

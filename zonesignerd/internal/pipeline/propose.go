@@ -105,6 +105,9 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 		if fresh {
 			z.unpromise(body)
 		}
+		z.mu.Lock()
+		w.derived = d.again()
+		z.mu.Unlock()
 		z.release(own)
 		return set, err
 	}
@@ -135,6 +138,15 @@ func (z *Zone) chooseTuples(body *Proposal, set mpc.SignerSet) error {
 		body.Batches[i].Tuples = tuples
 	}
 	return nil
+}
+
+// again is d to be proposed another time: a proposal that was made is not changed
+// any more, and other tuples may be named then.
+func (d *derived) again() *derived {
+	out := *d
+	out.body.Batches, out.body.ZONEMD = batches(d.plan), zonemdBatches(d.plan)
+	out.body.Shared = false
+	return &out
 }
 
 // splitTuples parts the first n tuples from the rest.

@@ -45,19 +45,16 @@ func slotKey(slot, zone string) string { return "zone/" + zone + "/" + slot }
 func (z *Zone) save(slot string, s *Signed) error {
 	z.saveMu.Lock() // between the file and the slot nobody sweeps
 	defer z.saveMu.Unlock()
-	// The directory above it must be there: a disk that is not mounted is no
-	// place to begin anew.
-	if err := os.Mkdir(z.dir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := z.makeDir(); err != nil {
 		return err
 	}
-	file := fmt.Sprintf("%d-%x.v1.zone", s.Cert.Serial, s.Cert.Digest[:8])
-	path := filepath.Join(z.dir(), file)
+	path := z.path(s)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := WriteDurably(path, s.Zone.Save); err != nil {
 			return err
 		}
 	}
-	m := saved{Version: savedVersion, File: file, Cert: s.Cert, Content: s.Content, Keys: s.Keys, Policy: s.Policy, Source: s.Source, Own: s.Own, Proof: map[mpc.PartyID][]byte{}}
+	m := saved{Version: savedVersion, File: filepath.Base(path), Cert: s.Cert, Content: s.Content, Keys: s.Keys, Policy: s.Policy, Source: s.Source, Own: s.Own, Proof: map[mpc.PartyID][]byte{}}
 	for id, c := range s.Proof {
 		m.Proof[id] = c
 	}
@@ -73,6 +70,20 @@ func (z *Zone) save(slot string, s *Signed) error {
 
 // dir is where the zone's files are, and nothing else.
 func (z *Zone) dir() string { return filepath.Join(z.d.Dir, FileName(z.name)) }
+
+// makeDir makes dir. The directory above it must be there: a disk that is not
+// mounted is no place to begin anew.
+func (z *Zone) makeDir() error {
+	if err := os.Mkdir(z.dir(), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// path is the file of a signed zone.
+func (z *Zone) path(s *Signed) string {
+	return filepath.Join(z.dir(), fmt.Sprintf("%d-%x.v1.zone", s.Cert.Serial, s.Cert.Digest[:8]))
+}
 
 // sweep removes files that no slot points to; z.saveMu is held.
 func (z *Zone) sweep() error {
@@ -157,7 +168,7 @@ func (z *Zone) loadFile(m *saved) (*Signed, error) {
 		return nil, err
 	}
 	defer f.Close()
-	zone, err := dnssec.Load(bufio.NewReaderSize(f, 1<<20))
+	zone, err := dnssec.LoadSharing(bufio.NewReaderSize(f, 1<<20), z.head.zone())
 	if err != nil {
 		return nil, err
 	}

@@ -84,15 +84,17 @@ type Due struct {
 	Algorithms  int // that every RRset is signed with; 1 but in an algorithm roll-over
 }
 
-// Working reports whether the zone is being signed or published, or will be in
-// a moment. What waits for somebody, or for the next try, does not count.
+// Working reports whether the zone is being read, planned, signed or published,
+// or will be in a moment. What waits for somebody, for tuples, or for long, does
+// not count.
 func (z *Zone) Working() bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	now := z.d.Now()
 	s := z.head
 	publishing := s != nil && s.Own && (z.published == nil || z.stale || z.published.Serial() != s.Cert.Serial) && !now.Before(z.publishAt)
-	return publishing || !z.busy.IsZero() || z.candidate != nil && now.Sub(z.certAt) < z.d.Timeout
+	turn := z.want != nil && z.want.short.IsZero() && now.Sub(z.want.since) < z.d.Timeout
+	return publishing || turn || z.handling > 0 || !z.busy.IsZero() || z.candidate != nil && now.Sub(z.certAt) < z.d.Timeout
 }
 
 // Due reports what the last certified zone will ask for.

@@ -335,24 +335,26 @@ func parse(t testing.TB, serial uint32, content string) *dnssec.Zone {
 
 type fakeSource struct {
 	mu   sync.Mutex
-	zone *dnssec.Zone
+	read func() *dnssec.Zone // nil: there is nothing
 	err  error
 }
 
 func (s *fakeSource) set(t testing.TB, serial uint32, content string) {
-	z := parse(t, serial, content)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.zone = z
+	s.read = func() *dnssec.Zone { return parse(t, serial, content) }
 }
 
 func (s *fakeSource) Read(context.Context) (*dnssec.Zone, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.zone == nil && s.err == nil {
+	switch {
+	case s.err != nil:
+		return nil, s.err
+	case s.read == nil:
 		return nil, fmt.Errorf("no content")
 	}
-	return s.zone, s.err
+	return s.read(), nil
 }
 
 type fakePublic struct {

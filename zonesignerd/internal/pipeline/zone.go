@@ -46,6 +46,7 @@ type Policy struct {
 // Source gives the zone's unsigned content, and limits by itself how many zones
 // are read at once.
 type Source interface {
+	// Read makes a zone that nobody else uses.
 	Read(ctx context.Context) (*dnssec.Zone, error)
 }
 
@@ -146,7 +147,7 @@ const keepVersions = 4
 
 // version is one content of the source, as it was seen.
 type version struct {
-	zone   *dnssec.Zone
+	zone   *dnssec.Zone // nil: signed, and not the newest
 	digest agree.Digest
 	serial uint32
 	seen   time.Time
@@ -168,6 +169,14 @@ type Signed struct {
 	// Own: this operator had the content from its own source. Only then is
 	// it published here; otherwise it is no more than a base.
 	Own bool
+}
+
+// zone is the signed zone of s, or nil where s is.
+func (s *Signed) zone() *dnssec.SignedZone {
+	if s == nil {
+		return nil
+	}
+	return s.Zone
 }
 
 // of reports whether s is v signed: v's content and, where the owner's serial
@@ -230,6 +239,7 @@ type Zone struct {
 	heads     map[mpc.PartyID]*Head
 	busy      agree.Digest // proposal that this zone is in; zero: none
 	judging   int          // peers' proposals that are being judged
+	handling  int          // readings and plans under way
 	draining  bool         // nothing is begun any more
 	plans     map[agree.Digest]*planned
 	second    *second // of the session that this zone is in; nil: no ZONEMD record is to be made
@@ -475,6 +485,7 @@ func (z *Zone) step(ctx context.Context) time.Duration {
 func (z *Zone) read(ctx context.Context) error {
 	z.readMu.Lock()
 	defer z.readMu.Unlock()
+	defer z.handle()()
 	start := z.d.Now()
 	content, err := z.src.Read(ctx)
 	if err != nil {
@@ -485,6 +496,9 @@ func (z *Zone) read(ctx context.Context) error {
 	}
 	digest := agree.Digest(content.ContentDigest())
 	z.solved("read")
+	if head := z.Certified(); head != nil {
+		content.Share(head.Zone)
+	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	if err := z.stands(digest); err != nil {
@@ -506,8 +520,31 @@ func (z *Zone) read(ctx context.Context) error {
 		z.headSeq = v.seq
 		z.head.Own = true
 	}
+	z.shed()
 	z.log.Debug("content read", "serial", v.serial, "content", digest)
 	return nil
+}
+
+// shed gives up the content of versions that are never signed again: the head has
+// that of the last. z.mu is held.
+func (z *Zone) shed() {
+	for _, v := range z.versions {
+		if z.head != nil && v.seq <= z.headSeq && v != z.newest() {
+			v.zone = nil
+		}
+	}
+}
+
+// handle notes that the zone is read or planned, until done is called.
+func (z *Zone) handle() (done func()) {
+	z.mu.Lock()
+	z.handling++
+	z.mu.Unlock()
+	return func() {
+		z.mu.Lock()
+		z.handling--
+		z.mu.Unlock()
+	}
 }
 
 // stands reports an approval that does not stand any more; z.mu is held.
