@@ -203,15 +203,22 @@ const (
 	// filling of pools waits. Smaller ones are done in a moment, and of many one
 	// is always at work.
 	largeZone = 10_000
-	// mostDeferred is how long filling waits for them.
-	mostDeferred = time.Minute
+	// mostDeferred is how long filling waits for them, and deferredARecord how
+	// much longer for each record: a zone of a million names takes minutes.
+	mostDeferred    = time.Minute
+	deferredARecord = 100 * time.Microsecond
 )
 
 // deferred reports whether what no zone waits for is to wait: a large zone is
 // being signed or published here, and takes what this machine has.
 func (t *tuples) deferred() bool {
-	at := slices.ContainsFunc(t.n.allZones(), func(z *zone) bool { return z.Working() && z.Size() >= largeZone }) ||
-		t.n.opt.atWork != nil && t.n.opt.atWork()
+	size := 0 // of the zones that are at work
+	for _, z := range t.n.allZones() {
+		if n := z.Size(); n >= largeZone && z.Working() {
+			size += n
+		}
+	}
+	at := size > 0 || t.n.opt.atWork != nil && t.n.opt.atWork()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.n.opt.Now()
@@ -221,7 +228,7 @@ func (t *tuples) deferred() bool {
 	case t.since.IsZero():
 		t.since = now
 	}
-	return at && now.Sub(t.since) < mostDeferred
+	return at && now.Sub(t.since) < mostDeferred+time.Duration(size)*deferredARecord
 }
 
 func (n *Node) allReady(ids []mpc.PartyID) bool {

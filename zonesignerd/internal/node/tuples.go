@@ -114,6 +114,17 @@ func (t *tuples) choose(key mpc.KeyID, set mpc.SignerSet, count int, wake func()
 	return nil, fmt.Errorf("%w: %d of %d for signer set %s%s", pipeline.ErrTuples, count-left, count, set, why)
 }
 
+// unwanted notes that no session waits for tuples of these keys any more: their
+// zone is being signed with another operator's. Should that come to nothing, the
+// zone asks again.
+func (t *tuples) unwanted(keys []keystore.KeyRecord) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, k := range keys {
+		delete(t.demand, mpc.KeyID(k.ID))
+	}
+}
+
 // take names the oldest unspent tuples of a pool; left is how many it lacks.
 func (t *tuples) take(pool mpc.PoolID, count int) (out []mpc.TupleRange, left int) {
 	left = count

@@ -295,7 +295,11 @@ func (h zoneProposals) Judge(ctx context.Context, id agree.Digest, p *agree.Prop
 	if z == nil {
 		return agree.Answer{Verdict: agree.Refuse, Code: "unknown-zone", Reason: "zone " + p.Subject + " was not added at this operator"}
 	}
-	return z.Judge(ctx, id, p, provisional)
+	a := z.Judge(ctx, id, p, provisional)
+	if a.Verdict == agree.Accept && p.Kind == pipeline.KindZone && p.Members.Contains(h.n.self) {
+		h.n.tuples.unwanted(h.n.keys.of(p.Subject))
+	}
+	return a
 }
 
 func (h zoneProposals) Run(ctx context.Context, a *agree.Agreed) {
