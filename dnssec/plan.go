@@ -472,15 +472,31 @@ func (p *Plan) KeyIDs() []string {
 	return ids
 }
 
+// CountOf is how many items the key signs.
+func (p *Plan) CountOf(keyID string) int {
+	key, n := p.keyIndex(keyID), 0
+	for i := range p.items {
+		if p.items[i].key == key {
+			n++
+		}
+	}
+	return n
+}
+
 // ItemsOf are the indexes of the items that the key signs, in order.
 func (p *Plan) ItemsOf(keyID string) []int {
-	var out []int
-	for i, it := range p.items {
-		if p.params.Keys[it.key].ID == keyID {
+	key, out := p.keyIndex(keyID), make([]int, 0, p.CountOf(keyID))
+	for i := range p.items {
+		if p.items[i].key == key {
 			out = append(out, i)
 		}
 	}
 	return out
+}
+
+// keyIndex is what items have for the key; of another key, what none has.
+func (p *Plan) keyIndex(keyID string) uint32 {
+	return uint32(slices.IndexFunc(p.params.Keys, func(k Key) bool { return k.ID == keyID }))
 }
 
 // Message is what item i signs: the RRSIG's rdata without the signature, then

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -124,6 +125,35 @@ func TestFileSource(t *testing.T) {
 	}
 	if _, err := knot.NewFileSource(t.TempDir()).Read(ctx); err == nil {
 		t.Error("a folder was read as a file")
+	}
+}
+
+// A file that is written to after it was hashed is not taken for what was hashed.
+func TestFileChangesWhileItIsParsed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "zone")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	src := knot.NewFileSource(path)
+	for _, late := range []string{"two", "much longer", ""} {
+		write("one")
+		c, err := src.Read(ctxOf(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(late)
+		if b, err := io.ReadAll(c.Text); err == nil || !strings.Contains(err.Error(), "changed while it was read") {
+			t.Errorf("%q, %v", b, err)
+		}
+		if v, err := src.Poll(ctxOf(t)); err != nil || v == c.Version {
+			t.Errorf("%+v, %v: the change is not seen", v, err)
+		}
+		if err := c.Text.(io.Closer).Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

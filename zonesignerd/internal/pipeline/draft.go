@@ -167,7 +167,7 @@ func (z *Zone) plan(content *dnssec.Zone, body *Proposal, head *Signed, policy P
 func batches(p *dnssec.Plan) []Batch {
 	var out []Batch
 	for _, k := range p.KeyIDs() {
-		out = append(out, Batch{Key: mpc.KeyID(k), Count: len(p.ItemsOf(k))})
+		out = append(out, Batch{Key: mpc.KeyID(k), Count: p.CountOf(k)})
 	}
 	return out
 }

@@ -70,6 +70,9 @@ func (z *Zone) attempt(ctx context.Context, w *want) (mpc.SignerSet, error) {
 	}
 	d, err := z.derive(ctx, w)
 	quiet()
+	if err == nil && z.isBusy() {
+		err = errBusy // with another operator's proposal meanwhile: it wants no tuples of its own
+	}
 	if err != nil {
 		return set, err
 	}
@@ -398,6 +401,12 @@ func (z *Zone) reserve(id agree.Digest) bool {
 	}
 	z.busy = id
 	return true
+}
+
+func (z *Zone) isBusy() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return !z.busy.IsZero()
 }
 
 func (z *Zone) release(id agree.Digest) {
