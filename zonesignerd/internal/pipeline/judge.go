@@ -305,6 +305,10 @@ func (z *Zone) judgePlan(ctx context.Context, content *dnssec.Zone, body *Propos
 		return nil, &a
 	}
 	defer release()
+	if !body.Refresh {
+		z.setJudged(body.Content)
+		defer z.setJudged(agree.Digest{})
+	}
 	start := z.d.Now()
 	plan, err := z.plan(content, body, head, z.policyNow(), z.d.Keys(z.name))
 	if err != nil {
@@ -321,6 +325,12 @@ func (z *Zone) judgePlan(ctx context.Context, content *dnssec.Zone, body *Propos
 		return nil, &a
 	}
 	return plan, nil
+}
+
+func (z *Zone) setJudged(content agree.Digest) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.judged = content
 }
 
 // fit reports whether the proposed batches are those of the plan, each with

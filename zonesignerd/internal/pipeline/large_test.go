@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"zonesigner/dnssec"
 	"zonesigner/zonesignerd/internal/agree"
@@ -70,21 +71,20 @@ func TestReadingIsWork(t *testing.T) {
 
 // A plan whose proposal found somebody busy is proposed again.
 func TestPlanIsProposedAgain(t *testing.T) {
-	w := newWorld(t, "", "a", "b", "c")
+	w := newWorld(t, "", "a", "b")
 	serial := w.runAll("www A 192.0.2.10")
 	busy, id := w.members["b"].zone, agree.Digest{1}
 	if !busy.reserve(id) {
 		t.Fatal("it is busy already")
 	}
 	w.change(2, "www A 192.0.2.11")
+	z := w.members["a"].zone
 	failed := func(least int) (plan *dnssec.Plan) {
 		w.eventually("proposals fail", func() bool {
-			for _, m := range w.members {
-				m.zone.mu.Lock()
-				if d := m.zone.want; d != nil && d.derived != nil && m.zone.failures >= least {
-					plan = d.derived.plan
-				}
-				m.zone.mu.Unlock()
+			z.mu.Lock()
+			defer z.mu.Unlock()
+			if z.want != nil && z.want.derived != nil && z.failures >= least {
+				plan = z.want.derived.plan
 			}
 			return plan != nil
 		})
@@ -95,6 +95,27 @@ func TestPlanIsProposedAgain(t *testing.T) {
 	}
 	busy.release(id)
 	w.level(serial)
+}
+
+// While a peer's proposal for the same content is planned, an own one waits; not
+// for ever.
+func TestOwnProposalWaitsForAPlan(t *testing.T) {
+	z := newWorld(t, "", "a", "b", "c").members["a"].start()
+	v := &version{zone: parse(t, 2, "www A 192.0.2.11"), seq: 1, digest: agree.Digest{1}}
+	z.versions = []*version{v}
+	z.setJudged(v.digest)
+	z.propose(t.Context())
+	its := func() { z.want.since, z.retryAt = time.Time{}, time.Time{} } // turn
+	for its(); z.want.turns < mostTurns; its() {
+		before := z.want.turns
+		if wait := z.propose(t.Context()); wait <= 0 || z.failures > 0 || z.want.turns != before+1 {
+			t.Fatalf("it proposed: wait %v, %d failures, %d turns", wait, z.failures, z.want.turns)
+		}
+	}
+	z.propose(t.Context())
+	if z.failures == 0 {
+		t.Error("it waits for ever")
+	}
 }
 
 // Who is in a session that another operator proposed wants no tuples of its own.

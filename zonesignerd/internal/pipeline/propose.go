@@ -38,6 +38,9 @@ func (z *Zone) propose(ctx context.Context) time.Duration {
 		return idle // woken when the session ends
 	}
 	wait := max(z.retryAt.Sub(now), w.since.Add(z.turn(w)).Sub(now))
+	if wait <= 0 && z.judged == w.content && z.goFirst() {
+		wait = z.retryAt.Sub(now) // or a large zone would be planned twice at once
+	}
 	z.mu.Unlock()
 	if wait > 0 {
 		return wait

@@ -48,11 +48,21 @@ func (z *Zone) Turn(m *agree.Message) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.want != nil && z.want.turns < mostTurns+z.size()/recordsATurn && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
-		z.want.turns++
-		z.yield()
+	if z.want != nil && z.want.content == t.Content && z.rank(z.want, m.From) < z.rank(z.want, z.d.Identity.Self()) {
+		z.goFirst()
 	}
 	return nil
+}
+
+// goFirst puts the own proposal off while a peer's for the same content is in the
+// making, as it says, or is planned here, unless that was done too often; z.mu is
+// held.
+func (z *Zone) goFirst() bool {
+	if z.want.turns >= mostTurns+z.size()/recordsATurn {
+		return false
+	}
+	z.want.turns++
+	return z.yield()
 }
 
 // sayTurns tells the others that this operator works on a proposal, again and

@@ -240,6 +240,7 @@ type Zone struct {
 	busy      agree.Digest // proposal that this zone is in; zero: none
 	judging   int          // peers' proposals that are being judged
 	handling  int          // readings and plans under way
+	judged    agree.Digest // content whose plan is derived for a peer's proposal; zero: none
 	draining  bool         // nothing is begun any more
 	plans     map[agree.Digest]*planned
 	second    *second // of the session that this zone is in; nil: no ZONEMD record is to be made
