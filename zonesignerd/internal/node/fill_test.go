@@ -177,6 +177,38 @@ func TestFillingWaits(t *testing.T) {
 	}
 }
 
+// Once a zone is being signed with one operator's tuples, no other makes any for
+// it: what it waited for itself is forgotten.
+func TestDemandEndsWithAnothersSession(t *testing.T) {
+	t.Parallel()
+	o := newOperators(t, 3, 1)
+	o.write("example.", 1, "www A 192.0.2.10")
+	o.startAll()
+	o.add("example.")
+	serial := o.level("example.", 0)
+	demand := func(n *Node) int {
+		n.tuples.mu.Lock()
+		defer n.tuples.mu.Unlock()
+		return len(n.tuples.demand)
+	}
+	for _, n := range o.nodes {
+		n.tuples.mu.Lock()
+		for _, k := range n.keys.zone("example.") {
+			if k.Flags == 256 {
+				n.tuples.demand[mpc.KeyID(k.ID)] = demanded{"a+b+c", 1}
+			}
+		}
+		n.tuples.mu.Unlock()
+	}
+	o.write("example.", 2, "www A 192.0.2.11")
+	o.level("example.", serial)
+	for name, n := range o.nodes {
+		if left := demand(n); left > 0 {
+			t.Errorf("operator %s makes tuples for %d keys", name, left)
+		}
+	}
+}
+
 // Tuples that another operator proposed and that cannot be spent are its
 // doing: it rests, and nobody here has to act.
 func TestUnspendableTuplesBlameTheirOwner(t *testing.T) {
