@@ -182,10 +182,12 @@ func TestFillingWaits(t *testing.T) {
 func TestDemandEndsWithAnothersSession(t *testing.T) {
 	t.Parallel()
 	o := newOperators(t, 3, 1)
+	o.options = func(_ string, opt *Options) { opt.Turn = 5 * time.Minute } // one proposer
 	o.write("example.", 1, "www A 192.0.2.10")
 	o.startAll()
 	o.add("example.")
 	serial := o.level("example.", 0)
+	o.poolsFull() // or filling for the proposer would end it
 	demand := func(n *Node) int {
 		n.tuples.mu.Lock()
 		defer n.tuples.mu.Unlock()
@@ -194,11 +196,14 @@ func TestDemandEndsWithAnothersSession(t *testing.T) {
 	for _, n := range o.nodes {
 		n.tuples.mu.Lock()
 		for _, k := range n.keys.zone("example.") {
-			if k.Flags == 256 {
+			if k.CSK || k.Flags == 256 { // a KSK signs nothing of the change
 				n.tuples.demand[mpc.KeyID(k.ID)] = demanded{"a+b+c", 1}
 			}
 		}
 		n.tuples.mu.Unlock()
+		if demand(n) == 0 {
+			t.Fatal("no key signs the change")
+		}
 	}
 	o.write("example.", 2, "www A 192.0.2.11")
 	o.level("example.", serial)
