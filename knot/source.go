@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -178,7 +179,7 @@ type hashedText struct {
 func (t *hashedText) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
 	t.h.Write(p[:n])
-	if err == io.EOF && hex.EncodeToString(t.h.Sum(nil)) != t.want {
+	if errors.Is(err, io.EOF) && hex.EncodeToString(t.h.Sum(nil)) != t.want {
 		err = changedError(t.path)
 	}
 	return n, err
