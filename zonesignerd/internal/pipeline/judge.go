@@ -24,7 +24,6 @@ func (z *Zone) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal, pr
 	if err := json.Unmarshal(p.Body, &body); err != nil {
 		return refuse("form", "proposal cannot be read: %v", err)
 	}
-	defer z.handle()()
 	if !z.enter() {
 		return agree.Answer{Verdict: agree.Superseded, Code: "busy", Reason: "the zone is being opened anew here"}
 	}
@@ -299,6 +298,7 @@ func (z *Zone) judgeSerial(body *Proposal, head *Signed) *agree.Answer {
 
 // judgePlan derives the plan and compares the manifests.
 func (z *Zone) judgePlan(ctx context.Context, content *dnssec.Zone, body *Proposal, head *Signed) (*dnssec.Plan, *agree.Answer) {
+	defer z.handle()()
 	release, err := z.heavy(ctx)
 	if err != nil {
 		a := refuse("internal", "%v", err)
