@@ -87,10 +87,7 @@ type handSession struct {
 func (c *byHand) propose(p agree.Proposal) (id agree.Digest, session mpc.SessionID, answers map[mpc.PartyID]agree.Answer) {
 	c.w.t.Helper()
 	id = c.say(agree.TypeProposal, p)
-	own := agree.Answer{Proposal: id, Verdict: agree.Accept, Nonce: make([]byte, 16)}
-	_, _ = rand.Read(own.Nonce)
-	c.say(agree.TypeAnswer, own)
-	nonces := map[mpc.PartyID][]byte{c.id: own.Nonce}
+	nonces := map[mpc.PartyID][]byte{c.id: p.Nonce}
 	answers = map[mpc.PartyID]agree.Answer{}
 	for range 2 {
 		var ans agree.Answer
@@ -491,7 +488,7 @@ func TestMemberRefusesZONEMD(t *testing.T) {
 	own := agree.Answer{Proposal: id, Verdict: agree.Accept, Nonce: make([]byte, 16)}
 	_, _ = rand.Read(own.Nonce)
 	c.say(agree.TypeAnswer, own)
-	nonces := map[mpc.PartyID][]byte{"c": own.Nonce}
+	nonces := map[mpc.PartyID][]byte{"c": own.Nonce, proposer: p.Nonce}
 	for len(nonces) < 3 {
 		var ans agree.Answer
 		from := c.next(agree.TypeAnswer, &ans, func() bool { return ans.Proposal == id && ans.Verdict == agree.Accept })
