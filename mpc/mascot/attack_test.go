@@ -227,6 +227,80 @@ func (w *waiting) Send(ctx context.Context, to mpc.PartyID, round string, b []by
 	return w.Network.Send(ctx, to, round, b)
 }
 
+// withholding lets a check fail, keeps back what would tell so, and has learned
+// the MAC key from what the others opened.
+type withholding struct {
+	ahead
+	own     p256.Scalar      // of the check that fails
+	learned chan p256.Scalar // the MAC key
+}
+
+func (w *withholding) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if strings.HasPrefix(round, "main.first/") && strings.HasSuffix(round, "o") {
+		theirs, err := w.look(ctx, round)
+		if err != nil {
+			return err
+		}
+		zero, err := p256.ScalarFromBytes(theirs[32:])
+		if err != nil {
+			return err
+		}
+		w.learned <- w.own.Add(zero).Neg() // αx - α(x+1) = -α
+		time.Sleep(time.Second)
+	}
+	return w.Network.Send(ctx, to, round, b)
+}
+
+// Two checks are under way. One fails, which tells a the MAC key, and a makes the
+// other one pass before b hears of the first.
+func TestFailedCheckBesideAnother(t *testing.T) {
+	attack := func(e Engine) (errs map[mpc.PartyID]error, second error) {
+		var w *withholding
+		wrap := func(net mpc.Network) mpc.Network {
+			w = &withholding{ahead: ahead{net, map[string][]byte{}}, learned: make(chan p256.Scalar, 1)}
+			return w
+		}
+		holes := func(h *holes) {
+			addOne("open", 0)(h)
+			h.zeros = func(label string, own []p256.Scalar) {
+				switch label {
+				case "main.first":
+					w.own = own[0]
+				case "main.second":
+					own[0] = own[0].Add(<-w.learned)
+				}
+			}
+		}
+		var seconds collect[error]
+		errs = play(t, e, 2, holes, wrap, func(ctx context.Context, b *box) error {
+			x, err := b.Random(ctx, 2)
+			if err == nil {
+				err = b.Check(ctx)
+			}
+			if err != nil {
+				return err
+			}
+			first := make(chan error, 1)
+			go func() {
+				_, err := b.Fork("first").Open(ctx, x[:1])
+				first <- err
+			}()
+			_, err = b.Fork("second").Open(ctx, x[1:])
+			seconds.put(b.self, err)
+			return <-first
+		})
+		return errs, seconds.all["b"]
+	}
+	errs, second := attack(Full())
+	caught(t, errs, "does not fit its MAC")
+	if second == nil {
+		t.Error("b takes a value that was checked under a MAC key which a knew")
+	}
+	if _, second = attack(Engine{holes: holes{noOrder: true}}); second != nil {
+		t.Errorf("with the defence out b still says %v", second)
+	}
+}
+
 // A party wants the coins of the privacy amplification before it is bound to what
 // the check, which they come with, will say.
 func TestCoinsWaitForCommitments(t *testing.T) {
