@@ -63,9 +63,14 @@ func (c *Control) readOnce(ctx context.Context, zone string) ([]Record, uint32, 
 		if !before.HasSerial {
 			return ErrZoneEmpty
 		}
-		if zoneReadIsSafe(version) {
+		switch {
+		case zoneReadIsSafe(version):
 			reply, err = k.askZone("zone-read", zone)
-		} else {
+		case before.TransactionOpen && !c.isLeftOpen(zone):
+			// Somebody else's. To ask for one all the same is not harmless: were the
+			// refusal lost, we would take this one for ours and abort it.
+			err = ErrTransactionOpen
+		default:
 			reply, err = k.readInTransaction(zone)
 		}
 		if err != nil {

@@ -19,6 +19,15 @@ type Dealt struct {
 // Format keeps every printing verb from the share.
 func (Dealt) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "mpc.Dealt(secret)") }
 
+// CheckShare reports an ArgumentError unless the dealing is one of a key
+// (Dealing.Check) and Share is self's of it.
+func (d Dealt) CheckShare(group Group, dealer Dealer, self PartyID) error {
+	if err := d.Check(group, dealer); err != nil {
+		return err
+	}
+	return d.Fits(group, self, d.Share)
+}
+
 // Importer is what a Box offers where what a Dealer deals is not all of a share,
 // because a part of it can only be made in a session.
 type Importer[S any] interface {

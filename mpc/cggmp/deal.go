@@ -50,10 +50,7 @@ func importKeys(ctx context.Context, net mpc.Network, id mpc.Identity, group mpc
 		if holes.noDealt {
 			continue
 		}
-		if err := d.Check(group, Dealer{}); err != nil {
-			return nil, err
-		}
-		if err := d.Fits(group, net.Self(), d.Share); err != nil {
+		if err := d.CheckShare(group, Dealer{}, net.Self()); err != nil {
 			return nil, err
 		}
 	}

@@ -2,9 +2,7 @@ package cggmp
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"testing"
 
 	"zonesigner/mpc"
@@ -18,39 +16,27 @@ type operator struct {
 	*Signer
 	part   mpctest.Part
 	dealer *dealer
-	keys   map[mpc.KeyID]*KeyShare
+	keys   mpctest.Keys[KeyShare]
 }
 
 // newOperator is that of mpctest.Scheme.
 func (d *dealer) newOperator(t testing.TB, part mpctest.Part) mpctest.Operator {
-	o := &operator{part: part, dealer: d, keys: map[mpc.KeyID]*KeyShare{}}
+	o := &operator{part: part, dealer: d, keys: mpctest.Keys[KeyShare]{}}
 	var err error
-	if o.Signer, err = NewSigner(Config{Identity: part.Identity, Store: part.Store, Keys: o.key, ChunkSize: part.RunSize, Signed: part.Signed}); err != nil {
+	if o.Signer, err = NewSigner(Config{Identity: part.Identity, Store: part.Store, Keys: o.keys.Get, ChunkSize: part.RunSize, Signed: part.Signed}); err != nil {
 		t.Fatal(err)
 	}
 	o.runSize, o.presign = part.RunSize, d.presign
 	return o
 }
 
-func (o *operator) key(id mpc.KeyID) (*KeyShare, error) {
-	if k := o.keys[id]; k != nil {
-		return k, nil
-	}
-	return nil, fmt.Errorf("no key %s", id)
-}
-
-func (o *operator) Generate(ctx context.Context, net mpc.Network, labels [][]byte) (ids []mpc.KeyID, err error) {
+func (o *operator) Generate(ctx context.Context, net mpc.Network, labels [][]byte) ([]mpc.KeyID, error) {
 	made, err := o.dealer.generateKeys(ctx, net, o.part.Identity, o.part.Group, labels)
-	for _, k := range made {
-		o.keys[k.ID] = k
-		ids = append(ids, k.ID)
-	}
-	return ids, err
+	return o.keys.Add(made, func(k *KeyShare) mpc.KeyID { return k.ID }), err
 }
 
 func (o *operator) Verify(key mpc.KeyID, message string, sig mpc.Signature) bool {
-	s, err := p256.ScalarFromBytes(sig[32:])
-	return err == nil && !s.IsHigh() && p256.VerifySignature(o.keys[key].Public, sha256.Sum256([]byte(message)), sig)
+	return mpctest.VerifyP256(o.keys[key].Public, message, sig)
 }
 
 func (d *dealer) scheme() mpctest.Scheme {

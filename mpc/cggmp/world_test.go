@@ -3,7 +3,6 @@ package cggmp
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -242,12 +241,8 @@ func (w *world) sign(session mpc.SignSession, change func(p mpc.PartyID, s *mpc.
 
 func (w *world) mustVerify(message string, sig mpc.Signature) {
 	w.t.Helper()
-	if !p256.VerifySignature(w.key().Public, sha256.Sum256([]byte(message)), sig) {
-		w.t.Errorf("signature on %q does not verify", message)
-	}
-	s, err := p256.ScalarFromBytes(sig[32:])
-	if err != nil || s.IsHigh() {
-		w.t.Errorf("signature on %q has the larger s: %v", message, err)
+	if !mpctest.VerifyP256(w.key().Public, message, sig) {
+		w.t.Errorf("signature on %q does not verify, or has the larger s", message)
 	}
 }
 

@@ -68,10 +68,7 @@ func dealtShare(d *mpc.Dealt, group mpc.Group, dealer mpc.Dealer, self mpc.Party
 		return nil, err
 	}
 	if !holes.noDealt {
-		if err := d.Check(group, dealer); err != nil {
-			return nil, err
-		}
-		if err := d.Fits(group, self, d.Share); err != nil {
+		if err := d.CheckShare(group, dealer, self); err != nil {
 			return nil, err
 		}
 	}

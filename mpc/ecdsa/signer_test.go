@@ -2,13 +2,10 @@ package ecdsa
 
 import (
 	"context"
-	"crypto/sha256"
-	"fmt"
 	"testing"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/mpctest"
-	"zonesigner/mpc/p256"
 	"zonesigner/mpc/rep3"
 )
 
@@ -17,14 +14,14 @@ type operator struct {
 	*Signer
 	part     mpctest.Part
 	protocol Protocol
-	keys     map[mpc.KeyID]*KeyShare
+	keys     mpctest.Keys[KeyShare]
 }
 
 func newOperator(t testing.TB, protocol Protocol, part mpctest.Part) mpctest.Operator {
-	o := &operator{part: part, protocol: protocol, keys: map[mpc.KeyID]*KeyShare{}}
+	o := &operator{part: part, protocol: protocol, keys: mpctest.Keys[KeyShare]{}}
 	var err error
 	if o.Signer, err = NewSigner(Config{
-		Identity: part.Identity, Store: part.Store, Protocols: []Protocol{protocol}, Keys: o.key,
+		Identity: part.Identity, Store: part.Store, Protocols: []Protocol{protocol}, Keys: o.keys.Get,
 		Group: func() mpc.Group { return part.Group }, ChunkSize: part.RunSize, Signed: part.Signed,
 	}); err != nil {
 		t.Fatal(err)
@@ -33,25 +30,13 @@ func newOperator(t testing.TB, protocol Protocol, part mpctest.Part) mpctest.Ope
 	return o
 }
 
-func (o *operator) key(id mpc.KeyID) (*KeyShare, error) {
-	if k := o.keys[id]; k != nil {
-		return k, nil
-	}
-	return nil, fmt.Errorf("no key %s", id)
-}
-
-func (o *operator) Generate(ctx context.Context, net mpc.Network, labels [][]byte) (ids []mpc.KeyID, err error) {
+func (o *operator) Generate(ctx context.Context, net mpc.Network, labels [][]byte) ([]mpc.KeyID, error) {
 	made, err := GenerateKeys(ctx, net, o.part.Identity, o.part.Group, o.protocol, labels)
-	for _, k := range made {
-		o.keys[k.ID] = k
-		ids = append(ids, k.ID)
-	}
-	return ids, err
+	return o.keys.Add(made, func(k *KeyShare) mpc.KeyID { return k.ID }), err
 }
 
 func (o *operator) Verify(key mpc.KeyID, message string, sig mpc.Signature) bool {
-	s, err := p256.ScalarFromBytes(sig[32:])
-	return err == nil && !s.IsHigh() && p256.VerifySignature(o.keys[key].Public, sha256.Sum256([]byte(message)), sig)
+	return mpctest.VerifyP256(o.keys[key].Public, message, sig)
 }
 
 // TestSigner holds signing over each engine with an honest majority to what

@@ -2,7 +2,6 @@ package frost
 
 import (
 	"context"
-	"fmt"
 	"testing"
 
 	"zonesigner/mpc"
@@ -13,33 +12,22 @@ import (
 type operator struct {
 	*Signer
 	part mpctest.Part
-	keys map[mpc.KeyID]*KeyShare
+	keys mpctest.Keys[KeyShare]
 }
 
 func newOperator(t testing.TB, part mpctest.Part) mpctest.Operator {
-	o := &operator{part: part, keys: map[mpc.KeyID]*KeyShare{}}
+	o := &operator{part: part, keys: mpctest.Keys[KeyShare]{}}
 	var err error
-	if o.Signer, err = NewSigner(Config{Identity: part.Identity, Store: part.Store, Keys: o.key, ChunkSize: part.RunSize, Signed: part.Signed}); err != nil {
+	if o.Signer, err = NewSigner(Config{Identity: part.Identity, Store: part.Store, Keys: o.keys.Get, ChunkSize: part.RunSize, Signed: part.Signed}); err != nil {
 		t.Fatal(err)
 	}
 	o.runSize = part.RunSize
 	return o
 }
 
-func (o *operator) key(id mpc.KeyID) (*KeyShare, error) {
-	if k := o.keys[id]; k != nil {
-		return k, nil
-	}
-	return nil, fmt.Errorf("no key %s", id)
-}
-
-func (o *operator) Generate(ctx context.Context, net mpc.Network, labels [][]byte) (ids []mpc.KeyID, err error) {
+func (o *operator) Generate(ctx context.Context, net mpc.Network, labels [][]byte) ([]mpc.KeyID, error) {
 	made, err := GenerateKeys(ctx, net, o.part.Identity, o.part.Group, labels)
-	for _, k := range made {
-		o.keys[k.ID] = k
-		ids = append(ids, k.ID)
-	}
-	return ids, err
+	return o.keys.Add(made, func(k *KeyShare) mpc.KeyID { return k.ID }), err
 }
 
 func (o *operator) Verify(key mpc.KeyID, message string, sig mpc.Signature) bool {

@@ -153,21 +153,39 @@ func TestShiftedPoint(t *testing.T) {
 	}
 }
 
+// ahead is the network of one that looks at what b sends in a round before it is
+// its turn to.
+type ahead struct {
+	mpc.Network
+	kept map[string][]byte // by round
+}
+
+// look receives b's message of a round, which Recv gives again.
+func (n *ahead) look(ctx context.Context, round string) ([]byte, error) {
+	b, err := n.Network.Recv(ctx, "b", round)
+	if err == nil {
+		n.kept[round] = b
+	}
+	return b, err
+}
+
+func (n *ahead) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
+	if b, ok := n.kept[round]; ok {
+		return b, nil
+	}
+	return n.Network.Recv(ctx, from, round)
+}
+
 // rushing sees the others' shares of the zeros before it sends its own, which
 // then make the sums right. Only a commitment is in its way.
-type rushing struct {
-	mpc.Network
-	peer mpc.PartyID
-	kept map[string][]byte
-}
+type rushing struct{ ahead }
 
 func (r *rushing) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
 	if strings.HasPrefix(round, "main/") && strings.HasSuffix(round, "o") {
-		theirs, err := r.Network.Recv(ctx, r.peer, round)
+		theirs, err := r.look(ctx, round)
 		if err != nil {
 			return err
 		}
-		r.kept[round] = theirs
 		zeros, err := p256.DecodeScalars(theirs[32:], len(theirs)/32-1)
 		if err != nil {
 			return err
@@ -180,16 +198,9 @@ func (r *rushing) Send(ctx context.Context, to mpc.PartyID, round string, b []by
 	return r.Network.Send(ctx, to, round, b)
 }
 
-func (r *rushing) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
-	if b, ok := r.kept[round]; ok {
-		return b, nil
-	}
-	return r.Network.Recv(ctx, from, round)
-}
-
 func TestRushingMACs(t *testing.T) {
 	attack := func(e Engine) map[mpc.PartyID]error {
-		wrap := func(net mpc.Network) mpc.Network { return &rushing{net, "b", map[string][]byte{}} }
+		wrap := func(net mpc.Network) mpc.Network { return &rushing{ahead{net, map[string][]byte{}}} }
 		return play(t, e, 2, addOne("open", 0), wrap, func(ctx context.Context, b *box) error {
 			x, err := b.Random(ctx, 1)
 			if err != nil {
@@ -205,34 +216,96 @@ func TestRushingMACs(t *testing.T) {
 
 // waiting commits to its shares of zeros only when it has seen b's, and b's coins,
 // or nobody sends any more.
-type waiting struct {
-	mpc.Network
-	kept map[string][]byte
-}
+type waiting struct{ ahead }
 
 func (w *waiting) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
 	if check, ok := strings.CutSuffix(round, "c"); ok && strings.HasPrefix(round, "main/") {
 		short, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		if theirs, err := w.Network.Recv(short, "b", check+"o"); err == nil {
-			w.kept[check+"o"] = theirs
-		}
+		_, _ = w.look(short, check+"o")
 	}
 	return w.Network.Send(ctx, to, round, b)
 }
 
-func (w *waiting) Recv(ctx context.Context, from mpc.PartyID, round string) ([]byte, error) {
-	if b, ok := w.kept[round]; ok {
-		return b, nil
+// withholding lets a check fail, keeps back what would tell so, and has learned
+// the MAC key from what the others opened.
+type withholding struct {
+	ahead
+	own     p256.Scalar      // of the check that fails
+	learned chan p256.Scalar // the MAC key
+}
+
+func (w *withholding) Send(ctx context.Context, to mpc.PartyID, round string, b []byte) error {
+	if strings.HasPrefix(round, "main.first/") && strings.HasSuffix(round, "o") {
+		theirs, err := w.look(ctx, round)
+		if err != nil {
+			return err
+		}
+		zero, err := p256.ScalarFromBytes(theirs[32:])
+		if err != nil {
+			return err
+		}
+		w.learned <- w.own.Add(zero).Neg() // αx - α(x+1) = -α
+		time.Sleep(time.Second)
 	}
-	return w.Network.Recv(ctx, from, round)
+	return w.Network.Send(ctx, to, round, b)
+}
+
+// Two checks are under way. One fails, which tells a the MAC key, and a makes the
+// other one pass before b hears of the first.
+func TestFailedCheckBesideAnother(t *testing.T) {
+	attack := func(e Engine) (errs map[mpc.PartyID]error, second error) {
+		var w *withholding
+		wrap := func(net mpc.Network) mpc.Network {
+			w = &withholding{ahead: ahead{net, map[string][]byte{}}, learned: make(chan p256.Scalar, 1)}
+			return w
+		}
+		holes := func(h *holes) {
+			addOne("open", 0)(h)
+			h.zeros = func(label string, own []p256.Scalar) {
+				switch label {
+				case "main.first":
+					w.own = own[0]
+				case "main.second":
+					own[0] = own[0].Add(<-w.learned)
+				}
+			}
+		}
+		var seconds collect[error]
+		errs = play(t, e, 2, holes, wrap, func(ctx context.Context, b *box) error {
+			x, err := b.Random(ctx, 2)
+			if err == nil {
+				err = b.Check(ctx)
+			}
+			if err != nil {
+				return err
+			}
+			first := make(chan error, 1)
+			go func() {
+				_, err := b.Fork("first").Open(ctx, x[:1])
+				first <- err
+			}()
+			_, err = b.Fork("second").Open(ctx, x[1:])
+			seconds.put(b.self, err)
+			return <-first
+		})
+		return errs, seconds.all["b"]
+	}
+	errs, second := attack(Full())
+	caught(t, errs, "does not fit its MAC")
+	if second == nil {
+		t.Error("b takes a value that was checked under a MAC key which a knew")
+	}
+	if _, second = attack(Engine{holes: holes{noOrder: true}}); second != nil {
+		t.Errorf("with the defence out b still says %v", second)
+	}
 }
 
 // A party wants the coins of the privacy amplification before it is bound to what
 // the check, which they come with, will say.
 func TestCoinsWaitForCommitments(t *testing.T) {
 	attack := func(e Engine) int {
-		w := &waiting{kept: map[string][]byte{}}
+		w := &waiting{ahead{kept: map[string][]byte{}}}
 		wrap := func(net mpc.Network) mpc.Network {
 			w.Network = net
 			return w

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"sync"
 
 	"zonesigner/mpc"
 	"zonesigner/mpc/p256"
@@ -175,6 +176,9 @@ func (b *box) openZeros(ctx context.Context, shares []p256.Scalar, toss bool) (c
 			return coins, err
 		}
 	}
+	if b.engine.holes.zeros != nil {
+		b.engine.holes.zeros(b.label, shares)
+	}
 	own := make([]byte, 32, 32+p256.ScalarSize*len(shares))
 	_, _ = rand.Read(own)
 	own = p256.AppendScalars(own, shares)
@@ -204,6 +208,8 @@ func (b *box) openZeros(ctx context.Context, shares []p256.Scalar, toss bool) (c
 			return coins, b.dispute("operators were shown different openings")
 		}
 	}
+	this, before := b.checks.begin()
+	defer b.checks.end(this)
 	openings, err := mpc.Exchange(ctx, b.net, round+"o", msg)
 	if err != nil {
 		return coins, err
@@ -232,10 +238,66 @@ func (b *box) openZeros(ctx context.Context, shares []p256.Scalar, toss bool) (c
 			return coins, b.dispute("a value does not fit its MAC")
 		}
 	}
+	this.passed = true
+	b.checks.end(this)
+	if !b.engine.holes.noOrder {
+		if err := b.passed(ctx, before); err != nil {
+			return coins, err
+		}
+	}
 	if toss {
 		return b.tossed(round, tosses)
 	}
 	return coins, nil
+}
+
+// checks are those of a session in which this party has opened its shares of
+// zeros, and not yet seen that they add up. Shares that do not add up tell the
+// MAC key to who knows by how much, before an honest party hears of it. So none
+// that others committed to after that counts until they have.
+type checks struct {
+	mu   sync.Mutex
+	open []*openCheck
+}
+
+type openCheck struct {
+	over   chan struct{}
+	passed bool // set before over is closed
+}
+
+// begin adds a check to which everybody is committed; it is that, and what was
+// open before.
+func (c *checks) begin() (this *openCheck, before []*openCheck) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	this, before = &openCheck{over: make(chan struct{})}, slices.Clone(c.open)
+	c.open = append(c.open, this)
+	return this, before
+}
+
+// end takes a check out, once; one that has not passed never will.
+func (c *checks) end(this *openCheck) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.Index(c.open, this); i >= 0 {
+		c.open = slices.Delete(c.open, i, i+1)
+		close(this.over)
+	}
+}
+
+// passed returns when all of checks have passed.
+func (s *session) passed(ctx context.Context, checks []*openCheck) error {
+	for _, c := range checks {
+		select {
+		case <-c.over:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if !c.passed {
+			return s.dispute("a value checked beside does not fit its MAC")
+		}
+	}
+	return nil
 }
 
 // reveal opens values without a check.

@@ -77,6 +77,7 @@ type holes struct {
 	noSpare       bool // component for each factor, of which amplification makes one product less
 	noCommit      bool // to what the check of MACs opens
 	noWait        bool // for all commitments, before that and coins are opened
+	noOrder       bool // of checks that overlap: a check passes although another fails
 	noEcho        bool // of openings before the coins
 	keepSpoiled   bool // seeds of transfers, after somebody guessed at the correlation
 	lenient       bool // mascot-minus as ever in sessions that import
@@ -85,6 +86,7 @@ type holes struct {
 	correct func(msg []byte)                        // of a multiplication by a factor
 	send    func(k int, in *[inputs]p256.Scalar)    // what transfer k multiplies
 	shift   func(what string, shares []p256.Scalar) // of openings
+	zeros   func(label string, own []p256.Scalar)   // of the check of MACs
 	combine func(r *amplification)                  // sees it
 }
 
@@ -148,7 +150,7 @@ func (e Engine) Start(ctx context.Context, net mpc.Network, g mpc.Group, binding
 	if err := e.Supports(g); err != nil {
 		return nil, err
 	}
-	s := &session{engine: e, net: net, parties: net.Parties(), self: net.Self()}
+	s := &session{engine: e, net: net, parties: net.Parties(), self: net.Self(), checks: new(checks)}
 	if !mpc.NewSignerSet(s.parties...).Equal(mpc.NewSignerSet(g.Parties...)) {
 		return nil, &mpc.ArgumentError{Msg: fmt.Sprintf("%s: the session is among %v, it takes all of %v", e.Name(), s.parties, g.Parties)}
 	}
@@ -176,6 +178,7 @@ type session struct {
 	links    []link      // to all peers, in the order of parties
 	key      *factor     // the MAC key
 	lagrange p256.Scalar // what makes an addend a Shamir share
+	checks   *checks
 }
 
 // link is what this party has with one peer.

@@ -138,6 +138,10 @@ type Agreement struct {
 	cancel context.CancelFunc
 	wg     tasks.Group
 
+	// saying is held while a proposal enters and is said, and while those that
+	// stand are: no hello overtakes a proposal that it does not name.
+	saying sync.Mutex
+
 	mu     sync.Mutex
 	rounds map[Digest]*round
 	shares map[mpc.PartyID]*share
@@ -157,10 +161,13 @@ type round struct {
 	proposal *Proposal // nil while only answers have come
 	answers  map[mpc.PartyID]*Answer
 	aborted  string
-	changed  chan struct{} // closed and replaced at each change
+	there    map[mpc.PartyID]bool // operators that were ready when it came, and did not go since: they have been asked, too
+	changed  chan struct{}        // closed and replaced at each change
 	born     time.Time
 	done     bool
+	agreed   bool        // our own proposal came to a session
 	sealed   []byte      // our own proposal, to be said again
+	said     []byte      // our last answer, likewise
 	owner    mpc.PartyID // whose share it is in
 	bytes    int
 }
@@ -230,6 +237,18 @@ func (a *Agreement) Receive(m *Message) error {
 			r.signal()
 		}
 		return nil
+	case TypeHello:
+		var h Hello
+		if err := m.Decode(&h); err != nil {
+			return err
+		}
+		if len(h.Open) > maxRounds {
+			return fmt.Errorf("hello of operator %s: %d proposals are open, expected %d at most", m.From, len(h.Open), maxRounds)
+		}
+		if h.Open != nil {
+			a.voidOthers(m.From, h.Open)
+		}
+		return nil
 	}
 	return fmt.Errorf("message of unknown type %q", m.Type)
 }
@@ -250,17 +269,23 @@ func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, memb
 		return nil, err
 	}
 	m := Message{Raw: sealed}
-	r, err := a.enter(m.Digest(), p)
+	a.saying.Lock()
+	r, err := a.enter(m.Digest(), p, sealed)
+	if err == nil {
+		a.broadcast(ctx, sealed)
+	}
+	a.saying.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	defer a.finish(r)
-	r.sealed = sealed
-	a.broadcast(ctx, sealed)
 	agreed, err := a.await(ctx, r)
 	if err != nil {
 		a.abort(r.id, err)
 	}
+	a.mu.Lock()
+	r.agreed = err == nil
+	a.mu.Unlock()
 	return agreed, err
 }
 
@@ -274,18 +299,12 @@ func (a *Agreement) abort(id Digest, why error) {
 // consider judges a peer's proposal and, after an acceptance, waits for the
 // others and runs the session.
 func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
-	r, err := a.enter(id, p)
+	r, err := a.enter(id, p, nil)
 	if errors.Is(err, errKnown) {
-		a.again(id)
-		return nil
+		return a.again(id, p)
 	}
-	if err != nil { // said to the proposer alone, and not remembered
-		msg, e := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAnswer,
-			Answer{Proposal: id, Verdict: Superseded, Code: "busy", Reason: err.Error()})
-		if e == nil {
-			e = a.cfg.Send(a.ctx, p.Proposer, msg)
-		}
-		return errors.Join(err, e)
+	if err != nil {
+		return errors.Join(err, a.aside(p.Proposer, Answer{Proposal: id, Verdict: Superseded, Code: "busy", Reason: err.Error()}))
 	}
 	a.wg.Go(func() {
 		defer a.finish(r)
@@ -351,38 +370,132 @@ func (a *Agreement) reachable(ctx context.Context, members mpc.SignerSet) (mpc.P
 	}
 }
 
-// again repeats our answer to a proposal that is said again: it was lost.
-func (a *Agreement) again(id Digest) {
+// aside signs an answer for one operator, which is not remembered.
+func (a *Agreement) aside(to mpc.PartyID, ans Answer) error {
+	msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAnswer, ans)
+	if err != nil {
+		return err
+	}
+	return a.cfg.Send(a.ctx, to, msg)
+}
+
+// again repeats our answer to a proposal that is said again: it was lost. Where
+// we accepted and it is over, its proposer must not come to a session in which
+// nobody is here any more.
+func (a *Agreement) again(id Digest, p *Proposal) error {
+	self := a.cfg.Identity.Self()
 	a.mu.Lock()
-	var ans *Answer
+	var said []byte
+	over := false
 	if r := a.rounds[id]; r != nil {
-		ans = r.answers[a.cfg.Identity.Self()]
+		said = r.said
+		ans := r.answers[self]
+		over = r.done && ans != nil && ans.Verdict == Accept && p.Members.Contains(self)
 	}
 	a.mu.Unlock()
-	if ans == nil {
-		return
+	switch {
+	case over:
+		return a.aside(p.Proposer, Answer{Proposal: id, Verdict: Refuse, Code: "late", Reason: "the proposal is over here"})
+	case said != nil:
+		a.broadcast(a.ctx, said)
 	}
-	if msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAnswer, ans); err == nil {
-		a.broadcast(a.ctx, msg)
+	return nil
+}
+
+// repeat says our own proposal again to those who have not answered, or only
+// that they are at it. One that restarted meanwhile, or whose link broke, never
+// got it.
+func (a *Agreement) repeat(r *round) {
+	for _, id := range a.cfg.Group().Parties {
+		if id == a.cfg.Identity.Self() || !a.cfg.Ready(id) {
+			continue
+		}
+		a.mu.Lock()
+		answered := r.answeredBy(id)
+		a.mu.Unlock()
+		if !answered {
+			a.say(a.ctx, id, r.sealed)
+		}
 	}
 }
 
-// repeat says our own proposal again to those who have not answered. One that
-// restarted meanwhile, or whose link broke, never got it.
-func (a *Agreement) repeat(r *round) {
+// Greet says hello to an operator that has come, or come back.
+func (a *Agreement) Greet(id mpc.PartyID) error {
+	a.saying.Lock()
+	defer a.saying.Unlock()
+	open := []Digest{}
 	a.mu.Lock()
-	var silent []mpc.PartyID
-	for _, id := range a.cfg.Group().Parties {
-		if id != a.cfg.Identity.Self() && r.answers[id] == nil {
-			silent = append(silent, id)
+	for _, r := range a.rounds {
+		// What was agreed on is so here before it is elsewhere.
+		if r.sealed != nil && (!r.done || r.agreed && time.Since(r.born) < 2*a.cfg.Timeout) {
+			open = append(open, r.id)
 		}
 	}
 	a.mu.Unlock()
-	for _, id := range silent {
-		if a.cfg.Ready(id) {
-			if err := a.cfg.Send(a.ctx, id, r.sealed); err != nil {
-				a.cfg.Logger.Debug("proposal not sent", "peer", id, "err", err)
-			}
+	msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeHello, Hello{Open: open})
+	if err != nil {
+		return err
+	}
+	return a.cfg.Send(a.ctx, id, msg)
+}
+
+// voidOthers gives up an operator's proposals but for those that it says stand.
+func (a *Agreement) voidOthers(from mpc.PartyID, stand []Digest) {
+	stands := make(map[Digest]bool, len(stand))
+	for _, id := range stand {
+		stands[id] = true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.share(from).rounds {
+		if r.proposal != nil && !r.done && !stands[r.id] {
+			r.aborted = "it does not know it any more"
+			r.signal()
+		}
+	}
+}
+
+// Hello says to an operator that has come, or come back, what it may have missed
+// of what is open here. It may have been away for a moment only, in which we
+// spoke to a link that was no more.
+func (a *Agreement) Hello(id mpc.PartyID) {
+	a.mu.Lock()
+	var msgs [][]byte
+	for _, r := range a.rounds {
+		switch {
+		case r.proposal == nil:
+		case !r.done:
+			msgs = append(msgs, r.missed(id)...)
+			// Others' proposals it may have missed as well, so what it would say
+			// is waited for no longer.
+			delete(r.there, id)
+			r.signal()
+		case r.agreed && !r.proposal.Members.Contains(id) && !r.answeredBy(id) && time.Since(r.born) < a.cfg.Timeout:
+			// It was away here, and no reason to wait; members to which it was
+			// not wait for what it says.
+			msgs = append(msgs, r.sealed)
+		}
+	}
+	a.mu.Unlock()
+	a.say(a.ctx, id, msgs...)
+}
+
+// missed is what an operator may have missed of what we said in a round: our
+// proposal, unless it has answered it for good, and our answer; a.mu is held.
+func (r *round) missed(id mpc.PartyID) (msgs [][]byte) {
+	if r.sealed != nil && !r.answeredBy(id) {
+		msgs = append(msgs, r.sealed)
+	}
+	if r.said != nil {
+		msgs = append(msgs, r.said)
+	}
+	return msgs
+}
+
+func (a *Agreement) say(ctx context.Context, to mpc.PartyID, msgs ...[]byte) {
+	for _, msg := range msgs {
+		if err := a.cfg.Send(ctx, to, msg); err != nil {
+			a.cfg.Logger.Debug("message not sent", "peer", to, "err", err)
 		}
 	}
 }
@@ -451,7 +564,7 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 		case id == self || a.cfg.Ready(id):
 			if member {
 				waiting = true
-			} else if grace || ans != nil && age < a.cfg.Timeout*7/8 {
+			} else if grace && r.there[id] || ans != nil && age < a.cfg.Timeout*7/8 {
 				othersWaiting = true
 			}
 			w.missing = append(w.missing, id)
@@ -483,6 +596,14 @@ func (a *Agreement) answer(id Digest, ans Answer) error {
 		return err
 	}
 	a.record(a.cfg.Identity.Self(), &ans)
+	a.mu.Lock()
+	if r := a.rounds[id]; r != nil {
+		grown := len(msg) - len(r.said)
+		r.said = msg
+		r.bytes += grown
+		a.share(r.owner).bytes += grown
+	}
+	a.mu.Unlock()
 	a.broadcast(a.ctx, msg)
 	return nil
 }
@@ -503,7 +624,7 @@ func (a *Agreement) record(from mpc.PartyID, ans *Answer) {
 			return
 		}
 	}
-	if old := r.answers[from]; old != nil && old.final() {
+	if r.answeredBy(from) {
 		a.mu.Unlock()
 		return
 	}
@@ -521,11 +642,8 @@ func (a *Agreement) record(from mpc.PartyID, ans *Answer) {
 
 func (a *Agreement) broadcast(ctx context.Context, msg []byte) {
 	for _, id := range a.cfg.Group().Parties {
-		if id == a.cfg.Identity.Self() || !a.cfg.Ready(id) {
-			continue
-		}
-		if err := a.cfg.Send(ctx, id, msg); err != nil {
-			a.cfg.Logger.Debug("message not sent", "peer", id, "err", err)
+		if id != a.cfg.Identity.Self() && a.cfg.Ready(id) {
+			a.say(ctx, id, msg)
 		}
 	}
 }
@@ -536,8 +654,13 @@ var (
 )
 
 // enter makes the round of a proposal, in its proposer's share. To propose is
-// to accept: the proposal's nonce is the proposer's.
-func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
+// to accept: the proposal's nonce is the proposer's. sealed is our own, nil for
+// others'.
+func (a *Agreement) enter(id Digest, p *Proposal, sealed []byte) (*round, error) {
+	there := map[mpc.PartyID]bool{}
+	for _, id := range a.cfg.Group().Parties {
+		there[id] = a.cfg.Ready(id)
+	}
 	a.mu.Lock()
 	r := a.rounds[id]
 	if r != nil && r.proposal != nil {
@@ -561,7 +684,7 @@ func (a *Agreement) enter(id Digest, p *Proposal) (*round, error) {
 	}
 	maps.Copy(r.answers, early)
 	r.answers[p.Proposer] = &Answer{Proposal: id, Verdict: Accept, Nonce: p.Nonce}
-	r.proposal = p
+	r.proposal, r.sealed, r.there = p, sealed, there
 	a.share(p.Proposer).judged[a.about(p)]++
 	answers := maps.Clone(r.answers)
 	a.mu.Unlock()
@@ -631,6 +754,12 @@ func (a *Agreement) finish(r *round) {
 	if judged[about]--; judged[about] <= 0 {
 		delete(judged, about)
 	}
+}
+
+// answeredBy reports whether an operator's final answer is there; a.mu is held.
+func (r *round) answeredBy(id mpc.PartyID) bool {
+	ans := r.answers[id]
+	return ans != nil && ans.final()
 }
 
 func (r *round) signal() {

@@ -26,8 +26,9 @@ type world struct {
 	keys  map[mpc.PartyID]ed25519.PrivateKey
 	ops   map[mpc.PartyID]*operator
 
-	mu   sync.Mutex
-	down map[mpc.PartyID]bool
+	mu      sync.Mutex
+	down    map[mpc.PartyID]bool
+	dropped []error // what daemons would log of messages
 	// fault may drop a message, or change who gets it.
 	fault func(from, to mpc.PartyID, raw []byte) bool
 }
@@ -59,24 +60,38 @@ func newWorld(t testing.TB, names ...mpc.PartyID) *world {
 		w.keys[id] = k
 	}
 	for _, id := range names {
-		o := &operator{w: w, id: id, judge: func(context.Context, *Proposal, func(Verdict, string)) Answer { return Answer{Verdict: Accept} }}
-		o.Agreement = New(Config{
-			Identity: identity{w, id}, Group: func() mpc.Group { return w.group }, Timeout: timeout,
-			Send:   func(_ context.Context, to mpc.PartyID, raw []byte) error { w.deliver(id, to, raw); return nil },
-			Ready:  func(p mpc.PartyID) bool { return w.ready(id) && w.ready(p) },
-			Stops:  func(*Proposal, mpc.PartyID, *Answer) bool { return true },
-			Logger: slog.New(slog.DiscardHandler),
-		})
-		o.Register("test", o)
-		w.ops[id] = o
+		w.start(id)
 	}
 	return w
+}
+
+// start starts an operator that has not run, or anew, with nothing of what it
+// knew.
+func (w *world) start(id mpc.PartyID) {
+	o := &operator{w: w, id: id, judge: func(context.Context, *Proposal, func(Verdict, string)) Answer { return Answer{Verdict: Accept} }}
+	o.Agreement = New(Config{
+		Identity: identity{w, id}, Group: func() mpc.Group { return w.group }, Timeout: timeout,
+		Send:   func(_ context.Context, to mpc.PartyID, raw []byte) error { w.deliver(id, to, raw); return nil },
+		Ready:  func(p mpc.PartyID) bool { return w.ready(id) && w.ready(p) },
+		Stops:  func(*Proposal, mpc.PartyID, *Answer) bool { return true },
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	o.Register("test", o)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ops[id] = o
 }
 
 func (w *world) close() {
 	for _, o := range w.ops {
 		o.Close()
 	}
+}
+
+func (w *world) setDown(id mpc.PartyID, down bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down[id] = down
 }
 
 func (w *world) ready(id mpc.PartyID) bool {
@@ -89,11 +104,40 @@ func (w *world) deliver(from, to mpc.PartyID, raw []byte) {
 	if !w.ready(from) || !w.ready(to) || w.fault != nil && !w.fault(from, to, raw) {
 		return
 	}
+	w.mu.Lock()
+	o := w.ops[to]
+	w.mu.Unlock()
 	m, err := Open(identity{w, to}, w.group.Digest, raw)
 	if err == nil {
-		err = w.ops[to].Receive(m)
+		err = o.Receive(m)
 	}
-	_ = err // what a daemon logs
+	if err != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.dropped = append(w.dropped, err)
+	}
+}
+
+// restart has an operator start anew, and meet the others as daemons do.
+func (w *world) restart(id mpc.PartyID) {
+	w.setDown(id, true)
+	w.ops[id].Close()
+	w.start(id)
+	w.setDown(id, false)
+	for other, o := range w.ops {
+		if other != id {
+			_ = w.ops[id].Greet(other)
+			_ = o.Greet(id)
+			o.Hello(id)
+			w.ops[id].Hello(other)
+		}
+	}
+}
+
+// loses drops what one sends to the other until then.
+func (w *world) loses(from, to mpc.PartyID, d time.Duration) {
+	until := time.Now().Add(d)
+	w.fault = func(f, t mpc.PartyID, _ []byte) bool { return f != from || t != to || time.Now().After(until) }
 }
 
 type identity struct {
@@ -115,10 +159,15 @@ func (o *operator) Judge(ctx context.Context, _ Digest, p *Proposal, provisional
 	return o.judge(ctx, p, provisional)
 }
 
-func (o *operator) Run(_ context.Context, a *Agreed) {
+// Run is a session of a second.
+func (o *operator) Run(ctx context.Context, a *Agreed) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	o.ran = append(o.ran, a)
+	o.mu.Unlock()
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+	}
 }
 
 func (o *operator) Abandon(_ Digest, _ *Proposal, why error) {
@@ -182,12 +231,31 @@ func TestOutcomes(t *testing.T) {
 				return Answer{Verdict: Accept}
 			}
 		}, outcome{alone: true, want: "operator c", most: 6 * time.Second}},
+		{"a member did not hear the proposal", all, func(w *world) { w.loses("a", "c", time.Second) }, outcome{session: true, least: 2 * time.Second, most: 3 * time.Second}},
+		{"a refusal got lost", all, func(w *world) {
+			w.ops["c"].judge = says(Refuse, 0, "other content")
+			w.loses("c", "a", time.Second)
+		}, outcome{want: "operator c refuses: other content", least: 2 * time.Second, most: 3 * time.Second}},
+		// What c ran is over when a hears of it.
+		{"an acceptance got lost", all, func(w *world) { w.loses("c", "a", 3*time.Second) },
+			outcome{alone: true, want: "operator c refuses: the proposal is over here", least: 4 * time.Second, most: 5 * time.Second}},
 		{"another operator is down", two, func(w *world) { w.down["c"] = true }, outcome{session: true}},
 		{"another operator refuses", two, func(w *world) { w.ops["c"].judge = says(Refuse, 0, "other content") }, outcome{want: "operator c refuses", most: time.Second}},
 		{"another operator refuses after settling", two, func(w *world) { w.ops["c"].judge = says(Refuse, 30*time.Second, "other content") }, outcome{want: "operator c refuses", least: 30 * time.Second, most: 31 * time.Second}},
 		{"another operator says nothing", two, func(w *world) {
 			w.fault = func(from, _ mpc.PartyID, _ []byte) bool { return from != "c" }
 		}, outcome{session: true, least: timeout / 4, most: timeout/4 + time.Second}},
+		// Its proposer has not asked one that was away.
+		{"another operator comes meanwhile", two, func(w *world) {
+			w.ops["b"].judge = says(Accept, time.Second, "")
+			w.down["c"] = true
+			w.fault = func(from, to mpc.PartyID, _ []byte) bool { return to != "c" }
+			time.AfterFunc(time.Millisecond, func() { w.restart("c") })
+		}, outcome{session: true, least: time.Second, most: 1100 * time.Millisecond}},
+		{"another operator starts again", two, func(w *world) {
+			w.fault = func(from, to mpc.PartyID, _ []byte) bool { return to != "c" }
+			time.AfterFunc(1100*time.Millisecond, func() { w.restart("c") })
+		}, outcome{session: true, least: time.Second, most: 1200 * time.Millisecond}},
 		{"another operator is slow", two, func(w *world) { w.ops["c"].judge = says(Refuse, time.Hour, "") }, outcome{session: true, least: timeout * 7 / 8, most: timeout}},
 		{"another operator's refusal is tolerated", two, func(w *world) {
 			w.ops["c"].judge = says(Refuse, 0, "other content")
@@ -218,9 +286,12 @@ func TestOutcomes(t *testing.T) {
 				}
 				time.Sleep(2 * timeout) // all rounds are over
 				synctest.Wait()
+				if len(w.dropped) > 0 {
+					t.Errorf("messages were dropped: %v", w.dropped)
+				}
 				for _, id := range []mpc.PartyID{"b", "c"} {
 					o := w.ops[id]
-					if tt.alone && id == "c" {
+					if tt.alone {
 						continue
 					}
 					if runs := len(o.ran) == 1; runs != (tt.session && tt.members.Contains(id)) {
@@ -237,6 +308,99 @@ func TestOutcomes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A member starts again before it has answered for good, and faster than anybody
+// notices: it is told all that it missed, and everybody comes to the session.
+func TestMemberStartsAgain(t *testing.T) {
+	for name, judge := range map[string]func(context.Context, *Proposal, func(Verdict, string)) Answer{
+		"silent": func(ctx context.Context, _ *Proposal, _ func(Verdict, string)) Answer {
+			<-ctx.Done()
+			return Answer{Verdict: Refuse}
+		},
+		"working": says(Accept, time.Hour, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "a", "b", "c")
+				defer w.close()
+				w.ops["c"].judge = judge
+				const after = 1100 * time.Millisecond
+				time.AfterFunc(after, func() { w.restart("c") })
+				start := time.Now()
+				agreed, err := w.ops["a"].Propose(t.Context(), "test", "x", mpc.NewSignerSet("a", "b", "c"), struct{}{})
+				if took := time.Since(start); err != nil || took != after {
+					t.Fatalf("%v after %s", err, took)
+				}
+				synctest.Wait()
+				for _, id := range []mpc.PartyID{"b", "c"} {
+					if o := w.ops[id]; len(o.ran) != 1 || o.ran[0].Session != agreed.Session {
+						t.Errorf("operator %s ran %v", id, o.ran)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A proposer starts again: nobody waits for the others' answers to what it does
+// not know any more, and what it proposed since stands.
+func TestProposerStartsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a", "b", "c")
+		defer w.close()
+		w.ops["c"].judge = says(Accept, 2*time.Second, "")
+		all, start := mpc.NewSignerSet("a", "b", "c"), time.Now()
+		go func() { _, _ = w.ops["a"].Propose(t.Context(), "test", "x", all, struct{}{}) }()
+		time.Sleep(time.Second)
+		w.setDown("a", true) // its last words are lost
+		w.ops["a"].Close()
+		w.start("a")
+		w.setDown("a", false)
+		again := make(chan error)
+		go func() {
+			_, err := w.ops["a"].Propose(t.Context(), "test", "x", all, struct{}{})
+			again <- err
+		}()
+		synctest.Wait()
+		for _, id := range []mpc.PartyID{"b", "c"} {
+			_ = w.ops["a"].Greet(id)
+		}
+		synctest.Wait()
+		if b := w.ops["b"]; len(b.abandoned) != 1 {
+			t.Errorf("b gave up %d proposals of a that started again", len(b.abandoned))
+		}
+		if err := <-again; err != nil || time.Since(start) > 3*time.Second {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+		time.Sleep(2 * timeout)
+		for _, id := range []mpc.PartyID{"b", "c"} {
+			if o := w.ops[id]; len(o.ran) != 1 || len(o.abandoned) != 1 {
+				t.Errorf("operator %s ran %d sessions and gave up %d", id, len(o.ran), len(o.abandoned))
+			}
+		}
+	})
+}
+
+// An operator that has just started proposes to those that it sees. One that it
+// does not see yet is waited for by them, and hears of the proposal.
+func TestProposerDoesNotSeeAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a", "b", "c")
+		defer w.close()
+		sees := w.ops["a"].cfg.Ready
+		w.ops["a"].cfg.Ready = func(id mpc.PartyID) bool { return id != "c" && sees(id) }
+		if _, err := w.ops["a"].Propose(t.Context(), "test", "x", mpc.NewSignerSet("a", "b"), struct{}{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		w.ops["a"].cfg.Ready = sees
+		w.ops["a"].Hello("c")
+		synctest.Wait()
+		if b := w.ops["b"]; len(b.ran) != 1 {
+			t.Error("b waits for c, which has answered or was never asked")
+		}
+	})
 }
 
 func seal(t testing.TB, w *world, from mpc.PartyID, typ Type, v any) *Message {
@@ -285,6 +449,7 @@ func TestHostileMessages(t *testing.T) {
 			{"an unknown verdict", TypeAnswer, Answer{Verdict: "perhaps"}, "unknown verdict"},
 			{"an endless reason", TypeAnswer, Answer{Verdict: Refuse, Reason: strings.Repeat("x", maxReason+1)}, "too long"},
 			{"endless records", TypeAnswer, Answer{Verdict: Refuse, Records: make([]string, maxRecords+1)}, "too long"},
+			{"endless proposals that stand", TypeHello, Hello{Open: make([]Digest, maxRounds+1)}, "at most"},
 			{"an unknown field", TypeAbort, map[string]any{"proposal": Digest{}, "more": 1}, "unknown field"},
 			{"another type", "other", struct{}{}, "unknown type"},
 		} {
@@ -515,5 +680,7 @@ func FuzzOpen(f *testing.F) {
 		}
 		var ab Abort
 		_ = m.Decode(&ab)
+		var h Hello
+		_ = m.Decode(&h)
 	})
 }

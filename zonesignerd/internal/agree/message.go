@@ -27,6 +27,7 @@ const (
 	TypeProposal Type = "proposal"
 	TypeAnswer   Type = "answer"
 	TypeAbort    Type = "abort"
+	TypeHello    Type = "hello"
 )
 
 // Digest is a SHA-256 in messages, written in hexadecimal.
@@ -199,6 +200,14 @@ func (a *Answer) final() bool { return a.Verdict != Behind && a.Verdict != Worki
 type Abort struct {
 	Proposal Digest `json:"proposal"`
 	Reason   string `json:"reason"`
+}
+
+// Hello greets an operator that has come, or come back, and asks it to say again
+// what we may have missed. Of the sender's proposals only those in Open still
+// stand: whoever starts again has forgotten the others, and cannot abort them.
+// nil: an older version, which does not say.
+type Hello struct {
+	Open []Digest `json:"open"`
 }
 
 const nonceLen = 16

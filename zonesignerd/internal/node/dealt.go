@@ -62,8 +62,5 @@ func checkP256(group mpc.Group, dealer mpc.Dealer, self mpc.PartyID, d *sharefil
 	if err != nil {
 		return err
 	}
-	if err := keys[0].Check(group, dealer); err != nil {
-		return err
-	}
-	return keys[0].Fits(group, self, keys[0].Share)
+	return keys[0].CheckShare(group, dealer, self)
 }

@@ -80,10 +80,6 @@ type Options struct {
 	confirmations int
 }
 
-// typeHello asks a peer to say again what we may have missed. Whoever restarts
-// faster than the others notice is new to them without being so to itself.
-const typeHello agree.Type = "hello"
-
 // Node is one operator's daemon.
 type Node struct {
 	cfg     *config.Daemon
@@ -367,7 +363,10 @@ func (n *Node) dispatch(m *agree.Message) error {
 		return n.receiveStaged(m)
 	case typeHeard:
 		return n.receiveHeard(m)
-	case typeHello: // what it has follows
+	case agree.TypeHello: // what it has follows
+		if err := n.agreement.Receive(m); err != nil {
+			return err
+		}
 		for _, z := range n.allZones() {
 			z.Anew(m.From)
 		}
@@ -469,15 +468,16 @@ func (n *Node) watchPeers() {
 		}
 		n.mu.Unlock()
 		n.switchGroup() // somebody may have greeted us from the next epoch
-		if len(greet) > 0 {
-			if _, err := n.say(typeHello, struct{}{}, greet...); err != nil {
-				n.log.Debug("peers not greeted", "err", err)
-			}
-		}
 		for _, id := range greet {
+			// Whoever restarts faster than the others notice is new to them without
+			// being so to itself.
+			if err := n.agreement.Greet(id); err != nil {
+				n.log.Debug("peer not greeted", "peer", id, "err", err)
+			}
 			n.blame.forgive(id, n.opt.Now())
 		}
 		for _, id := range came {
+			n.agreement.Hello(id)
 			n.keys.hello(id)
 			n.marks.hello(id)
 			n.helloStaged(id)
