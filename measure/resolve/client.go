@@ -113,7 +113,7 @@ func (c *Client) send(ctx context.Context, b *budget, to netip.AddrPort, limit f
 		switch {
 		case err == nil:
 			now := time.Now()
-			s.answers(now)
+			s.answer(now)
 			c.network.answer(to.Addr(), now)
 		case errors.Is(err, errTimeout):
 			c.count.timeouts.Add(1)

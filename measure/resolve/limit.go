@@ -41,6 +41,10 @@ func (l *limiter) backlog(now time.Time) time.Duration {
 // falls by half when it lets queries drop and climbs back slowly, as servers
 // that limit the rate of answers need, and how many it let drop in a row.
 //
+// It does not fall below the rate of the answers that came meanwhile: a server
+// of many domains, of which it never answers for some, is not in need of rest,
+// and all its others would wait with these.
+//
 // A server that has been silent for a while limits nothing: it is dead. It is
 // asked at the full rate again, so that all the domains that hang on it are done
 // with in time.
@@ -49,7 +53,8 @@ type server struct {
 	limit, floor float64
 	silent       int       // tries in a row without an answer; these are under mu
 	answered     time.Time // the last time
-	cut          time.Time // when the rate last fell
+	cut          time.Time // when the rate last fell, or the server was first asked
+	answers      int       // since then
 	used         time.Time // under servers.mu
 }
 
@@ -59,11 +64,12 @@ const slowest = 2
 // deadFor is how long a server is silent until it counts as dead.
 const deadFor = 4 * time.Second
 
-// answers notes that the server gave an answer.
-func (s *server) answers(now time.Time) {
+// answer notes that the server gave an answer.
+func (s *server) answer(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.silent, s.answered = 0, now
+	s.answers++
 	s.rate = min(s.limit, s.rate+max(0.1, s.rate/100))
 }
 
@@ -77,7 +83,9 @@ func (s *server) drops(now time.Time, d time.Duration) {
 	case now.Sub(s.answered) > deadFor+d:
 		s.rate = s.limit
 	case now.Sub(s.cut) > d:
-		s.cut, s.rate = now, max(s.floor, s.rate/2)
+		served := float64(s.answers) / now.Sub(s.cut).Seconds()
+		s.rate = min(s.rate, max(s.floor, s.rate/2, served))
+		s.cut, s.answers = now, 0
 	}
 }
 
@@ -105,7 +113,7 @@ func (t *servers) get(addr netip.AddrPort, limit float64, now time.Time) *server
 		if len(t.known) >= t.max {
 			t.forget(now)
 		}
-		s = &server{limiter: limiter{rate: limit}, limit: limit, floor: min(limit, slowest)}
+		s = &server{limiter: limiter{rate: limit}, limit: limit, floor: min(limit, slowest), cut: now}
 		t.known[addr] = s
 	}
 	s.used = now

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -45,7 +46,8 @@ func TestServerRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := servers{max: 10, known: map[netip.AddrPort]*server{}}
 		s := table.get(netip.AddrPort{}, 1000, time.Now())
-		s.answers(time.Now())
+		time.Sleep(2 * time.Second)
+		s.answer(time.Now())
 		for range 100 { // side by side: once
 			s.drops(time.Now(), time.Second)
 		}
@@ -54,14 +56,14 @@ func TestServerRate(t *testing.T) {
 		}
 		for range 30 {
 			time.Sleep(1100 * time.Millisecond)
-			s.answers(time.Now())
+			s.answer(time.Now())
 			s.drops(time.Now(), time.Second)
 		}
 		if s.rate < slowest || s.rate > 10 {
 			t.Errorf("rate %v after half a minute of drops", s.rate)
 		}
 		for range 2000 {
-			s.answers(time.Now())
+			s.answer(time.Now())
 		}
 		if s.rate != 1000 {
 			t.Errorf("rate %v after answers", s.rate)
@@ -78,6 +80,25 @@ func TestServerRate(t *testing.T) {
 		}
 		if len(table.known) > 10 {
 			t.Errorf("%d servers are remembered", len(table.known))
+		}
+	})
+}
+
+// TestDeadNames has a server that answers for most of its domains, and never for
+// some: the others do not wait because of these.
+func TestDeadNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := servers{max: 10, known: map[netip.AddrPort]*server{}}
+		s := table.get(netip.AddrPort{}, noLimit, time.Now())
+		for range 10 * 60 * 20 { // ten minutes of 20 answers and 2 drops a second
+			time.Sleep(50 * time.Millisecond)
+			s.answer(time.Now())
+			if rand.IntN(10) == 0 {
+				s.drops(time.Now(), time.Second)
+			}
+			if s.rate < 17 {
+				t.Fatalf("rate %v of a server that answers 20 queries a second", s.rate)
+			}
 		}
 	})
 }
