@@ -107,17 +107,17 @@ func (c *Client) send(ctx context.Context, b *budget, to netip.AddrPort, limit f
 			return nil, sent, errTimeout
 		}
 		b.queries++
+		this := asked{to, q.name, q.qtype}
 		var took time.Duration
 		m, took, err = c.once(ctx, to, q, edns, timeout)
 		b.spend(took)
 		switch {
 		case err == nil:
-			now := time.Now()
-			s.answer(now)
-			c.network.answer(to.Addr(), now)
+			s.learn(b, this, true, timeout)
+			c.network.answer(to.Addr(), time.Now())
 		case errors.Is(err, errTimeout):
 			c.count.timeouts.Add(1)
-			s.drops(time.Now(), timeout)
+			s.learn(b, this, false, timeout)
 		}
 		// A server from before EDNS says so (RFC 6891, section 7).
 		if err == nil && edns && (m.Rcode == dns.RcodeFormatError || m.Rcode == dns.RcodeNotImplemented) && m.IsEdns0() == nil {

@@ -429,7 +429,7 @@ func (r *Iterative) order(addrs []netip.Addr) {
 	load := make(map[netip.Addr]time.Duration, len(addrs))
 	for _, a := range addrs {
 		s := r.servers.get(netip.AddrPortFrom(a, r.cfg.Port), r.cfg.ServerRate, now)
-		load[a] = s.backlog(now).Truncate(time.Millisecond) + time.Duration(min(s.silence(), 10))*r.cfg.Try
+		load[a] = s.backlog(now).Truncate(time.Millisecond) + time.Duration(min(s.silences(), 10))*r.cfg.Try
 	}
 	slices.SortStableFunc(addrs, func(x, y netip.Addr) int { return cmp.Compare(load[x], load[y]) })
 }

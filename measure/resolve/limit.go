@@ -3,6 +3,7 @@ package resolve
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -41,9 +42,10 @@ func (l *limiter) backlog(now time.Time) time.Duration {
 // falls by half when it lets queries drop and climbs back slowly, as servers
 // that limit the rate of answers need, and how many it let drop in a row.
 //
-// It does not fall below the rate of the answers that came meanwhile: a server
-// of many domains, of which it never answers for some, is not in need of rest,
-// and all its others would wait with these.
+// A query that it let drop is one that it answers when it comes again. What it
+// never answers, as servers of many domains do for some, says nothing about its
+// rate: the others would wait with these. Nor does the rate fall below that of
+// the answers that came meanwhile.
 //
 // A server that has been silent for a while limits nothing: it is dead. It is
 // asked at the full rate again, so that all the domains that hang on it are done
@@ -73,24 +75,44 @@ func (s *server) answer(now time.Time) {
 	s.rate = min(s.limit, s.rate+max(0.1, s.rate/100))
 }
 
-// drops notes a try without an answer within the time d. Tries that ran side by
-// side count as one.
-func (s *server) drops(now time.Time, d time.Duration) {
+// learn notes whether what one lookup asked was answered within the time d.
+func (s *server) learn(b *budget, this asked, answered bool, d time.Duration) {
+	now := time.Now()
+	if !answered {
+		s.silence(now, d)
+		b.silent = append(b.silent, this)
+		return
+	}
+	s.answer(now)
+	if slices.Contains(b.silent, this) {
+		s.dropped(now, d)
+	}
+}
+
+// silence notes a try without an answer within the time d.
+func (s *server) silence(now time.Time, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.silent++
-	switch {
-	case now.Sub(s.answered) > deadFor+d:
+	if now.Sub(s.answered) > deadFor+d {
 		s.rate = s.limit
-	case now.Sub(s.cut) > d:
+	}
+}
+
+// dropped notes that what is answered now was not within the time d before. Tries
+// that ran side by side count as one.
+func (s *server) dropped(now time.Time, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.cut) > d {
 		served := float64(s.answers) / now.Sub(s.cut).Seconds()
 		s.rate = min(s.rate, max(s.floor, s.rate/2, served))
 		s.cut, s.answers = now, 0
 	}
 }
 
-// silence is how many tries in a row went without an answer.
-func (s *server) silence() int {
+// silences is how many tries in a row went without an answer.
+func (s *server) silences() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.silent

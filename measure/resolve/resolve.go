@@ -165,6 +165,14 @@ type budget struct {
 	left    time.Duration // of waiting for servers
 	waited  time.Duration
 	queries int
+	silent  []asked // what was not answered in time
+}
+
+// asked is a question to a server.
+type asked struct {
+	of    netip.AddrPort
+	name  string
+	qtype uint16
 }
 
 // spend takes what a query or another lookup took.

@@ -49,7 +49,7 @@ func TestServerRate(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		s.answer(time.Now())
 		for range 100 { // side by side: once
-			s.drops(time.Now(), time.Second)
+			s.dropped(time.Now(), time.Second)
 		}
 		if s.rate != 500 {
 			t.Errorf("rate %v after drops at one time", s.rate)
@@ -57,7 +57,7 @@ func TestServerRate(t *testing.T) {
 		for range 30 {
 			time.Sleep(1100 * time.Millisecond)
 			s.answer(time.Now())
-			s.drops(time.Now(), time.Second)
+			s.dropped(time.Now(), time.Second)
 		}
 		if s.rate < slowest || s.rate > 10 {
 			t.Errorf("rate %v after half a minute of drops", s.rate)
@@ -69,7 +69,7 @@ func TestServerRate(t *testing.T) {
 			t.Errorf("rate %v after answers", s.rate)
 		}
 		time.Sleep(time.Minute)
-		s.drops(time.Now(), time.Second)
+		s.silence(time.Now(), time.Second)
 		if s.rate != 1000 {
 			t.Errorf("rate %v of a dead server", s.rate)
 		}
@@ -84,9 +84,9 @@ func TestServerRate(t *testing.T) {
 	})
 }
 
-// TestDeadNames has a server that answers for most of its domains, and never for
-// some: the others do not wait because of these.
-func TestDeadNames(t *testing.T) {
+// TestFlakyServer has a server that drops one query in ten: it is not asked more
+// slowly than it answers.
+func TestFlakyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table := servers{max: 10, known: map[netip.AddrPort]*server{}}
 		s := table.get(netip.AddrPort{}, noLimit, time.Now())
@@ -94,11 +94,41 @@ func TestDeadNames(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 			s.answer(time.Now())
 			if rand.IntN(10) == 0 {
-				s.drops(time.Now(), time.Second)
+				s.dropped(time.Now(), time.Second)
 			}
 			if s.rate < 17 {
 				t.Fatalf("rate %v of a server that answers 20 queries a second", s.rate)
 			}
+		}
+	})
+}
+
+// TestDeadNames asks a server about names that it never answers for, beside one
+// that it does: the server keeps its rate. What is answered at the second try
+// takes some of it.
+func TestDeadNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := servers{max: 10, known: map[netip.AddrPort]*server{}}
+		to := netip.MustParseAddrPort("192.0.2.1:53")
+		s := table.get(to, 1000, time.Now())
+		ask := func(b *budget, name string, answered bool) {
+			time.Sleep(1100 * time.Millisecond)
+			s.learn(b, asked{to, name, dns.TypeNS}, answered, time.Second)
+		}
+		for range 60 {
+			b := &budget{}
+			ask(b, "silent.example", false)
+			ask(b, "silent.example", false)
+			ask(&budget{}, "well.example", true)
+		}
+		if s.rate != 1000 {
+			t.Errorf("rate %v of a server that answers for most of its names", s.rate)
+		}
+		b := &budget{}
+		ask(b, "dropped.example", false)
+		ask(b, "dropped.example", true)
+		if s.rate != 500 {
+			t.Errorf("rate %v of a server that answered at the second try", s.rate)
 		}
 	})
 }
