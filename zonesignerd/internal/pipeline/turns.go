@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -90,4 +92,36 @@ func (z *Zone) sayTurns(w *want) (stop func(), err error) {
 		close(done)
 		saying.Wait()
 	}, nil
+}
+
+// turn is how long this operator waits before it proposes: nothing for the
+// first by hash of zone and version, then Turn, 3·Turn, 7·Turn for the others
+// that are ready. z.mu is held.
+func (z *Zone) turn(w *want) time.Duration {
+	self := z.d.Identity.Self()
+	mine, wait := z.rank(w, self), time.Duration(0)
+	step := z.d.Turn
+	if z.d.Stands != nil && w.version != nil {
+		step /= 8 // those before it may have approved nothing, and then propose nothing
+	}
+	for _, id := range z.d.Group().Parties {
+		if id != self && z.d.Ready(id) && z.rank(w, id) < mine {
+			wait += step
+			step *= 2
+		}
+	}
+	return wait
+}
+
+// rank orders the operators for one version, the first to propose lowest.
+// z.mu is held.
+func (z *Zone) rank(w *want, id mpc.PartyID) uint64 {
+	h := sha256.New()
+	h.Write([]byte(z.name))
+	h.Write(w.content[:])
+	if z.head != nil {
+		h.Write(z.head.Cert.Digest[:])
+	}
+	h.Write([]byte(id))
+	return binary.BigEndian.Uint64(h.Sum(nil))
 }

@@ -15,7 +15,6 @@ package pipeline
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,107 +27,6 @@ import (
 	"zonesigner/mpc"
 	"zonesigner/zonesignerd/internal/agree"
 )
-
-// Policy is what operators agree on about a zone.
-type Policy struct {
-	Digest       agree.Digest
-	SerialPolicy string
-	Lifetime     time.Duration // rrsig-lifetime
-	Refresh      time.Duration // rrsig-refresh
-	DNSKEYTTL    uint32
-	Denial       dnssec.Denial
-	ZONEMD       dnssec.ZONEMDPolicy // zonemd-generate
-	TPlus1       bool                // content-quorum t+1
-	Withdraw     bool                // on-expiry withdraw
-	Rollover     bool                // algorithm-rollover: keys may be of two algorithms
-}
-
-// Source gives the zone's unsigned content, and limits by itself how many zones
-// are read at once.
-type Source interface {
-	// Read makes a zone that nobody else uses.
-	Read(ctx context.Context) (*dnssec.Zone, error)
-}
-
-// Publisher makes a public server serve a signed zone.
-type Publisher interface {
-	// Publish replaces what the server has; previous, which may be nil, is
-	// what it was last known to serve.
-	Publish(ctx context.Context, s, previous *dnssec.SignedZone) error
-	// Withdraw makes the server stop answering for the zone.
-	Withdraw(ctx context.Context) error
-}
-
-// Pools gives out tuples of this operator's own stripe and checks what
-// others name of theirs.
-type Pools interface {
-	// Choose names n tuples without spending them. ErrTuples says that there
-	// are not enough; the pool is then being filled and wake is called once
-	// that is done.
-	Choose(key mpc.KeyID, set mpc.SignerSet, n int, wake func()) ([]mpc.TupleRange, error)
-	// Check reports why the ranges of proposer's stripe cannot be used.
-	Check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error
-	// Drop gives up chunks that another operator cannot use, by the names in
-	// its refusal.
-	Drop(chunks []string)
-}
-
-// Sharing makes one session of those of many small zones.
-type Sharing interface {
-	// Enter tells that a zone is about to propose to set, and reports whether
-	// others are too, so that it should share. leave takes that back, or ends
-	// it once the zone signs; it may be called again.
-	Enter(set mpc.SignerSet, keys []mpc.KeyID) (shared bool, leave func())
-	// Sign signs for an agreed proposal in a session that zones share.
-	Sign(ctx context.Context, a *agree.Agreed, requests []mpc.SignRequest) ([][]mpc.Signature, error)
-}
-
-// Store is the durable memory of a zone: small values by name.
-type Store interface {
-	Put(key string, value []byte) error
-	Get(key string) ([]byte, error) // nil: not there
-	Delete(key string) error
-	List(prefix string) ([]string, error)
-}
-
-// Deps is what a zone needs from the daemon.
-type Deps struct {
-	Identity  mpc.Identity
-	Group     func() mpc.Group
-	Agreement *agree.Agreement
-	Transport mpc.Transport
-	Signer    mpc.Signer
-	Pools     Pools
-	Sharing   Sharing // nil: every zone signs alone
-	Store     Store
-	Dir       string // for signed zones
-	Keys      func(zone string) []dnssec.Key
-	Now       func() time.Time
-	// Say signs a message and sends it to the peers named, or to all.
-	Say func(typ agree.Type, v any, to ...mpc.PartyID) ([]byte, error)
-	// Ready reports whether a peer answers.
-	Ready func(mpc.PartyID) bool
-	// Choose picks the signer set for a session that starts now, among the
-	// operators that are ready, without those named.
-	Choose func(without []mpc.PartyID) (mpc.SignerSet, error)
-	// Switched is told when a staged policy has come into force; may be nil.
-	Switched func(digest agree.Digest)
-	// Stands, when set, makes the source one of approvals, of which each is good
-	// for one content: it reports why what the source brings may not be signed
-	// on the head, which may be nil. It is called with the zone's lock held.
-	// Once another content is the head, what was read before is not signed.
-	Stands func(content agree.Digest, head *Signed) error
-	// Blame takes note of who failed a session.
-	Blame func(set mpc.SignerSet, err error)
-	// Heavy limits how many zones are planned or checked at once.
-	Heavy chan struct{}
-
-	Settle     time.Duration // how long "behind" lasts before it is a refusal
-	Timeout    time.Duration // without progress in a session
-	ClockBound time.Duration
-	Turn       time.Duration // how long the first proposer has before the next one; doubles
-	Logger     *slog.Logger
-}
 
 // Errors that callers and status decide by.
 var (
@@ -482,102 +380,6 @@ func (z *Zone) step(ctx context.Context) time.Duration {
 	return min(z.propose(ctx), z.repeat())
 }
 
-// read takes the source's present content in.
-func (z *Zone) read(ctx context.Context) error {
-	z.readMu.Lock()
-	defer z.readMu.Unlock()
-	defer z.handle()()
-	start := z.d.Now()
-	content, err := z.src.Read(ctx)
-	if err != nil {
-		return err
-	}
-	if content.Apex() != z.apex {
-		return fmt.Errorf("source holds zone %s, expected %s", content.Apex(), z.name)
-	}
-	digest := agree.Digest(content.ContentDigest())
-	z.solved("read")
-	if head := z.Certified(); head != nil {
-		content.Share(head.Zone)
-	}
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	if err := z.stands(digest); err != nil {
-		return err
-	}
-	delete(z.problems, "content")
-	if n := len(z.versions); n > 0 && z.versions[n-1].digest == digest && z.versions[n-1].serial == content.Serial() {
-		return nil
-	}
-	z.stages.Read = z.d.Now().Sub(start)
-	z.seq++
-	v := &version{zone: content, digest: digest, serial: content.Serial(), seen: z.d.Now(), seq: z.seq, records: content.Records()}
-	v.expire, v.maxTTL = margins(content)
-	z.versions = append(z.versions, v)
-	if extra := len(z.versions) - keepVersions; extra > 0 {
-		z.versions = slices.Delete(z.versions, 0, extra)
-	}
-	if z.head.of(v, z.policy) {
-		z.headSeq = v.seq
-		z.head.Own = true
-	}
-	z.shed()
-	z.log.Debug("content read", "serial", v.serial, "content", digest)
-	return nil
-}
-
-// shed gives up the content of versions that are never signed again: the head has
-// that of the last. z.mu is held.
-func (z *Zone) shed() {
-	for _, v := range z.versions {
-		if z.head != nil && v.seq <= z.headSeq && v != z.newest() {
-			v.zone = nil
-		}
-	}
-}
-
-// handle notes that the zone is read or planned, until done is called.
-func (z *Zone) handle() (done func()) {
-	z.mu.Lock()
-	z.handling++
-	z.mu.Unlock()
-	return func() {
-		z.mu.Lock()
-		z.handling--
-		z.mu.Unlock()
-	}
-}
-
-// stands reports an approval that does not stand any more; z.mu is held.
-func (z *Zone) stands(content agree.Digest) error {
-	if z.d.Stands == nil {
-		return nil
-	}
-	return z.d.Stands(content, z.head)
-}
-
-// unread notes that the source brought nothing: it is in trouble, or has
-// nothing that is to be signed.
-func (z *Zone) unread(err error) {
-	if errors.Is(err, ErrNoContent) {
-		z.solved("read")
-		z.problem("content", err)
-		return
-	}
-	z.problem("read", err)
-}
-
-// margins is the zone's SOA expire and its largest TTL, in seconds.
-func margins(content *dnssec.Zone) (expire, maxTTL uint32) {
-	for data := range content.SOA().RData() { // RFC 1035, section 3.3.13: expire and minimum are its end
-		expire = binary.BigEndian.Uint32([]byte(data[len(data)-8:]))
-	}
-	for set := range content.RRsets() {
-		maxTTL = max(maxTTL, set.TTL)
-	}
-	return expire, maxTTL
-}
-
 func (z *Zone) heavy(ctx context.Context) (release func(), err error) {
 	select {
 	case z.d.Heavy <- struct{}{}:
@@ -680,38 +482,6 @@ func (z *Zone) refreshAt() time.Time {
 // held.
 func (z *Zone) expired(now time.Time) bool {
 	return z.head != nil && now.Unix() >= int64(z.head.Zone.EarliestExpiration())
-}
-
-// turn is how long this operator waits before it proposes: nothing for the
-// first by hash of zone and version, then Turn, 3·Turn, 7·Turn for the others
-// that are ready. z.mu is held.
-func (z *Zone) turn(w *want) time.Duration {
-	self := z.d.Identity.Self()
-	mine, wait := z.rank(w, self), time.Duration(0)
-	step := z.d.Turn
-	if z.d.Stands != nil && w.version != nil {
-		step /= 8 // those before it may have approved nothing, and then propose nothing
-	}
-	for _, id := range z.d.Group().Parties {
-		if id != self && z.d.Ready(id) && z.rank(w, id) < mine {
-			wait += step
-			step *= 2
-		}
-	}
-	return wait
-}
-
-// rank orders the operators for one version, the first to propose lowest.
-// z.mu is held.
-func (z *Zone) rank(w *want, id mpc.PartyID) uint64 {
-	h := sha256.New()
-	h.Write([]byte(z.name))
-	h.Write(w.content[:])
-	if z.head != nil {
-		h.Write(z.head.Cert.Digest[:])
-	}
-	h.Write([]byte(id))
-	return binary.BigEndian.Uint64(h.Sum(nil))
 }
 
 // keysDigest is over what a plan takes from the key set.
