@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -168,7 +167,7 @@ func (z *Zone) loadFile(m *saved) (*Signed, error) {
 		return nil, err
 	}
 	defer f.Close()
-	zone, err := dnssec.LoadSharing(bufio.NewReaderSize(f, 1<<20), z.head.zone())
+	zone, err := dnssec.LoadSharing(f, z.head.zone())
 	if err != nil {
 		return nil, err
 	}
