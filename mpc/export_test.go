@@ -1,6 +1,7 @@
 package mpc
 
-// WithoutConfirmation takes the comparison of seeds by their holders out.
+// WithoutConfirmation takes the comparison of commitments by the holders of a
+// seed out.
 func (s SeedSetup) WithoutConfirmation() SeedSetup {
 	s.holes.noConfirm = true
 	return s

@@ -33,7 +33,7 @@ type SeedSetup struct {
 // seedHoles takes defences out, so that tests can show what each is for.
 type seedHoles struct {
 	noSession bool // id needs to be the same for all
-	noConfirm bool // of seeds by all their holders
+	noConfirm bool // that all holders of a seed list the same commitments
 }
 
 // Seed is known to exactly its holders.
@@ -61,9 +61,6 @@ func NewSeeds(ctx context.Context, net Network, setup SeedSetup) (SessionID, []S
 	if err := s.reveal(ctx); err != nil {
 		return SessionID{}, nil, err
 	}
-	if err := s.confirm(ctx); err != nil {
-		return SessionID{}, nil, err
-	}
 	seeds := make([]Seed, len(s.seeds))
 	for a := range seeds {
 		seeds[a] = s.seeds[a].Seed
@@ -74,7 +71,7 @@ func NewSeeds(ctx context.Context, net Network, setup SeedSetup) (SessionID, []S
 // Erase forgets the seed; streams that were begun go on.
 func (a *Seed) Erase() { clear(a.key[:]) }
 
-// seedSession is the making of seeds: three rounds.
+// seedSession is the making of seeds: two rounds.
 type seedSession struct {
 	SeedSetup
 	net     Network
@@ -89,8 +86,12 @@ type seedSession struct {
 // madeSeed is a seed in the making.
 type madeSeed struct {
 	Seed
-	own         []byte   // secret; this party's contribution
-	commitments [][]byte // in the order of Holders; nil for self
+	own        []byte // secret; this party's contribution
+	commitment []byte // to it
+	// Of all holders, in their order, and a digest of them: holders that list
+	// the same were committed to the same contributions.
+	commitments [][]byte
+	list        [32]byte
 }
 
 func (s *seedSession) erase() {
@@ -120,37 +121,46 @@ func (s *seedSession) choose() {
 // the same at all, and commitments to the contributions. The nonces make the
 // session's id.
 func (s *seedSession) greet(ctx context.Context) error {
-	s.bound = Digest("zonesigner binding v1", []byte(s.Engine), s.Group.Digest[:], partyList(s.Group.Parties),
+	s.bound = Digest("zonesigner binding v2", []byte(s.Engine), s.Group.Digest[:], partyList(s.Group.Parties),
 		[]byte{byte(s.Group.T)}, partyList(s.parties), s.Binding)
 	hello := make([]byte, 64)
 	_, _ = rand.Read(hello[:32])
 	copy(hello[32:], s.bound[:])
 	s.nonces = map[PartyID][]byte{s.self: hello[:32]}
-	commitments, err := s.exchangePerSeed(ctx, "seeds/hello", hello, func(p PartyID, head []byte) error {
+	for a := range s.seeds {
+		s.seeds[a].commitment = s.commitment(a, s.self, s.seeds[a].own)
+	}
+	commitments, err := s.exchangePerSeed(ctx, "seeds/hello", hello, 32, func(p PartyID, head []byte) error {
 		if !bytes.Equal(head[32:], s.bound[:]) {
 			return &ArgumentError{Msg: fmt.Sprintf("operator %s came for something else (another group, key, signer set or size)", p)}
 		}
 		s.nonces[p] = head[:32]
 		return nil
-	}, func(a int) []byte { return s.commitment(a, s.self, s.seeds[a].own) })
+	}, func(msg []byte, a int) []byte { return append(msg, s.seeds[a].commitment...) })
 	if err != nil {
 		return err
 	}
-	for a := range s.seeds {
-		s.seeds[a].commitments = commitments[a]
-	}
 	s.id = NewSessionID(string(s.bound[:]), s.nonces)
+	for a := range s.seeds {
+		seed := &s.seeds[a]
+		seed.commitments = commitments[a]
+		seed.commitments[slices.Index(seed.Holders, s.self)] = seed.commitment
+		seed.list = Digest("zonesigner seed list v1", append([][]byte{s.id[:], []byte(seed.name)}, seed.commitments...)...)
+	}
 	return nil
 }
 
-// reveal is the second round: the contributions, with the session's id. All
-// commitments are there when the first contribution leaves.
+// reveal is the second round: the session's id, and for each seed the
+// contribution and a digest of the commitments of all holders. All commitments
+// are there when the first contribution leaves. It returns when all holders of
+// each seed have listed the same commitments, and opened them: so they hold
+// the same seed.
 func (s *seedSession) reveal(ctx context.Context) error {
 	var other bool
-	parts, err := s.exchangePerSeed(ctx, "seeds/reveal", s.id[:], func(_ PartyID, head []byte) error {
+	parts, err := s.exchangePerSeed(ctx, "seeds/reveal", s.id[:], 64, func(_ PartyID, head []byte) error {
 		other = other || !bytes.Equal(head, s.id[:])
 		return nil
-	}, func(a int) []byte { return s.seeds[a].own })
+	}, func(msg []byte, a int) []byte { return append(append(msg, s.seeds[a].own...), s.seeds[a].list[:]...) })
 	if err != nil {
 		return err
 	}
@@ -161,21 +171,35 @@ func (s *seedSession) reveal(ctx context.Context) error {
 		return s.dispute(s.parties, "operators were greeted differently")
 	}
 	for a := range s.seeds {
-		seed := &s.seeds[a]
-		seed.session = s.id
-		contributions := [][]byte{s.id[:], []byte(seed.name)}
-		for i, p := range seed.Holders {
-			if p == s.self {
-				contributions = append(contributions, seed.own)
-				continue
-			}
-			if subtle.ConstantTimeCompare(s.commitment(a, p, parts[a][i]), seed.commitments[i]) != 1 {
-				return &CheatError{Parties: []PartyID{p}, What: "its contribution to a seed is not the one it committed to"}
-			}
-			contributions = append(contributions, parts[a][i])
+		if err := s.open(a, parts[a]); err != nil {
+			return err
 		}
-		seed.key = Digest("zonesigner seed v1", contributions...)
 	}
+	return nil
+}
+
+// open makes seed a of what its holders revealed, in the order of Holders.
+func (s *seedSession) open(a int, revealed [][]byte) error {
+	seed := &s.seeds[a]
+	seed.session = s.id
+	contributions := [][]byte{s.id[:], []byte(seed.name)}
+	same := true
+	for i, p := range seed.Holders {
+		if p == s.self {
+			contributions = append(contributions, seed.own)
+			continue
+		}
+		contribution, list := revealed[i][:32], revealed[i][32:]
+		if subtle.ConstantTimeCompare(s.commitment(a, p, contribution), seed.commitments[i]) != 1 {
+			return &CheatError{Parties: []PartyID{p}, What: "its contribution to a seed is not the one it committed to"}
+		}
+		same = same && bytes.Equal(list, seed.list[:])
+		contributions = append(contributions, contribution)
+	}
+	if !same && !s.holes.noConfirm {
+		return s.dispute(seed.Holders, "the holders of a seed were sent different commitments")
+	}
+	seed.key = Digest("zonesigner seed v1", contributions...)
 	return nil
 }
 
@@ -186,50 +210,30 @@ func (s *seedSession) commitment(a int, from PartyID, contribution []byte) []byt
 	return d[:]
 }
 
-// confirm returns when all holders of each seed have said that they hold the
-// same.
-func (s *seedSession) confirm(ctx context.Context) error {
-	confirmation := func(a int) []byte {
-		d := Digest("zonesigner seed confirm v1", s.id[:], []byte(s.seeds[a].name), s.seeds[a].key[:])
-		return d[:]
-	}
-	got, err := s.exchangePerSeed(ctx, "seeds/confirm", nil, nil, confirmation)
-	if err != nil {
-		return err
-	}
-	for a := range s.seeds {
-		want := confirmation(a)
-		for i, p := range s.seeds[a].Holders {
-			if p != s.self && !bytes.Equal(got[a][i], want) && !s.holes.noConfirm {
-				return s.dispute(s.seeds[a].Holders, "the holders of a seed do not hold the same")
-			}
-		}
-	}
-	return nil
-}
-
 // dispute blames all of parties but self: at least one of them cheated.
 func (s *seedSession) dispute(parties []PartyID, what string) error {
 	suspects := slices.DeleteFunc(slices.Clone(parties), func(p PartyID) bool { return p == s.self })
 	return &CheatError{Parties: suspects, Disputed: len(suspects) > 1, What: what}
 }
 
-// exchangePerSeed sends head to each other party and, after it, 32 bytes for
-// each seed that it holds too. It calls check, where there is a head, with that
-// of each other party before it looks at the rest, and returns this: got[a][i]
-// from holder i of seed a.
-func (s *seedSession) exchangePerSeed(ctx context.Context, round string, head []byte, check func(PartyID, []byte) error, own func(a int) []byte) (got [][][]byte, err error) {
+// exchangePerSeed sends head to each other party and, after it, size bytes for
+// each seed that it holds too. It calls check with the head of each other party
+// before it looks at the rest, and returns this: got[a][i] from holder i of
+// seed a.
+func (s *seedSession) exchangePerSeed(ctx context.Context, round string, head []byte, size int, check func(PartyID, []byte) error, appendOwn func(msg []byte, a int) []byte) (got [][][]byte, err error) {
 	for _, p := range s.parties {
 		if p == s.self {
 			continue
 		}
-		msg := slices.Clone(head)
+		msg := slices.Grow(slices.Clone(head), size*len(s.seeds)) // holds secrets: never moved
 		for a := range s.seeds {
 			if slices.Contains(s.seeds[a].Holders, p) {
-				msg = append(msg, own(a)...)
+				msg = appendOwn(msg, a)
 			}
 		}
-		if err := s.net.Send(ctx, p, round, msg); err != nil {
+		err := s.net.Send(ctx, p, round, msg)
+		clear(msg)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -246,14 +250,14 @@ func (s *seedSession) exchangePerSeed(ctx context.Context, round string, head []
 			continue
 		}
 		r := NewReader(msgs[p])
-		if theirs := r.Take(len(head)); check != nil && theirs != nil {
+		if theirs := r.Take(len(head)); theirs != nil {
 			if err := check(p, theirs); err != nil {
 				return nil, err
 			}
 		}
 		for a := range s.seeds {
 			if i := slices.Index(s.seeds[a].Holders, p); i >= 0 {
-				got[a][i] = r.Take(32)
+				got[a][i] = r.Take(size)
 			}
 		}
 		if !r.Done() {

@@ -22,12 +22,12 @@ type outcome struct {
 // makeSeeds is makeSeedsWith a as the cheat.
 func makeSeeds(t *testing.T, change func(p mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup, alter func(to mpc.PartyID, round string, b []byte) []byte) map[mpc.PartyID]outcome {
 	t.Helper()
-	return makeSeedsWith(t, "a", change, alter)
+	return makeSeedsWith(t, "a", change, mpctest.Blind(alter))
 }
 
 // makeSeedsWith runs NewSeeds among a, b, c and d, with alter between cheat and
 // its network, for seeds of three holders.
-func makeSeedsWith(t *testing.T, cheat mpc.PartyID, change func(p mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup, alter func(to mpc.PartyID, round string, b []byte) []byte) map[mpc.PartyID]outcome {
+func makeSeedsWith(t *testing.T, cheat mpc.PartyID, change func(p mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup, alter mpctest.Alter) map[mpc.PartyID]outcome {
 	t.Helper()
 	g := mpc.Group{Parties: []mpc.PartyID{"a", "b", "c", "d"}, T: 1}
 	got := map[mpc.PartyID]outcome{}
@@ -35,7 +35,7 @@ func makeSeedsWith(t *testing.T, cheat mpc.PartyID, change func(p mpc.PartyID, s
 	mpctest.Play(t, g.Parties, func(ctx context.Context, net mpc.Network) error {
 		self := net.Self()
 		if self == cheat {
-			net = mpctest.NewPuppet(net, mpctest.Blind(alter))
+			net = mpctest.NewPuppet(net, alter)
 		}
 		setup := mpc.SeedSetup{Engine: "test", Group: g, Binding: []byte("test"), Size: 3}
 		if change != nil {
@@ -120,12 +120,12 @@ func next(s *mpc.SeedStream) (p256.Scalar, bool) {
 }
 
 // A holder gives two others different contributions to their common seed, each
-// with a fitting commitment. Without the confirmation two honest parties go on
-// with different seeds, and hold shares of nothing.
+// with a fitting commitment, and agrees with each on the list. Without the comparison of commitments two honest
+// parties go on with different seeds, and hold shares of nothing.
 func TestUnequalSeeds(t *testing.T) {
 	other := [32]byte{42}
 	attack := func(change func(mpc.PartyID, mpc.SeedSetup) mpc.SeedSetup) map[mpc.PartyID]outcome {
-		return makeSeeds(t, change, func(to mpc.PartyID, round string, b []byte) []byte {
+		return makeSeedsWith(t, "a", change, func(cheat *mpctest.Puppet, ctx context.Context, to mpc.PartyID, round string, b []byte) []byte {
 			if to != "b" {
 				return b
 			}
@@ -136,6 +136,9 @@ func TestUnequalSeeds(t *testing.T) {
 				copy(b[64:], d[:])
 			case "seeds/reveal":
 				copy(b[32:], other[:])
+				if its := cheat.Look(ctx, "b", round); its != nil {
+					copy(b[64:96], its[64:96])
+				}
 			}
 			return b
 		})
@@ -148,7 +151,7 @@ func TestUnequalSeeds(t *testing.T) {
 	}
 	got = attack(func(_ mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup { return s.WithoutConfirmation() })
 	if got["b"].err != nil || got["c"].err != nil || first(got["b"].seeds[0], "x") == first(got["c"].seeds[0], "x") {
-		t.Errorf("without confirmation the attack fails: %v, %v", got["b"].err, got["c"].err)
+		t.Errorf("without the comparison the attack fails: %v, %v", got["b"].err, got["c"].err)
 	}
 }
 
@@ -174,7 +177,7 @@ func TestRevealOtherThanCommitted(t *testing.T) {
 func TestUnequalGreetings(t *testing.T) {
 	contribution := [32]byte{42}
 	attack := func(change func(mpc.PartyID, mpc.SeedSetup) mpc.SeedSetup) map[mpc.PartyID]outcome {
-		return makeSeedsWith(t, "d", change, func(to mpc.PartyID, round string, b []byte) []byte {
+		return makeSeedsWith(t, "d", change, mpctest.Blind(func(to mpc.PartyID, round string, b []byte) []byte {
 			if to != "b" {
 				return b
 			}
@@ -187,10 +190,10 @@ func TestUnequalGreetings(t *testing.T) {
 				}
 			case "seeds/reveal":
 				copy(b[32:], contribution[:])
-				copy(b[64:], contribution[:])
+				copy(b[96:], contribution[:])
 			}
 			return b
-		})
+		}))
 	}
 	got := attack(nil)
 	for _, p := range []mpc.PartyID{"a", "b", "c"} {
