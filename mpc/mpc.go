@@ -163,6 +163,16 @@ type Network interface {
 	Recv(ctx context.Context, from PartyID, round string) ([]byte, error)
 }
 
+// Among is net with fewer parties: some of its own, sorted.
+func Among(net Network, parties []PartyID) Network { return among{net, parties} }
+
+type among struct {
+	Network
+	parties []PartyID
+}
+
+func (a among) Parties() []PartyID { return a.parties }
+
 // Session is a Network with an end. Close releases its queues; messages that
 // come later are dropped.
 type Session interface {

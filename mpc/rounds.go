@@ -93,15 +93,16 @@ func (p *Progress) Add(n int) {
 	}
 }
 
-// ConfirmView returns when all parties hold the same view: the digest of what
-// they received. They tell each other in round; otherwise what says what is
-// different, and it cannot be told who made it so.
-func ConfirmView(ctx context.Context, net Network, round string, view [32]byte, what string) error {
-	views, err := Exchange(ctx, net, round, view[:])
+// ConfirmView returns when all keepers, this party among them, hold the same
+// view: the digest of what they received. They tell each other in round;
+// otherwise what says what is different, and it cannot be told which of net's
+// parties made it so.
+func ConfirmView(ctx context.Context, net Network, keepers []PartyID, round string, view [32]byte, what string) error {
+	views, err := Exchange(ctx, Among(net, keepers), round, view[:])
 	if err != nil {
 		return err
 	}
-	for _, p := range net.Parties() {
+	for _, p := range keepers {
 		if !bytes.Equal(views[p], view[:]) {
 			return Dispute(Without(net.Parties(), net.Self()), what)
 		}

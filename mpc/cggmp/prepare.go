@@ -43,7 +43,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 	pool := mpc.PoolID{Key: key, Set: set.String(), Stripe: stripe}
 	binding := mpc.Digest("zonesigner cggmp prepare v2", []byte(key), uint64Bytes(ks.Epoch), []byte(pool.Set), []byte(stripe),
 		uint64Bytes(uint64(n)), uint64Bytes(uint64(s.cfg.ChunkSize)))
-	session, err := newSession(ctx, among{net, set}, ks.Group, binding, s.holes)
+	session, err := newSession(ctx, mpc.Among(net, set), ks.Group, binding, s.holes)
 	if err != nil {
 		return fmt.Errorf("cggmp: prepare: %w", err)
 	}
@@ -100,7 +100,7 @@ func (s *session) prepareChunk(ctx context.Context, presign presigner, ks *KeySh
 		id = mpc.Digest("label", []byte(label))
 	}
 	if !s.holes.noEcho {
-		if err := mpc.ConfirmView(ctx, s.net, label+"/view", id, "operators hold different views of a chunk"); err != nil {
+		if err := mpc.ConfirmView(ctx, s.net, s.net.Parties(), label+"/view", id, "operators hold different views of a chunk"); err != nil {
 			return nil, err
 		}
 	}

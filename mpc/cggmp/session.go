@@ -108,7 +108,7 @@ func (s *session) run(ctx context.Context, label string, start protocol.StartFun
 	// The library echoes the broadcasts of a round in the next one, so those
 	// of the last round are compared here, and all others once more.
 	if !s.holes.noEcho {
-		if err := mpc.ConfirmView(ctx, s.net, label+"/echo", view, "operators were sent different broadcasts"); err != nil {
+		if err := mpc.ConfirmView(ctx, s.net, s.net.Parties(), label+"/echo", view, "operators were sent different broadcasts"); err != nil {
 			return nil, view, err
 		}
 	}
@@ -274,11 +274,3 @@ func (s *session) guard(f func() error) (err error) {
 func (s *session) dispute(what string) error {
 	return mpc.Dispute(mpc.Without(s.parties, s.net.Self()), what)
 }
-
-// among is a Network restricted to some of its parties.
-type among struct {
-	mpc.Network
-	parties []mpc.PartyID // sorted, Self included
-}
-
-func (a among) Parties() []mpc.PartyID { return slices.Clone(a.parties) }

@@ -170,6 +170,9 @@ func (b *binder) unit(ctx context.Context, shop workshop, index int, blob []byte
 		return err
 	}
 	defer t.erase()
+	if !member {
+		return nil // its shares are erased here
+	}
 	var ids []byte
 	chunks := make([]mpc.PoolChunk, len(u.parts))
 	for j, p := range u.parts {
@@ -179,16 +182,11 @@ func (b *binder) unit(ctx context.Context, shop workshop, index int, blob []byte
 		c.ID = mpc.Digest("zonesigner bound chunk v1", t.view[:], u.tuples.Chunk[:], uint64Bytes(uint64(u.tuples.From+p.from)), uint64Bytes(uint64(p.count)),
 			[]byte(p.key.ID), uint64Bytes(p.key.Epoch), []byte(c.Pool.Set), []byte(c.Pool.Stripe))
 		ids = append(ids, c.ID[:]...)
-		if member {
-			c.Blob = encodeChunk(t.kInv[p.from:p.from+p.count], t.kInvSK[p.from:p.from+p.count], nonces.part(p.from, p.count))
-			defer clear(c.Blob)
-		}
+		c.Blob = encodeChunk(t.kInv[p.from:p.from+p.count], t.kInvSK[p.from:p.from+p.count], nonces.part(p.from, p.count))
+		defer clear(c.Blob)
 	}
-	if err := mpc.ConfirmView(ctx, b.net, label+"/view", mpc.Digest("zonesigner bind view v1", ids), differentViews); err != nil {
+	if err := mpc.ConfirmView(ctx, b.net, b.req.Set, label+"/view", mpc.Digest("zonesigner bind view v1", ids), differentViews); err != nil {
 		return err
-	}
-	if !member {
-		return nil // its shares are erased here
 	}
 	return b.signer.cfg.Store.Add(chunks)
 }

@@ -91,15 +91,26 @@ func (m *making) epoch() uint64 {
 	return m.key.Epoch
 }
 
-// chunk makes one chunk and returns when all parties hold the same view of it
-// (section 4).
+// chunk makes one chunk and returns when all who keep a part of it hold the
+// same view of it (section 4): the members, or, of what is not bound, everybody.
+// Others help to multiply, and have no chunk.
 func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*mpc.Chunk, error) {
 	label := "chunk" + strconv.Itoa(index)
 	var binds []binding
+	keepers := m.net.Parties()
 	if m.key != nil {
 		binds = []binding{{key: m.key.Share, count: count}}
+		keepers = m.set
 	}
-	t, own, err := commitNonces(ctx, shop, m.net, m.group, m.set, label, count, binds)
+	if !slices.Contains(keepers, m.net.Self()) {
+		t, err := shop.nonces(ctx, label, count, binds, func(*tuples) error { return nil })
+		if err != nil {
+			return nil, err
+		}
+		t.erase()
+		return nil, nil
+	}
+	t, own, err := commitNonces(ctx, shop, mpc.Among(m.net, keepers), m.group, m.set, label, count, binds)
 	if err != nil {
 		return nil, err
 	}
@@ -109,23 +120,21 @@ func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*m
 	if m.signer.holes.noView {
 		id = mpc.Digest("label", []byte(label))
 	}
-	if err := mpc.ConfirmView(ctx, m.net, label+"/view", id, differentViews); err != nil {
+	if err := mpc.ConfirmView(ctx, m.net, keepers, label+"/view", id, differentViews); err != nil {
 		return nil, err
 	}
-	switch {
-	case m.key == nil:
+	if m.key == nil {
 		return &mpc.Chunk{ID: id, Count: count, Blob: encodeUnbound(t.words, count, own)}, nil
-	case m.set.Contains(m.net.Self()):
-		return &mpc.Chunk{ID: id, Count: count, Blob: encodeChunk(t.kInv, t.kInvSK, own)}, nil
 	}
-	return nil, nil // its shares are erased here
+	return &mpc.Chunk{ID: id, Count: count, Blob: encodeChunk(t.kInv, t.kInvSK, own)}, nil
 }
 
 // differentViews is what mpc.ConfirmView says of a chunk.
 const differentViews = "operators hold different views of a chunk"
 
-// commitNonces makes n tuples and exchanges commitments to the shares of R. A
-// party that does not sign has no shares.
+// commitNonces makes n tuples and exchanges commitments to the shares of R among
+// net's parties, with all of set among them. A party that does not sign has no
+// shares.
 //
 // Commitments leave as soon as k is there, and are awaited at the end, so that
 // they travel beside the verification of products: they hide what they are to.

@@ -62,8 +62,8 @@ func TestChunksInFlight(t *testing.T) {
 		if took[30] != took[1] {
 			t.Errorf("30 chunks took %v, one took %v", took[30], took[1])
 		}
-		if want := 8 * roundTrip / 2; took[1] != want {
-			t.Errorf("one chunk took %v, want 8 ways of %v: set-up 3, chunk 5", took[1], roundTrip/2)
+		if want := 7 * roundTrip / 2; took[1] != want {
+			t.Errorf("one chunk took %v, want 7 ways of %v: set-up 2, chunk 5", took[1], roundTrip/2)
 		}
 		// From ready tuples: statements with R, s; the comparison of requests,
 		// where there was no agreement.

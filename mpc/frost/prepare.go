@@ -15,14 +15,6 @@ import (
 // differentViews is what mpc.ConfirmView says of a chunk.
 const differentViews = "operators hold different commitments to nonces"
 
-// among is net with fewer parties.
-type among struct {
-	mpc.Network
-	parties []mpc.PartyID // sorted
-}
-
-func (a among) Parties() []mpc.PartyID { return a.parties }
-
 // Prepare makes n tuples of key for set, in chunks, and stores them: the
 // commitment phase of RFC 9591, section 5.1, ahead of time. All members of set
 // are in net and call it with the same arguments; for others in net there is
@@ -43,7 +35,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 	if !set.Contains(net.Self()) {
 		return nil
 	}
-	m := &making{signer: s, net: among{net, set}, key: k, pool: mpc.PoolID{Key: key, Set: set.String(), Stripe: stripe}}
+	m := &making{signer: s, net: mpc.Among(net, set), key: k, pool: mpc.PoolID{Key: key, Set: set.String(), Stripe: stripe}}
 	if m.quorum, err = k.newQuorum(set, s.holes); err != nil {
 		return err
 	}
@@ -93,7 +85,7 @@ func (m *making) chunk(ctx context.Context, index, count int) error {
 	if m.signer.holes.noView {
 		id = mpc.Digest("label", []byte(label))
 	}
-	if err := mpc.ConfirmView(ctx, m.net, label+"/view", id, differentViews); err != nil {
+	if err := mpc.ConfirmView(ctx, m.net, m.net.Parties(), label+"/view", id, differentViews); err != nil {
 		return err
 	}
 	blob := t.encode()
