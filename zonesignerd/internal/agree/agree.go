@@ -1,8 +1,8 @@
 // Package agree is how operators come to have a session: one proposes, each
 // of the others compares the proposal with what it derived itself and answers
-// to all, signed, and when every member has accepted, all of them know the
-// session's id, to which each contributed a nonce. Nothing is spent on the
-// way; a proposal that is refused costs a message.
+// to all who were asked, signed, and when every member has accepted, all of
+// them know the session's id, to which each contributed a nonce. Nothing is
+// spent on the way; a proposal that is refused costs a message.
 //
 //	            Propose                         all members accepted
 //	proposer  ───────────▶ waiting ───────────────────────────────────▶ session
@@ -41,8 +41,8 @@ import (
 type Handler interface {
 	// Judge compares a peer's proposal with what this operator derives
 	// itself. It may take its time; provisional tells the others meanwhile.
-	// Only a member is asked to accept; another operator's Accept has no
-	// effect, its refusal does.
+	// Only a member's Accept has an effect. Who is none is asked where the
+	// kind's proposals are for all (Config.ForAll), for what it has against them.
 	Judge(ctx context.Context, id Digest, p *Proposal, provisional func(v Verdict, reason string)) Answer
 	// Run takes part in the session after an acceptance.
 	Run(ctx context.Context, a *Agreed)
@@ -119,6 +119,9 @@ type Config struct {
 	Ready    func(mpc.PartyID) bool // whether a peer answers at all
 	// Timeout bounds the waiting for answers while their senders are ready.
 	Timeout time.Duration
+	// ForAll reports whether proposals of a kind go to all operators. Those of
+	// other kinds are their members' alone; so are all without it.
+	ForAll func(Kind) bool
 	// Stops reports whether a final answer other than acceptance, by an
 	// operator that is not a member, stops the proposal. Without it none does.
 	Stops func(p *Proposal, from mpc.PartyID, a *Answer) bool
@@ -177,9 +180,12 @@ func (a *Agreement) Receive(m *Message) error {
 		if err := p.validate(a.cfg.Group(), m.From); err != nil {
 			return err
 		}
+		if !slices.Contains(a.asked(&p), a.cfg.Identity.Self()) {
+			return fmt.Errorf("proposal of operator %s, of kind %q, is for its members alone: %s", m.From, p.Kind, p.Members)
+		}
 		h := a.handlers[p.Kind]
 		if h == nil {
-			return a.answer(m.Digest(), Answer{Verdict: Refuse, Code: "kind",
+			return a.answer(m.Digest(), &p, Answer{Verdict: Refuse, Code: "kind",
 				Reason: fmt.Sprintf("proposals of kind %q are unknown to this version", p.Kind)})
 		}
 		return a.consider(m.Digest(), &p, h)
@@ -240,7 +246,7 @@ func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, memb
 	a.saying.Lock()
 	r, err := a.enter(m.Digest(), p, sealed)
 	if err == nil {
-		a.broadcast(ctx, sealed)
+		a.tell(ctx, a.asked(p), sealed)
 	}
 	a.saying.Unlock()
 	if err != nil {
@@ -249,7 +255,7 @@ func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, memb
 	defer a.finish(r)
 	agreed, err := a.await(ctx, r)
 	if err != nil {
-		a.abort(r.id, err)
+		a.abort(r, err)
 	}
 	a.mu.Lock()
 	r.agreed = err == nil
@@ -257,11 +263,19 @@ func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, memb
 	return agreed, err
 }
 
-func (a *Agreement) abort(id Digest, why error) {
-	msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAbort, Abort{Proposal: id, Reason: cut(why.Error(), maxReason)})
+func (a *Agreement) abort(r *round, why error) {
+	msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAbort, Abort{Proposal: r.id, Reason: cut(why.Error(), maxReason)})
 	if err == nil {
-		a.broadcast(a.ctx, msg)
+		a.tell(a.ctx, a.asked(r.proposal), msg)
 	}
+}
+
+// asked are the operators that a proposal goes to, and the answers to it.
+func (a *Agreement) asked(p *Proposal) []mpc.PartyID {
+	if a.cfg.ForAll != nil && a.cfg.ForAll(p.Kind) {
+		return a.cfg.Group().Parties
+	}
+	return p.Members
 }
 
 // consider judges a peer's proposal and, after an acceptance, waits for the
@@ -279,11 +293,11 @@ func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
 		ctx, cancel := context.WithTimeout(a.ctx, a.cfg.Timeout)
 		defer cancel()
 		if gone, ok := a.reachable(ctx, p.Members); !ok {
-			a.reply(id, Answer{Verdict: Refuse, Code: "unreachable", Reason: fmt.Sprintf("operator %s cannot be reached from here", gone)})
+			a.reply(id, p, Answer{Verdict: Refuse, Code: "unreachable", Reason: fmt.Sprintf("operator %s cannot be reached from here", gone)})
 			return
 		}
 		ans := h.Judge(ctx, id, p, func(v Verdict, reason string) {
-			a.reply(id, Answer{Verdict: v, Reason: reason})
+			a.reply(id, p, Answer{Verdict: v, Reason: reason})
 		})
 		if ans.Verdict == Accept && ctx.Err() != nil { // the others have given up by now
 			h.Abandon(id, p, ctx.Err())
@@ -293,7 +307,7 @@ func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
 		if accepted {
 			ans.Nonce = fresh()
 		}
-		a.reply(id, ans)
+		a.reply(id, p, ans)
 		member := p.Members.Contains(a.cfg.Identity.Self())
 		if !accepted {
 			return
@@ -312,8 +326,8 @@ func (a *Agreement) consider(id Digest, p *Proposal, h Handler) error {
 	return nil
 }
 
-func (a *Agreement) reply(id Digest, ans Answer) {
-	if err := a.answer(id, ans); err != nil {
+func (a *Agreement) reply(id Digest, p *Proposal, ans Answer) {
+	if err := a.answer(id, p, ans); err != nil {
 		a.cfg.Logger.Warn("answer not sent", "proposal", id, "err", err)
 	}
 }
@@ -406,7 +420,7 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 	age := time.Since(r.born)
 	grace := age < a.cfg.Timeout/4
 	var gone []mpc.PartyID
-	for _, id := range a.cfg.Group().Parties {
+	for _, id := range a.asked(r.proposal) {
 		ans, member := r.answers[id], r.proposal.Members.Contains(id)
 		switch {
 		case ans != nil && ans.Verdict == Accept:
@@ -442,8 +456,9 @@ func (a *Agreement) weigh(r *round) (w weighed) {
 	return w
 }
 
-// answer signs and sends this operator's answer to all, itself included.
-func (a *Agreement) answer(id Digest, ans Answer) error {
+// answer signs this operator's answer and sends it to all who were asked, itself
+// included.
+func (a *Agreement) answer(id Digest, p *Proposal, ans Answer) error {
 	ans.Proposal = id
 	ans.trim()
 	msg, err := Seal(a.cfg.Identity, a.cfg.Group().Digest, TypeAnswer, ans)
@@ -459,7 +474,7 @@ func (a *Agreement) answer(id Digest, ans Answer) error {
 		a.share(r.owner).bytes += grown
 	}
 	a.mu.Unlock()
-	a.broadcast(a.ctx, msg)
+	a.tell(a.ctx, a.asked(p), msg)
 	return nil
 }
 
@@ -495,8 +510,9 @@ func (a *Agreement) record(from mpc.PartyID, ans *Answer) {
 	}
 }
 
-func (a *Agreement) broadcast(ctx context.Context, msg []byte) {
-	for _, id := range a.cfg.Group().Parties {
+// tell sends a message to those of ids that are ready.
+func (a *Agreement) tell(ctx context.Context, ids []mpc.PartyID, msg []byte) {
+	for _, id := range ids {
 		if id != a.cfg.Identity.Self() && a.cfg.Ready(id) {
 			a.say(ctx, id, msg)
 		}

@@ -73,10 +73,12 @@ func (w *world) start(id mpc.PartyID) {
 		Identity: identity{w, id}, Group: func() mpc.Group { return w.group }, Timeout: timeout,
 		Send:   func(_ context.Context, to mpc.PartyID, raw []byte) error { w.deliver(id, to, raw); return nil },
 		Ready:  func(p mpc.PartyID) bool { return w.ready(id) && w.ready(p) },
+		ForAll: func(k Kind) bool { return k == "test" },
 		Stops:  func(*Proposal, mpc.PartyID, *Answer) bool { return true },
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	o.Register("test", o)
+	o.Register("members", o)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ops[id] = o
@@ -403,6 +405,42 @@ func TestProposerDoesNotSeeAll(t *testing.T) {
 	})
 }
 
+// What is its members' alone nobody else hears of, and nobody else is waited
+// for, also when it comes back.
+func TestMembersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a", "b", "c")
+		defer w.close()
+		w.ops["b"].judge = says(Accept, time.Second, "")
+		w.ops["c"].judge = says(Refuse, 0, "not asked")
+		heard := 0
+		w.fault = func(_, to mpc.PartyID, raw []byte) bool {
+			m, err := Open(identity{w, to}, w.group.Digest, raw)
+			if to == "c" && (err != nil || m.Type != TypeHello) {
+				heard++
+			}
+			return true
+		}
+		time.AfterFunc(100*time.Millisecond, func() { w.restart("c") })
+		start := time.Now()
+		if _, err := w.ops["a"].Propose(t.Context(), "members", "x", mpc.NewSignerSet("a", "b"), struct{}{}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("agreed after %v, b answers after 1s", took)
+		}
+		w.restart("c")
+		w.ops["b"].judge = says(Refuse, 0, "no")
+		if _, err := w.ops["a"].Propose(t.Context(), "members", "y", mpc.NewSignerSet("a", "b"), struct{}{}); err == nil {
+			t.Error("agreed although b refuses")
+		}
+		synctest.Wait()
+		if heard > 0 || w.ops["c"].judged > 0 || len(w.dropped) > 0 {
+			t.Errorf("c heard %d messages and judged %d; dropped: %v", heard, w.ops["c"].judged, w.dropped)
+		}
+	})
+}
+
 func seal(t testing.TB, w *world, from mpc.PartyID, typ Type, v any) *Message {
 	t.Helper()
 	raw, err := Seal(identity{w, from}, w.group.Digest, typ, v)
@@ -439,6 +477,7 @@ func TestHostileMessages(t *testing.T) {
 			{"not among its members", TypeProposal, func() Proposal { p := ok; p.Members = mpc.NewSignerSet("a", "b"); return p }(), "not among the members"},
 			{"a member twice", TypeProposal, func() Proposal { p := ok; p.Members = mpc.SignerSet{"a", "c", "c"}; return p }(), "named twice"},
 			{"a stranger", TypeProposal, func() Proposal { p := ok; p.Members = mpc.SignerSet{"a", "c", "z"}; return p }(), "not an operator"},
+			{"of others alone", TypeProposal, func() Proposal { p := ok; p.Kind, p.Members = "members", mpc.NewSignerSet("b", "c"); return p }(), "its members alone"},
 			{"an endless subject", TypeProposal, func() Proposal { p := ok; p.Subject = strings.Repeat("x", 301); return p }(), "too long"},
 			{"a huge body", TypeProposal, func() Proposal {
 				p := ok

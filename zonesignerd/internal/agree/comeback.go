@@ -1,6 +1,7 @@
 package agree
 
 import (
+	"slices"
 	"time"
 
 	"zonesigner/mpc"
@@ -24,7 +25,7 @@ func (a *Agreement) again(id Digest, p *Proposal) error {
 	case over:
 		return a.aside(p.Proposer, Answer{Proposal: id, Verdict: Refuse, Code: "late", Reason: "the proposal is over here"})
 	case said != nil:
-		a.broadcast(a.ctx, said)
+		a.tell(a.ctx, a.asked(p), said)
 	}
 	return nil
 }
@@ -33,7 +34,7 @@ func (a *Agreement) again(id Digest, p *Proposal) error {
 // that they are at it. One that restarted meanwhile, or whose link broke, never
 // got it.
 func (a *Agreement) repeat(r *round) {
-	for _, id := range a.cfg.Group().Parties {
+	for _, id := range a.asked(r.proposal) {
 		if id == a.cfg.Identity.Self() || !a.cfg.Ready(id) {
 			continue
 		}
@@ -90,7 +91,7 @@ func (a *Agreement) Hello(id mpc.PartyID) {
 	var msgs [][]byte
 	for _, r := range a.rounds {
 		switch {
-		case r.proposal == nil:
+		case r.proposal == nil || !slices.Contains(a.asked(r.proposal), id):
 		case !r.done:
 			msgs = append(msgs, r.missed(id)...)
 			// Others' proposals it may have missed as well, so what it would say

@@ -21,9 +21,6 @@ func (h fillProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposa
 	refuse := func(code, format string, args ...any) *agree.Answer {
 		return &agree.Answer{Verdict: agree.Refuse, Code: code, Reason: fmt.Sprintf(format, args...)}
 	}
-	if !p.Members.Contains(h.n.self) {
-		return agree.Answer{Verdict: agree.Accept} // nothing against it
-	}
 	var refusal *agree.Answer
 	if p.Kind == kindBind {
 		refusal = h.judgeBinding(p, refuse)
@@ -230,9 +227,7 @@ func (h fillProposals) Run(ctx context.Context, a *agree.Agreed) {
 }
 
 func (h fillProposals) Abandon(_ agree.Digest, p *agree.Proposal, _ error) {
-	if p.Members.Contains(h.n.self) {
-		h.n.tuples.end(p.Proposer)
-	}
+	h.n.tuples.end(p.Proposer)
 }
 
 func (fillProposals) Answered(*agree.Proposal, mpc.PartyID, *agree.Answer) {}

@@ -272,7 +272,10 @@ func (n *Node) connect() error {
 	n.agreement = agree.New(agree.Config{
 		Identity: n.identity, Group: n.groups.mpc, Send: n.send, Ready: n.isReady,
 		// Long enough for an answer after the settling time.
-		Timeout: time.Duration(max(4*n.cfg.Sessions.Timeout, 2*n.cfg.Sessions.Settle)), Stops: n.stops, Logger: n.log,
+		Timeout: time.Duration(max(4*n.cfg.Sessions.Timeout, 2*n.cfg.Sessions.Settle)), Logger: n.log,
+		// An operator that does not sign a zone may have something against its
+		// content.
+		ForAll: func(k agree.Kind) bool { return k == pipeline.KindZone }, Stops: n.stops,
 		Subjects: func(k agree.Kind) bool { return k == pipeline.KindZone || k == pipeline.KindZONEMD },
 	})
 	n.agreement.Register(pipeline.KindZone, zoneProposals{n})

@@ -368,9 +368,6 @@ func (s *sharing) Judge(ctx context.Context, id agree.Digest, p *agree.Proposal,
 	refuse := func(code, format string, args ...any) agree.Answer {
 		return agree.Answer{Verdict: agree.Refuse, Code: code, Reason: fmt.Sprintf(format, args...)}
 	}
-	if !p.Members.Contains(s.n.self) {
-		return agree.Answer{Verdict: agree.Accept} // nothing against it
-	}
 	var body sharedSession
 	if err := json.Unmarshal(p.Body, &body); err != nil {
 		return refuse("form", "proposal cannot be read: %v", err)

@@ -325,7 +325,7 @@ func (h zoneProposals) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.An
 // agreed once is signed again whatever it says, or it would expire.
 func (n *Node) stops(p *agree.Proposal, _ mpc.PartyID, a *agree.Answer) bool {
 	z := n.zone(p.Subject)
-	if p.Kind != pipeline.KindZone || z == nil || a.Verdict != agree.Refuse || a.Code != "content" {
+	if z == nil || a.Verdict != agree.Refuse || a.Code != "content" {
 		return false
 	}
 	return z.Heeds(p)

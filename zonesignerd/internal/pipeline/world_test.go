@@ -148,7 +148,7 @@ func (m *member) start() *Zone {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("operator", m.id)
 	}
 	agreement := agree.New(agree.Config{Identity: w.identity(m.id), Group: func() mpc.Group { return w.group }, Send: transport.Send,
-		Ready: ready, Timeout: 2 * time.Second, Logger: log})
+		Ready: ready, Timeout: 2 * time.Second, Logger: log, ForAll: func(k agree.Kind) bool { return k == KindZone }})
 	m.mu.Lock()
 	m.agreement = agreement
 	m.mu.Unlock()

@@ -152,9 +152,6 @@ func (z *Zone) expected(p *agree.Proposal) (*second, *ZONEMDProposal) {
 // judgeZONEMD compares a proposal with what this operator derived from the zone
 // that it assembled in the session before.
 func (z *Zone) judgeZONEMD(ctx context.Context, p *agree.Proposal, provisional func(agree.Verdict, string)) agree.Answer {
-	if !p.Members.Contains(z.d.Identity.Self()) {
-		return agree.Answer{Verdict: agree.Accept} // it is not asked
-	}
 	s, body := z.expected(p)
 	if s == nil {
 		return refuse("zonemd", "it is for no session that this operator is in")
