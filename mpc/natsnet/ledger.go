@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/edverify"
 )
 
 // A sender signs its session messages some at a time, since a signature costs
@@ -210,11 +211,11 @@ func (r *received) unsigned() time.Duration {
 }
 
 // verify checks the signature of what was received since the last one.
-func (r *received) verify(sig []byte, key ed25519.PublicKey, anySignature bool) error {
+func (r *received) verify(sig []byte, key *edverify.Key, anySignature bool) error {
 	if len(r.ledger.entries) == 0 {
 		return framing("nothing is signed")
 	}
-	if !ed25519.Verify(key, r.ledger.text(), sig) && !anySignature {
+	if !key.Verify(r.ledger.text(), sig) && !anySignature {
 		return framing("a signature on its messages is not its own")
 	}
 	return nil

@@ -348,7 +348,7 @@ func (l *link) read() error {
 			continue
 		}
 		if kind == frameSigned {
-			if err := l.received.verify(msg, p.key, p.t.cfg.hooks.signature); err != nil {
+			if err := l.received.verify(msg, p.table, p.t.cfg.hooks.signature); err != nil {
 				return err
 			}
 			p.mu.Lock()

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"zonesigner/mpc"
+	"zonesigner/mpc/edverify"
 )
 
 // peer is what we know of one operator: the link with it, and what it sent
@@ -28,6 +29,7 @@ type peer struct {
 	group [32]byte
 	id    mpc.PartyID
 	key   ed25519.PublicKey
+	table *edverify.Key // of key; nil where that is none, and nobody has a link
 	addr  string
 	out   string // subject of packets to it
 	calls bool   // we are the TLS client: our name is lower
@@ -84,8 +86,9 @@ func (r reasons) String() string {
 }
 
 func newPeer(t *Transport, n *node, p Peer) *peer {
+	table, _ := edverify.NewKey(p.Key)
 	q := &peer{
-		t: t, node: n, group: t.cfg.Group, id: p.ID, key: p.Key, addr: p.Address,
+		t: t, node: n, group: t.cfg.Group, id: p.ID, key: p.Key, table: table, addr: p.Address,
 		out:     t.cfg.hooks.via + subject(t.cfg.GroupName, t.cfg.Self, p.ID),
 		calls:   t.cfg.Self < p.ID,
 		poked:   make(chan struct{}, 1),
