@@ -576,7 +576,7 @@ type tappedShop struct {
 
 func (s tappedShop) nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (*tuples, error) {
 	return s.workshop.nonces(ctx, label, n, binds, func(t *tuples) error {
-		*s.view = t.noted
+		*s.view = t.begun
 		return commit(t)
 	})
 }

@@ -16,8 +16,8 @@ import (
 //
 // The R-share is ⟨k⟩ of Figure 4, scaled as Opening.Points wants it; commitments
 // are those of all members of the signer set, in its order, own included; view
-// is the digest of the openings under which they were made, first the index
-// that the first tuple had then. "ZST1" is the same without first, which is 0.
+// is the digest of the session and chunk for which they were made, first the
+// index that the first tuple had then. "ZST1" is the same without first, which is 0.
 //
 // Of unbound tuples, which every operator of the group keeps a part of:
 //

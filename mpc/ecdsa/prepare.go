@@ -136,13 +136,13 @@ const differentViews = "operators hold different views of a chunk"
 // net's parties, with all of set among them. A party that does not sign has no
 // shares.
 //
-// Commitments leave as soon as k is there, and are awaited at the end, so that
-// they travel beside the verification of products: they hide what they are to.
+// Commitments leave before anything is multiplied, and are awaited at the end, so
+// that they travel beside the products: they hide what they are to.
 func commitNonces(ctx context.Context, shop workshop, net mpc.Network, g mpc.Group, set mpc.SignerSet, label string, n int, binds []binding) (*tuples, committed, error) {
 	out := committed{commitments: make([][]byte, len(set))}
 	round := label + "/commit"
 	t, err := shop.nonces(ctx, label, n, binds, func(t *tuples) error {
-		out.view, out.macs, out.macKey = t.noted, t.macs, t.macKey
+		out.view, out.macs, out.macKey = t.begun, t.macs, t.macKey
 		j := slices.Index(set, net.Self())
 		if j < 0 {
 			return nil

@@ -37,8 +37,7 @@ type workshop interface {
 	takeKeys(ctx context.Context, keys []*KeyShare) error
 	// nonces is the user-independent phase of Figure 4 for n tuples, together
 	// with the user-dependent one for those that binds name: all or none. It
-	// calls commit when c is open and k is there, with the view so far; products
-	// need not be verified yet.
+	// calls commit when k is there, before anything is multiplied.
 	nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (*tuples, error)
 	// bind is the user-dependent phase for n nonces that were made before:
 	// their [k⁻¹] are given, flat, as the engine keeps them.
@@ -64,7 +63,7 @@ type tuples struct {
 	words  []p256.Scalar // secret; [k⁻¹] as the engine keeps it, flat, where it is not bound
 	macs   []p256.Scalar // secret; shares of the MACs of k, where the engine has MACs
 	macKey p256.Scalar   // secret; this party's share of their key
-	noted  [32]byte      // the view when k was there, of c at least; only from nonces
+	begun  [32]byte      // the view when k was there; only from nonces
 	view   [32]byte      // of everything that was opened
 }
 
@@ -129,50 +128,55 @@ func (b *bench[S]) randomKeys(ctx context.Context, n int) (words [][]p256.Scalar
 
 func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (_ *tuples, err error) {
 	box := b.box.Fork(label)
-	t := &tuples{}
+	t := &tuples{begun: box.View()}
 	defer func() {
 		if err != nil {
 			t.erase()
 		}
 	}()
-	// User independent, step 1: ([a], [b], [c]) ← RandMul(), and step 3: [k⁻¹] = [a].
+	// User independent, step 1: ([a], [b], [c]) ← RandMul().
 	random, err := box.Random(ctx, 2*n)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(random)
-	kInv, blind := random[:n], random[n:]
-	scale, err := b.scalings(kInv, binds)
-	if err != nil {
-		return nil, err
+	a, k := random[:n], random[n:]
+	// Step 4 has ⟨k⟩ ← Convert([b])·c⁻¹ and step 3 [k⁻¹] = [a]. With the factor on
+	// the other one, k = b and k⁻¹ = a·c⁻¹, a signer knows its share of R before
+	// anything is opened, and commits to it a round earlier. Here still as scalars.
+	t.k = make([]p256.Scalar, n)
+	for i := range n {
+		t.k[i] = box.Signing(k[i])
 	}
-	// Step 2: c ← Open([c]); user dependent, step 2: [sk'] ← Mul([k⁻¹], [sk]).
-	scaled, err := mulOpen(ctx, box, kInv, blind, scale, func(c []p256.Scalar) error {
-		if err := p256.InvertPublic(c); err != nil { // refuses c = 0
-			return fmt.Errorf("masked nonce: %w", err)
-		}
-		// Step 4: ⟨k⟩ ← Convert([b])·c⁻¹, here still as scalars.
-		t.k = make([]p256.Scalar, n)
+	if m, ok := box.(mpc.MACBox[S]); ok {
+		t.macKey = m.MACKey()
 		for i := range n {
-			t.k[i] = box.Signing(blind[i]).Mul(c[i])
+			t.macs = append(t.macs, m.MAC(k[i]))
 		}
-		if m, ok := box.(mpc.MACBox[S]); ok {
-			t.macKey = m.MACKey()
-			for i := range n {
-				t.macs = append(t.macs, m.MAC(blind[i]).Mul(c[i]))
-			}
-		}
-		t.noted = box.View()
-		return commit(t)
-	})
+	}
+	if err := commit(t); err != nil {
+		return nil, err
+	}
+	scale, err := b.scalings(a, binds)
 	if err != nil {
 		return nil, err
 	}
-	b.collect(t, box, kInv, binds, scaled)
+	// Step 2: c ← Open([c]); user dependent, step 2: [a·sk] ← Mul([a], [sk]).
+	c, scaled, err := mulOpen(ctx, box, a, k, scale)
+	if err != nil {
+		return nil, err
+	}
+	if err := p256.InvertPublic(c); err != nil { // refuses c = 0
+		return nil, fmt.Errorf("masked nonce: %w", err)
+	}
 	if binds == nil {
-		for _, x := range kInv {
-			t.words = append(t.words, b.engine.Words(x)...)
+		for i := range n {
+			t.words = append(t.words, b.engine.Words(box.Scale(a[i], c[i]))...)
 		}
+	}
+	b.collect(t, box, a, binds, scaled)
+	for i := range t.kInv {
+		t.kInv[i], t.kInvSK[i] = t.kInv[i].Mul(c[i]), t.kInvSK[i].Mul(c[i])
 	}
 	return t, nil
 }
@@ -192,7 +196,7 @@ func (b *bench[S]) bind(ctx context.Context, label string, words []p256.Scalar, 
 		return nil, err
 	}
 	// User dependent, step 2: [sk'] ← Mul([k⁻¹], [sk]).
-	scaled, err := mulOpen(ctx, box, nil, nil, scale, nil)
+	_, scaled, err := mulOpen(ctx, box, nil, nil, scale)
 	if err != nil {
 		return nil, err
 	}
@@ -232,22 +236,14 @@ func (b *bench[S]) collect(t *tuples, box mpc.Box[S], kInv []S, binds []binding,
 	}
 }
 
-// mulOpen multiplies xsᵢ by ysᵢ, gives the products to opened, where there are
-// any, and returns the scalings: in one round where the engine can. All products
-// are verified when it returns; when opened is called, only if they took rounds
-// of their own.
-func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc.Scaling[S], opened func([]p256.Scalar) error) (scaled [][]S, err error) {
+// mulOpen opens xsᵢ·ysᵢ and returns them and the scalings: in one round where
+// the engine can. All products are verified when it returns.
+func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc.Scaling[S]) (opened []p256.Scalar, scaled [][]S, err error) {
 	if fused, ok := box.(mpc.MulOpener[S]); ok {
-		values, scaled, err := fused.MulOpen(ctx, xs, ys, scale)
-		if err != nil {
-			return nil, err
+		if opened, scaled, err = fused.MulOpen(ctx, xs, ys, scale); err != nil {
+			return nil, nil, err
 		}
-		if len(xs) > 0 {
-			if err := opened(values); err != nil {
-				return nil, err
-			}
-		}
-		return scaled, box.Check(ctx)
+		return opened, scaled, box.Check(ctx)
 	}
 	n := len(xs)
 	left, right := slices.Clone(xs), slices.Clone(ys)
@@ -257,18 +253,14 @@ func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc
 	}
 	products, err := box.Mul(ctx, left, right)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := box.Check(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n > 0 {
-		values, err := box.Open(ctx, products[:n])
-		if err != nil {
-			return nil, err
-		}
-		if err := opened(values); err != nil {
-			return nil, err
+		if opened, err = box.Open(ctx, products[:n]); err != nil {
+			return nil, nil, err
 		}
 	}
 	rest := products[n:]
@@ -276,5 +268,5 @@ func mulOpen[S any](ctx context.Context, box mpc.Box[S], xs, ys []S, scale []mpc
 		scaled = append(scaled, rest[:len(s.Xs):len(s.Xs)])
 		rest = rest[len(s.Xs):]
 	}
-	return scaled, nil
+	return opened, scaled, nil
 }

@@ -10,12 +10,13 @@
 // # What mascot-minus gives up
 //
 // The differences by which products are made (Beaver's opening, and the masked
-// key) are not checked, and have no MACs. Whoever alters one changes the product by a multiple of
-// the other factor, fixed before R and any statement: k⁻¹ and sk have all of
-// their entropy, so whether a signature then verifies tells nothing about them
-// that could be guessed (section 6.1 of "Securing DNSSEC Keys via Threshold
-// ECDSA From Generic MPC"). That is a heuristic, not a proof. A signature that
-// does not verify is what is seen of it; people must look into the key then.
+// key) are not checked, and have no MACs. Whoever alters one changes the product
+// by a multiple of the other factor, fixed before R and any statement: k and sk
+// have all of their entropy, so whether a signature then verifies tells nothing
+// about them that could be guessed (section 6.1 of "Securing DNSSEC Keys via
+// Threshold ECDSA From Generic MPC"). That is a heuristic, not a proof. A
+// signature that does not verify is what is seen of it, and it is good for one
+// other digest, which nobody chose; people must look into the key then.
 // The checks of transfers, of MACs on what transfers made, of everything that
 // Open and OpenPoints reveal, R among it, and the privacy amplification stay.
 package mascot
@@ -295,7 +296,7 @@ type box struct {
 
 func (s *session) box(label string) *box {
 	b := &box{session: s, label: label, view: sha256.New()}
-	b.note("session", s.id[:])
+	b.note("session "+label, s.id[:])
 	return b
 }
 

@@ -155,7 +155,7 @@ type box struct {
 
 func (s *session) box(label string) *box {
 	b := &box{session: s, label: label, view: sha256.New()}
-	b.note("session", s.id[:])
+	b.note("session "+label, s.id[:])
 	for i := range s.seeds {
 		b.streams = append(b.streams, stream{s.seeds[i].Stream(label), &s.seeds[i]})
 	}
