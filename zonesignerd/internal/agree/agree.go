@@ -8,7 +8,7 @@
 //	proposer  ───────────▶ waiting ───────────────────────────────────▶ session
 //	                          │ a refusal, a newer version, an absent member
 //	                          ▼
-//	                        aborted (told to all)
+//	                        aborted (all who were asked are told)
 //
 //	            proposal           Judge: accept          all members accepted
 //	receiver  ───────────▶ judging ─────────────▶ waiting ─────────────▶ session
@@ -229,8 +229,8 @@ func (a *Agreement) Receive(m *Message) error {
 
 // Propose asks the members and returns when all of them accepted; the caller
 // then runs its part of the session. A *RefusedError or an *mpc.AbsentError
-// says why there is none. Refusals of all operators that are ready are waited
-// for, so that the error is complete.
+// says why there is none. Refusals of all who were asked and are ready are
+// waited for, so that the error is complete.
 func (a *Agreement) Propose(ctx context.Context, kind Kind, subject string, members mpc.SignerSet, body any) (*Agreed, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -494,7 +494,7 @@ func (a *Agreement) record(from mpc.PartyID, ans *Answer) {
 			return
 		}
 	}
-	if r.answeredBy(from) {
+	if r.answeredBy(from) || r.proposal != nil && !slices.Contains(a.asked(r.proposal), from) {
 		a.mu.Unlock()
 		return
 	}

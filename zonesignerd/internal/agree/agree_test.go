@@ -434,7 +434,34 @@ func TestMembersAlone(t *testing.T) {
 		if _, err := w.ops["a"].Propose(t.Context(), "members", "y", mpc.NewSignerSet("a", "b"), struct{}{}); err == nil {
 			t.Error("agreed although b refuses")
 		}
-		synctest.Wait()
+		// What one says that was not asked is nothing, before or after the proposal.
+		refusal := func(p Proposal) *Message {
+			return seal(t, w, "c", TypeAnswer, Answer{Proposal: seal(t, w, "b", TypeProposal, p).Digest(), Verdict: Refuse, Reason: "not asked"})
+		}
+		receive := func(m *Message) {
+			if err := w.ops["a"].Receive(m); err != nil {
+				t.Error(err)
+			}
+		}
+		for i, early := range []bool{true, false} {
+			p := proposal("b", i)
+			p.Kind, p.Members = "members", mpc.NewSignerSet("a", "b")
+			answered := len(w.ops["a"].answered)
+			if early {
+				receive(refusal(p))
+			}
+			receive(seal(t, w, "b", TypeProposal, p))
+			synctest.Wait()
+			if !early {
+				receive(refusal(p))
+			}
+			synctest.Wait()
+			for _, a := range w.ops["a"].answered[answered:] {
+				if strings.HasPrefix(a, "c") {
+					t.Errorf("the answer of who was not asked is heard: %q", a)
+				}
+			}
+		}
 		if heard > 0 || w.ops["c"].judged > 0 || len(w.dropped) > 0 {
 			t.Errorf("c heard %d messages and judged %d; dropped: %v", heard, w.ops["c"].judged, w.dropped)
 		}

@@ -68,6 +68,7 @@ func (a *Agreement) enter(id Digest, p *Proposal, sealed []byte) (*round, error)
 	var early map[mpc.PartyID]*Answer
 	if r != nil { // answers came first
 		early = r.answers
+		maps.DeleteFunc(early, func(from mpc.PartyID, _ *Answer) bool { return !slices.Contains(a.asked(p), from) })
 		a.drop(r)
 	}
 	r = a.add(id, p.Proposer, len(p.Body))
