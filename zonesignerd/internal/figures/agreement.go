@@ -124,10 +124,8 @@ func (o *operator) Run(ctx context.Context, a *agree.Agreed) {
 
 // Abandon implements agree.Handler.
 func (o *operator) Abandon(_ agree.Digest, _ *agree.Proposal, why error) {
-	set, _, _, done := o.task.get()
-	if set.Contains(o.id) && why != nil {
-		done(why)
-	}
+	_, _, _, done := o.task.get()
+	done(why)
 }
 
 // Answered implements agree.Handler.

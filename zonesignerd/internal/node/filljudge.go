@@ -17,13 +17,13 @@ import (
 // fillProposals judges and runs the proposals of others to fill their pools.
 type fillProposals struct{ n *Node }
 
-func (h fillProposals) Judge(_ context.Context, _ agree.Digest, p *agree.Proposal, _ func(agree.Verdict, string)) agree.Answer {
+func (h fillProposals) Judge(ctx context.Context, _ agree.Digest, p *agree.Proposal, _ func(agree.Verdict, string)) agree.Answer {
 	refuse := func(code, format string, args ...any) *agree.Answer {
 		return &agree.Answer{Verdict: agree.Refuse, Code: code, Reason: fmt.Sprintf(format, args...)}
 	}
 	var refusal *agree.Answer
 	if p.Kind == kindBind {
-		refusal = h.judgeBinding(p, refuse)
+		refusal = h.judgeBinding(ctx, p, refuse)
 	} else {
 		refusal = h.judgeMaking(p, refuse)
 	}
@@ -105,7 +105,7 @@ func (h fillProposals) judgeMaking(p *agree.Proposal, refuse refuser) *agree.Ans
 	return nil
 }
 
-func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.Answer {
+func (h fillProposals) judgeBinding(ctx context.Context, p *agree.Proposal, refuse refuser) *agree.Answer {
 	var body bindWanted
 	if err := json.Unmarshal(p.Body, &body); err != nil {
 		return refuse("form", "proposal cannot be read: %v", err)
@@ -161,7 +161,7 @@ func (h fillProposals) judgeBinding(p *agree.Proposal, refuse refuser) *agree.An
 		return refuse("form", "its tuples are named twice, or not in rising order")
 	}
 	set, _ := mpc.ParseSignerSet(body.Set) // judgeSet has read it
-	err := h.n.tuples.Check(mpc.Unbound(body.Engine), set, p.Proposer, body.Tuples)
+	err := h.n.tuples.Check(ctx, mpc.Unbound(body.Engine), set, p.Proposer, body.Tuples)
 	var missing *missingTuples
 	if errors.As(err, &missing) {
 		refusal := refuse("tuples", "%v", err)

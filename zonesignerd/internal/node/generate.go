@@ -398,9 +398,11 @@ func (k *keyring) judge(proposer mpc.PartyID, wants []want) agree.Answer {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	answer := agree.Answer{Verdict: agree.Accept}
+	var first *asking // of what can be accepted
 	for i, w := range wants {
-		verdict, code, reason := k.judgeOne(proposer, wants[0].asking, w)
+		verdict, code, reason := k.judgeOne(proposer, first, w)
 		if verdict == agree.Accept {
+			first = cmp.Or(first, w.asking)
 			continue
 		}
 		if answer.Verdict == agree.Accept {
@@ -413,7 +415,7 @@ func (k *keyring) judge(proposer mpc.PartyID, wants []want) agree.Answer {
 	return answer
 }
 
-// judgeOne answers for one key, beside first in one session.
+// judgeOne answers for one key, beside first in one session, which may be nil.
 func (k *keyring) judgeOne(proposer mpc.PartyID, first *asking, w want) (v agree.Verdict, code, reason string) {
 	chosen := leader(w.Digest, k.n.groups.mpc())
 	e := w.keys[w.role]
@@ -422,7 +424,7 @@ func (k *keyring) judgeOne(proposer mpc.PartyID, first *asking, w want) (v agree
 		return agree.Refuse, "not-asked", "this operator has not asked for keys of this request"
 	case !slices.Contains(w.Roles, w.role):
 		return agree.Refuse, "not-asked", fmt.Sprintf("this operator has not asked for a %.10s of %s", w.role, w.Zone)
-	case w.Engine != first.Engine || w.imports() != first.imports():
+	case first != nil && (w.Engine != first.Engine || w.imports() != first.imports()):
 		return agree.Refuse, "engine", "keys of two engines, or generated and imported ones, are not made in one session"
 	case k.outdated(w.asking):
 		return agree.Refuse, "group", "this key was dealt for another group than the one that is in force"

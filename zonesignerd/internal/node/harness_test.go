@@ -292,9 +292,8 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// ports counts through the ports below those that the system gives out by
-// itself, from a place of this process's own: an operator that is down keeps
-// its address.
+// ports counts through ports that neither the system nor lab.FreePort gives out,
+// from a place of this process's own: an operator that is down keeps its address.
 var ports atomic.Uint32
 
 func init() { ports.Store(uint32(os.Getpid()) * 37) }
@@ -302,7 +301,7 @@ func init() { ports.Store(uint32(os.Getpid()) * 37) }
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+ports.Add(1)%22000))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+ports.Add(1)%10000))
 		if err == nil {
 			defer l.Close()
 			return l.Addr().String()

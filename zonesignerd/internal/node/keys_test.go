@@ -418,6 +418,16 @@ func TestRefusedKeysAreLeftOut(t *testing.T) {
 			t.Errorf("record %q is read as %d, %q, %v", record, i, why, ok)
 		}
 	}
+	// What is refused says nothing of what comes after it.
+	late := &ask{Zone: "late.", Roles: []string{roleKSK}, Engine: config.MalShamir}
+	for late.Digest = late.digest(); leader(late.Digest, a.groups.mpc()) != "a"; late.Digest = late.digest() {
+		late.Zone = "later." + late.Zone
+	}
+	place(t, o.nodes["b"], late, "", "")
+	ans = o.nodes["b"].keys.judge("a", []want{{&asking{ask: ask{Digest: requests[1].Digest}}, roleZSK}, {o.nodes["b"].keys.asked(late.Digest), roleKSK}})
+	if len(ans.Records) != 1 || !strings.HasPrefix(ans.Records[0], "0: ") {
+		t.Errorf("b answers %+v", ans)
+	}
 }
 
 // What one peer asks for and says takes little room, and none of another's.

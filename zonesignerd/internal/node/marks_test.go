@@ -114,7 +114,7 @@ func TestTupleThatOneHasSpokenOf(t *testing.T) {
 			r := mpc.TupleRange{Chunk: mpc.ChunkID(chunk.ID), From: chunk.Next, Count: 1}
 			set := mpc.NewSignerSet("a", "b", "c")
 			for _, name := range []string{"b", "c"} {
-				must(t, o.nodes[name].tuples.Check(mpc.KeyID(pool.Key), set, "a", []mpc.TupleRange{r}))
+				must(t, o.nodes[name].tuples.Check(t.Context(), mpc.KeyID(pool.Key), set, "a", []mpc.TupleRange{r}))
 			}
 			b := o.nodes["b"]
 			untouched := notAccepted(b)
@@ -333,4 +333,27 @@ func TestMarksOnlyGrow(t *testing.T) {
 	if held.Generation != 1<<60 || string(held.Signed) != "newest" {
 		t.Errorf("held is %d, expected the newest", held.Generation)
 	}
+}
+
+// A proposer may name a chunk that another operator stores a moment later: that
+// one waits, or the proposer would give up what both have.
+func TestChunkStoredAMomentLater(t *testing.T) {
+	o, _ := one(t)
+	o.poolsFull()
+	b := o.nodes["b"]
+	pool, _ := ownPool(t, o.nodes["a"])
+	late := mpc.ChunkID{'l', 'a', 't', 'e'}
+	check := func() error {
+		return b.tuples.Check(t.Context(), mpc.KeyID(pool.Key), mpc.NewSignerSet("a", "b", "c"), "a", []mpc.TupleRange{{Chunk: late, Count: 1}})
+	}
+	var missing *missingTuples
+	if err := check(); !errors.As(err, &missing) || len(missing.Records()) != 1 {
+		t.Fatalf("of a chunk that is not there: %v", err)
+	}
+	stored := make(chan error, 1)
+	time.AfterFunc(50*time.Millisecond, func() { stored <- b.store.AddChunk(pool, keystore.ChunkID(late), 1, []byte("a tuple")) })
+	if err := check(); err != nil {
+		t.Errorf("of a chunk that is there after a moment: %v", err)
+	}
+	must(t, <-stored)
 }

@@ -508,28 +508,25 @@ func (n *Node) chooser(engines func() []string) func([]mpc.PartyID) (mpc.SignerS
 			if !set.Contains(n.self) {
 				continue
 			}
+			away := slices.DeleteFunc(slices.Clone(set), func(id mpc.PartyID) bool { return n.isReady(id) })
+			if len(away) > 0 { // whatever else there is against the set
+				missing = append(missing, away...)
+				continue
+			}
 			if why, until := n.blame.why(set, now); why != "" {
 				left = append(left, leftOut{set, why, until})
 				continue
 			}
-			ok := true
-			for _, id := range set {
-				if slices.Contains(without, id) {
-					ok = false
-					left = append(left, leftOut{set, "operator " + string(id) + " does not take part in this version", time.Time{}})
-				} else if !n.isReady(id) {
-					ok = false
-					missing = append(missing, id)
-				}
-			}
-			if ok {
+			out := slices.IndexFunc(set, func(id mpc.PartyID) bool { return slices.Contains(without, id) })
+			if out < 0 {
 				return set, nil
 			}
+			left = append(left, leftOut{set, "operator " + string(set[out]) + " does not take part in this version", time.Time{}})
 		}
 		slices.Sort(missing)
 		missing = slices.Compact(missing)
 		switch absent := (&mpc.AbsentError{Parties: missing}); {
-		case missing == nil && left.within(now.Add(time.Minute)):
+		case left.within(now.Add(time.Minute)):
 			return nil, fmt.Errorf("%w: %w", pipeline.ErrResting, left) // soon over
 		case missing == nil:
 			return nil, fmt.Errorf("%w: %w", pipeline.ErrNoQuorum, left)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -160,8 +161,25 @@ func (t *tuples) trouble(pool mpc.PoolID) (poolProblem, bool) {
 	return p, ok
 }
 
-// Check implements pipeline.Pools.
-func (t *tuples) Check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error {
+// Check implements pipeline.Pools. The proposer may have stored a chunk a moment
+// before us: it would give up what we say is not there.
+func (t *tuples) Check(ctx context.Context, key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error {
+	deadline := time.Now().Add(time.Second)
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		err := t.check(key, set, proposer, rs)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// check does not wait.
+func (t *tuples) check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error {
 	if why, yes := t.n.store.Suspended(); yes {
 		return fmt.Errorf("tuples are suspended at operator %s: %s", t.n.self, why)
 	}

@@ -47,8 +47,9 @@ type Pools interface {
 	// are not enough; the pool is then being filled and wake is called once
 	// that is done.
 	Choose(key mpc.KeyID, set mpc.SignerSet, n int, wake func()) ([]mpc.TupleRange, error)
-	// Check reports why the ranges of proposer's stripe cannot be used.
-	Check(key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error
+	// Check reports why the ranges of proposer's stripe cannot be used. It
+	// waits a moment for what is not there yet.
+	Check(ctx context.Context, key mpc.KeyID, set mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error
 	// Drop gives up chunks that another operator cannot use, by the names in
 	// its refusal.
 	Drop(chunks []string)

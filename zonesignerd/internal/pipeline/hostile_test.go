@@ -586,6 +586,35 @@ func TestContentsOfOthersAreNotKept(t *testing.T) {
 	w.level(serial)
 }
 
+// What this operator had against a content is over when its proposer accepts
+// another one; to accept a refresh says nothing of that.
+func TestOwnRefusalIsOver(t *testing.T) {
+	w, c, _ := withHostile(t)
+	z := w.members["a"].zone
+	refused := func() bool {
+		z.mu.Lock()
+		defer z.mu.Unlock()
+		_, is := z.refusals["a"]
+		return is
+	}
+	accepts := func(b Proposal) {
+		p := c.proposal(b)
+		p.Proposer = "b"
+		z.Answered(&p, "c", &agree.Answer{Verdict: agree.Accept})
+	}
+	p := c.proposal(Proposal{Content: agree.Digest{6}})
+	z.Answered(&p, "a", &agree.Answer{Verdict: agree.Refuse, Code: "content", Reason: "no"})
+	accepts(Proposal{Content: agree.Digest{6}})
+	accepts(Proposal{Content: agree.Digest{7}, Refresh: true})
+	if !refused() {
+		t.Error("what c still has is not refused any more")
+	}
+	accepts(Proposal{Content: agree.Digest{7}})
+	if refused() {
+		t.Error("a content that its proposer gave up is still refused")
+	}
+}
+
 // Being always about to propose does not hold a version up.
 func TestTurnsWithoutEnd(t *testing.T) {
 	w, c, serial := withHostile(t)

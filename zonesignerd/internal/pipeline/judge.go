@@ -77,12 +77,7 @@ func (z *Zone) judgeSession(ctx context.Context, id agree.Digest, p *agree.Propo
 	}()
 	body := &session.body
 	for _, b := range slices.Concat(body.Batches, body.ZONEMD) {
-		err := z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples)
-		for wait := 0; err != nil && wait < 10 && sleep(ctx, 100*time.Millisecond); wait++ {
-			// The proposer may have stored a chunk a moment before us.
-			err = z.d.Pools.Check(b.Key, p.Members, p.Proposer, b.Tuples)
-		}
-		if err != nil {
+		if err := z.d.Pools.Check(ctx, b.Key, p.Members, p.Proposer, b.Tuples); err != nil {
 			a := refuse("suspended", "%v", err)
 			if named, ok := err.(interface{ Records() []string }); ok {
 				a.Code, a.Records = "tuples", named.Records()
@@ -464,7 +459,7 @@ func (z *Zone) Answered(p *agree.Proposal, from mpc.PartyID, a *agree.Answer) {
 	}
 	z.mu.Lock()
 	old, known := z.refusals[from]
-	z.refusals[from] = Refusal{Peer: from, Reason: a.Reason, Records: a.Records, Content: body.Content, At: z.d.Now()}
+	z.refusals[from] = Refusal{Peer: from, Reason: a.Reason, Records: a.Records, Content: body.Content, At: z.d.Now(), proposer: p.Proposer}
 	// Only of contents that are held here is a refusal kept: of others' made
 	// up ones there is no end, and only a refusal of the content itself says
 	// something about it.

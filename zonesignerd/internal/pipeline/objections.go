@@ -49,7 +49,7 @@ func (z *Zone) holds(content agree.Digest) bool {
 }
 
 // reconciled takes back what an operator had against a content that it now
-// accepts.
+// accepts, and what we had against another one that it proposed before.
 func (z *Zone) reconciled(p *agree.Proposal, from mpc.PartyID) {
 	var body Proposal
 	if json.Unmarshal(p.Body, &body) != nil {
@@ -62,6 +62,10 @@ func (z *Zone) reconciled(p *agree.Proposal, from mpc.PartyID) {
 	}
 	if body.Refresh {
 		return
+	}
+	self := z.d.Identity.Self()
+	if r, ok := z.refusals[self]; ok && r.proposer == from && r.Content != body.Content {
+		delete(z.refusals, self)
 	}
 	if z.dissent[from] == body.Content {
 		delete(z.dissent, from)

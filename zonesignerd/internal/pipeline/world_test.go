@@ -457,7 +457,7 @@ func (p *fakePools) Choose(_ mpc.KeyID, _ mpc.SignerSet, n int, wake func()) ([]
 	return []mpc.TupleRange{r}, nil
 }
 
-func (p *fakePools) Check(_ mpc.KeyID, _ mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error {
+func (p *fakePools) Check(_ context.Context, _ mpc.KeyID, _ mpc.SignerSet, proposer mpc.PartyID, rs []mpc.TupleRange) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range rs {

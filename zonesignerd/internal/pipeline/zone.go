@@ -90,6 +90,8 @@ type Refusal struct {
 	Records []string
 	Content agree.Digest // that was refused
 	At      time.Time
+
+	proposer mpc.PartyID // of that content
 }
 
 // Offer is a content that a peer proposed and that was not approved here.

@@ -194,7 +194,7 @@ func (z *Zone) runZONEMD(ctx context.Context, a *agree.Agreed) {
 }
 
 func (z *Zone) abandonZONEMD(p *agree.Proposal, why error) {
-	if s, _ := z.expected(p); s != nil && why != nil {
+	if s, _ := z.expected(p); s != nil {
 		s.end(nil, failedZONEMD(p, why))
 	}
 }
