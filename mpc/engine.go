@@ -37,8 +37,8 @@ type Box[S any] interface {
 	// has randomness, rounds and checks of its own, and may be used beside
 	// the others. Every party must fork with the same, unused label.
 	Fork(label string) Box[S]
-	// View is the digest of the session's id and of everything that was
-	// opened in this box so far, in order. Parties that compare it know that
+	// View is the digest of the session's id, the box's label and everything
+	// that was opened in it so far, in order. Parties that compare it know that
 	// they saw the same.
 	View() [32]byte
 	// Signing is this party's share of x in the form that signing opens

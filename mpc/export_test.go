@@ -1,9 +1,9 @@
 package mpc
 
-// WithoutConfirmation takes the comparison of commitments by the holders of a
+// WithoutLists takes the comparison of commitments by the holders of a
 // seed out.
-func (s SeedSetup) WithoutConfirmation() SeedSetup {
-	s.holes.noConfirm = true
+func (s SeedSetup) WithoutLists() SeedSetup {
+	s.holes.noLists = true
 	return s
 }
 

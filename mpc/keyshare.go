@@ -96,5 +96,5 @@ func Greet(ctx context.Context, net Network, binding [32]byte) (SessionID, error
 		nonces[p] = h[:32]
 	}
 	id := NewSessionID(string(binding[:]), nonces)
-	return id, ConfirmView(ctx, net, net.Parties(), "session", id, "operators were greeted differently")
+	return id, ConfirmView(ctx, net, "session", id, "operators were greeted differently")
 }

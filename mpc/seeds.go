@@ -33,7 +33,7 @@ type SeedSetup struct {
 // seedHoles takes defences out, so that tests can show what each is for.
 type seedHoles struct {
 	noSession bool // id needs to be the same for all
-	noConfirm bool // that all holders of a seed list the same commitments
+	noLists   bool // of commitments need to be the same for all holders of a seed
 }
 
 // Seed is known to exactly its holders.
@@ -170,9 +170,18 @@ func (s *seedSession) reveal(ctx context.Context) error {
 	if other && !s.holes.noSession {
 		return s.dispute(s.parties, "operators were greeted differently")
 	}
+	// Who can be named comes before who can only be disputed.
 	for a := range s.seeds {
 		if err := s.open(a, parts[a]); err != nil {
 			return err
+		}
+	}
+	for a := range s.seeds {
+		seed := &s.seeds[a]
+		for i, p := range seed.Holders {
+			if p != s.self && !bytes.Equal(parts[a][i][32:], seed.list[:]) && !s.holes.noLists {
+				return s.dispute(seed.Holders, "the holders of a seed were sent different commitments")
+			}
 		}
 	}
 	return nil
@@ -183,21 +192,15 @@ func (s *seedSession) open(a int, revealed [][]byte) error {
 	seed := &s.seeds[a]
 	seed.session = s.id
 	contributions := [][]byte{s.id[:], []byte(seed.name)}
-	same := true
 	for i, p := range seed.Holders {
-		if p == s.self {
-			contributions = append(contributions, seed.own)
-			continue
+		contribution := seed.own
+		if p != s.self {
+			contribution = revealed[i][:32]
+			if subtle.ConstantTimeCompare(s.commitment(a, p, contribution), seed.commitments[i]) != 1 {
+				return &CheatError{Parties: []PartyID{p}, What: "its contribution to a seed is not the one it committed to"}
+			}
 		}
-		contribution, list := revealed[i][:32], revealed[i][32:]
-		if subtle.ConstantTimeCompare(s.commitment(a, p, contribution), seed.commitments[i]) != 1 {
-			return &CheatError{Parties: []PartyID{p}, What: "its contribution to a seed is not the one it committed to"}
-		}
-		same = same && bytes.Equal(list, seed.list[:])
 		contributions = append(contributions, contribution)
-	}
-	if !same && !s.holes.noConfirm {
-		return s.dispute(seed.Holders, "the holders of a seed were sent different commitments")
 	}
 	seed.key = Digest("zonesigner seed v1", contributions...)
 	return nil

@@ -120,8 +120,9 @@ func next(s *mpc.SeedStream) (p256.Scalar, bool) {
 }
 
 // A holder gives two others different contributions to their common seed, each
-// with a fitting commitment, and agrees with each on the list. Without the comparison of commitments two honest
-// parties go on with different seeds, and hold shares of nothing.
+// with a fitting commitment, and agrees with each on the list. Without the
+// comparison of lists two honest parties go on with different seeds, and hold
+// shares of nothing.
 func TestUnequalSeeds(t *testing.T) {
 	other := [32]byte{42}
 	attack := func(change func(mpc.PartyID, mpc.SeedSetup) mpc.SeedSetup) map[mpc.PartyID]outcome {
@@ -149,9 +150,58 @@ func TestUnequalSeeds(t *testing.T) {
 			t.Errorf("%s says %v, want the other holders of its seed disputed", p, got[p].err)
 		}
 	}
-	got = attack(func(_ mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup { return s.WithoutConfirmation() })
+	got = attack(func(_ mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup { return s.WithoutLists() })
 	if got["b"].err != nil || got["c"].err != nil || first(got["b"].seeds[0], "x") == first(got["c"].seeds[0], "x") {
 		t.Errorf("without the comparison the attack fails: %v, %v", got["b"].err, got["c"].err)
+	}
+}
+
+// A holder opens to b what it committed to, and something else to c. Who was
+// opened the right thing goes on, with the right seeds.
+func TestOneIsOpenedAnother(t *testing.T) {
+	got := makeSeeds(t, nil, func(to mpc.PartyID, round string, b []byte) []byte {
+		if round == "seeds/reveal" && to == "c" {
+			b[32] ^= 1
+		}
+		return b
+	})
+	if cheat, ok := mpc.AsCheat(got["c"].err); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
+		t.Errorf("c says %v, want a named", got["c"].err)
+	}
+	for _, p := range []mpc.PartyID{"b", "d"} {
+		if got[p].err != nil {
+			t.Fatalf("%s says %v", p, got[p].err)
+		}
+	}
+	common := 0
+	for _, x := range got["b"].seeds {
+		for _, y := range got["d"].seeds {
+			if slices.Equal(x.Holders, y.Holders) {
+				common++
+				if first(x, "x") != first(y, "x") {
+					t.Errorf("b and d hold different seeds of %v", x.Holders)
+				}
+			}
+		}
+	}
+	if common != 2 {
+		t.Errorf("b and d have %d seeds in common, want 2", common)
+	}
+}
+
+// Of a pair's seed, who lists other commitments is named.
+func TestWrongListOfPair(t *testing.T) {
+	got := makeSeeds(t, func(_ mpc.PartyID, s mpc.SeedSetup) mpc.SeedSetup {
+		s.Size = 2
+		return s
+	}, func(to mpc.PartyID, round string, b []byte) []byte {
+		if round == "seeds/reveal" && to == "b" {
+			b[64] ^= 1
+		}
+		return b
+	})
+	if cheat, ok := mpc.AsCheat(got["b"].err); !ok || cheat.Disputed || cheat.Parties[0] != "a" {
+		t.Errorf("b says %v, want a named", got["b"].err)
 	}
 }
 

@@ -393,15 +393,19 @@ func (s *suite[S]) signing(t *testing.T) {
 }
 
 func (s *suite[S]) forks(t *testing.T) {
+	var mu sync.Mutex
+	var views [][][32]byte // of each party, by fork, when nothing was opened
 	s.must(t, s.run(t, func(ctx context.Context, p party[S]) error {
 		const n = 4
 		values := make([][]p256.Scalar, n)
+		begun := make([][32]byte, n)
 		errs := make([]error, n)
 		var wg sync.WaitGroup
 		for i := range n {
 			wg.Go(func() {
 				errs[i] = func() error {
 					box := p.box.Fork(fmt.Sprint(i))
+					begun[i] = box.View()
 					r, err := box.Random(ctx, 2)
 					if err != nil {
 						return err
@@ -423,10 +427,21 @@ func (s *suite[S]) forks(t *testing.T) {
 				if errs[i] == nil && errs[j] == nil && values[i][0] == values[j][0] {
 					return fmt.Errorf("forks %d and %d share their randomness", i, j)
 				}
+				if begun[i] == begun[j] {
+					return fmt.Errorf("forks %d and %d begin with one view", i, j)
+				}
 			}
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		views = append(views, begun)
 		return errors.Join(errs...)
 	}))
+	for _, v := range views[min(1, len(views)):] {
+		if !slices.Equal(v, views[0]) {
+			t.Error("parties begin forks of one label with different views")
+		}
+	}
 }
 
 // binding: parties that want different things do not get a session.

@@ -100,7 +100,7 @@ func (s *session) prepareChunk(ctx context.Context, presign presigner, ks *KeySh
 		id = mpc.Digest("label", []byte(label))
 	}
 	if !s.holes.noEcho {
-		if err := mpc.ConfirmView(ctx, s.net, s.net.Parties(), label+"/view", id, "operators hold different views of a chunk"); err != nil {
+		if err := mpc.ConfirmView(ctx, s.net, label+"/view", id, "operators hold different views of a chunk"); err != nil {
 			return nil, err
 		}
 	}

@@ -108,7 +108,7 @@ func (s *session) run(ctx context.Context, label string, start protocol.StartFun
 	// The library echoes the broadcasts of a round in the next one, so those
 	// of the last round are compared here, and all others once more.
 	if !s.holes.noEcho {
-		if err := mpc.ConfirmView(ctx, s.net, s.net.Parties(), label+"/echo", view, "operators were sent different broadcasts"); err != nil {
+		if err := mpc.ConfirmView(ctx, s.net, label+"/echo", view, "operators were sent different broadcasts"); err != nil {
 			return nil, view, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -439,6 +440,84 @@ func TestSplitCommitments(t *testing.T) {
 		w.setHoles(holes{noDegree: true, noView: true})
 		if ok, errs := attack(t, w); !ok {
 			t.Errorf("without equal views the attack fails: %v", errs)
+		}
+	})
+}
+
+// Who is no signer of a chunk multiplies and keeps nothing: d is told no
+// commitments and no view, and is content where a splits them among the others,
+// who find out without it.
+func TestOutsiderKeepsNothing(t *testing.T) {
+	for _, binding := range []bool{false, true} {
+		for _, spoiled := range []bool{false, true} {
+			t.Run(fmt.Sprintf("binding=%v spoiled=%v", binding, spoiled), func(t *testing.T) {
+				inWorld(t, 4, 1, active(), func(t *testing.T, w *world) {
+					stored := 0
+					if binding {
+						w.unbound(allABC, 4)
+						stored = 1
+					}
+					var toD int
+					_, corrupt := mpctest.Corrupt(mpctest.Blind(func(to mpc.PartyID, round string, b []byte) []byte {
+						kept := strings.HasSuffix(round, "/commit") || strings.HasSuffix(round, "/view")
+						if kept && to == "d" {
+							toD++
+						}
+						if spoiled && to == "c" && (round == "chunk0/commit" || round == "bind0/view") {
+							b[0] ^= 1
+						}
+						return b
+					}))
+					w.wrap = corrupt
+					var errs map[mpc.PartyID]error
+					if binding {
+						errs = w.bind(w.bindRequest(allABC, 4, w.key().ID), nil)
+					} else {
+						errs = w.prepare(allABC, 4)
+					}
+					if toD > 0 {
+						t.Errorf("d was sent %d messages on what it does not keep", toD)
+					}
+					if errs["d"] != nil || len(w.stores["d"].Order) != stored {
+						t.Errorf("d keeps %d chunks: %v", len(w.stores["d"].Order), errs["d"])
+					}
+					if !spoiled {
+						for _, p := range allABC {
+							if errs[p] != nil || len(w.stores[p].Order) != stored+1 {
+								t.Errorf("%s keeps %d chunks: %v", p, len(w.stores[p].Order), errs[p])
+							}
+						}
+						return
+					}
+					blames(t, "c", errs["c"], false)
+					if cheat, ok := mpc.AsCheat(errs["c"]); ok && slices.Contains(cheat.Parties, "d") {
+						t.Errorf("c suspects d: %v", errs["c"])
+					}
+					if len(w.stores["c"].Order) != stored {
+						t.Error("c keeps a chunk that others hold otherwise")
+					}
+				})
+			})
+		}
+	}
+}
+
+// In a passive form who is no signer can show the signers different products.
+// They keep nothing of it, and do not take each other for the cheat alone.
+func TestOutsiderSplitsProducts(t *testing.T) {
+	inWorld(t, 3, 1, passive(), func(t *testing.T, w *world) {
+		w.corrupt(mpctest.Blind(func(to mpc.PartyID, round string, b []byte) []byte {
+			if round == "main.chunk0/1" && to == "c" {
+				b[31] ^= 1
+			}
+			return b
+		}))
+		errs := w.prepare(mpc.NewSignerSet("b", "c"), 1)
+		for _, p := range []mpc.PartyID{"b", "c"} {
+			blames(t, p, errs[p], false)
+			if len(w.stores[p].Order) > 0 {
+				t.Errorf("%s keeps the chunk", p)
+			}
 		}
 	})
 }

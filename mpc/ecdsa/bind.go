@@ -185,7 +185,7 @@ func (b *binder) unit(ctx context.Context, shop workshop, index int, blob []byte
 		c.Blob = encodeChunk(t.kInv[p.from:p.from+p.count], t.kInvSK[p.from:p.from+p.count], nonces.part(p.from, p.count))
 		defer clear(c.Blob)
 	}
-	if err := mpc.ConfirmView(ctx, b.net, b.req.Set, label+"/view", mpc.Digest("zonesigner bind view v1", ids), differentViews); err != nil {
+	if err := confirmChunk(ctx, b.net, b.req.Set, b.protocol, label, mpc.Digest("zonesigner bind view v1", ids)); err != nil {
 		return err
 	}
 	return b.signer.cfg.Store.Add(chunks)

@@ -181,7 +181,7 @@ func (g *generation) testSignatures(ctx context.Context, shop workshop) (view [3
 	if g.holes.noTestSign {
 		return t.view, make([]mpc.Signature, n), nil
 	}
-	if err := mpc.ConfirmView(ctx, g.net, all, "test/view", mpc.Digest("zonesigner test chunk v1", append([][]byte{t.view[:]}, own.commitments...)...), differentViews); err != nil {
+	if err := mpc.ConfirmView(ctx, g.net, "test/view", mpc.Digest("zonesigner test chunk v1", append([][]byte{t.view[:]}, own.commitments...)...), differentViews); err != nil {
 		return view, nil, err
 	}
 	opening, err := g.holes.opening(g.group, all, g.net.Self())

@@ -33,7 +33,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 	if m.key == nil && len(net.Parties()) < m.group.N() {
 		return &mpc.ArgumentError{Msg: "ecdsa: unbound tuples are made by the whole group"}
 	}
-	binding := mpc.Digest("zonesigner prepare v1", []byte(key), uint64Bytes(m.epoch()), []byte(m.pool.Set), []byte(stripe),
+	binding := mpc.Digest("zonesigner prepare v2", []byte(key), uint64Bytes(m.epoch()), []byte(m.pool.Set), []byte(stripe),
 		uint64Bytes(uint64(n)), uint64Bytes(uint64(s.cfg.ChunkSize)))
 	shop, err := m.protocol.start(ctx, net, m.group, binding)
 	if err != nil {
@@ -120,7 +120,7 @@ func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*m
 	if m.signer.holes.noView {
 		id = mpc.Digest("label", []byte(label))
 	}
-	if err := mpc.ConfirmView(ctx, m.net, keepers, label+"/view", id, differentViews); err != nil {
+	if err := confirmChunk(ctx, m.net, keepers, m.protocol, label, id); err != nil {
 		return nil, err
 	}
 	if m.key == nil {
@@ -129,8 +129,21 @@ func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*m
 	return &mpc.Chunk{ID: id, Count: count, Blob: encodeChunk(t.kInv, t.kInvSK, own)}, nil
 }
 
-// differentViews is what mpc.ConfirmView says of a chunk.
 const differentViews = "operators hold different views of a chunk"
+
+// confirmChunk returns when all keepers hold the chunk with this id. An active
+// engine has made sure that all opened the same, so another id is a keeper's
+// doing; in a passive one anybody may have sent what differs.
+func confirmChunk(ctx context.Context, net mpc.Network, keepers []mpc.PartyID, engine Protocol, label string, id [32]byte) error {
+	same, err := mpc.SameView(ctx, mpc.Among(net, keepers), label+"/view", id)
+	if err != nil || same {
+		return err
+	}
+	if engine.Active() {
+		return mpc.Dispute(mpc.Without(keepers, net.Self()), differentViews)
+	}
+	return mpc.Dispute(mpc.Without(net.Parties(), net.Self()), differentViews)
+}
 
 // commitNonces makes n tuples and exchanges commitments to the shares of R among
 // net's parties, with all of set among them. A party that does not sign has no

@@ -169,14 +169,20 @@ func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []bind
 	if err := p256.InvertPublic(c); err != nil { // refuses c = 0
 		return nil, fmt.Errorf("masked nonce: %w", err)
 	}
-	if binds == nil {
-		for i := range n {
-			t.words = append(t.words, b.engine.Words(box.Scale(a[i], c[i]))...)
+	kInv := a
+	for i := range kInv {
+		kInv[i] = box.Scale(a[i], c[i])
+	}
+	for j, k := range binds {
+		for i, x := range scaled[j] {
+			scaled[j][i] = box.Scale(x, c[k.from+i])
 		}
 	}
-	b.collect(t, box, a, binds, scaled)
-	for i := range t.kInv {
-		t.kInv[i], t.kInvSK[i] = t.kInv[i].Mul(c[i]), t.kInvSK[i].Mul(c[i])
+	b.collect(t, box, kInv, binds, scaled)
+	if binds == nil {
+		for _, x := range kInv {
+			t.words = append(t.words, b.engine.Words(x)...)
+		}
 	}
 	return t, nil
 }
@@ -206,14 +212,14 @@ func (b *bench[S]) bind(ctx context.Context, label string, words []p256.Scalar, 
 }
 
 // scalings is what the user-dependent phase multiplies.
-func (b *bench[S]) scalings(kInv []S, binds []binding) ([]mpc.Scaling[S], error) {
+func (b *bench[S]) scalings(xs []S, binds []binding) ([]mpc.Scaling[S], error) {
 	var scale []mpc.Scaling[S]
 	for _, k := range binds {
 		sk, err := b.engine.FromWords(k.key)
 		if err != nil {
 			return nil, err
 		}
-		scale = append(scale, mpc.Scaling[S]{Xs: kInv[k.from : k.from+k.count], By: sk, ForSigning: true})
+		scale = append(scale, mpc.Scaling[S]{Xs: xs[k.from : k.from+k.count], By: sk, ForSigning: true})
 	}
 	return scale, nil
 }

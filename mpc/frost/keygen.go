@@ -186,7 +186,7 @@ func (g *generation) openCommitments(ctx context.Context) error {
 	if g.holes.noKeyView {
 		return nil
 	}
-	return mpc.ConfirmView(ctx, g.net, g.net.Parties(), "key/view", g.view, "operators hold different commitments to polynomials")
+	return mpc.ConfirmView(ctx, g.net, "key/view", g.view, "operators hold different commitments to polynomials")
 }
 
 // decodeCommitments reads and checks what p opened for one key: t+1 points and
@@ -357,7 +357,7 @@ func (g *generation) testSignatures(ctx context.Context) ([]mpc.Signature, error
 	}
 	defer t.erase()
 	view := mpc.Digest("zonesigner frost test chunk v1", g.session[:], t.commitments)
-	if err := mpc.ConfirmView(ctx, g.net, g.net.Parties(), "test/view", view, differentViews); err != nil {
+	if err := mpc.ConfirmView(ctx, g.net, "test/view", view, differentViews); err != nil {
 		return nil, err
 	}
 	parts := make([]spent, len(g.keys))

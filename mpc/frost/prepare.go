@@ -85,7 +85,7 @@ func (m *making) chunk(ctx context.Context, index, count int) error {
 	if m.signer.holes.noView {
 		id = mpc.Digest("label", []byte(label))
 	}
-	if err := mpc.ConfirmView(ctx, m.net, m.net.Parties(), label+"/view", id, differentViews); err != nil {
+	if err := mpc.ConfirmView(ctx, m.net, label+"/view", id, differentViews); err != nil {
 		return err
 	}
 	blob := t.encode()

@@ -84,6 +84,19 @@ func TestImportAnotherShare(t *testing.T) {
 
 	errs, sentR, sentS := attack(Engine{holes: holes{noMACs: true}}, 2)
 	caught(t, errs, "do not verify")
+	R, signature := openSignature(t, sentR, sentS)
+	r, err := R.X()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !signs(public, testDigest(public).Add(r.Mul(off)), r, signature, R) {
+		t.Error("the attack is none: what was opened is no signature on the shifted digest")
+	}
+}
+
+// openSignature is R and s of a test signature, from what both operators sent.
+func openSignature(t *testing.T, sentR, sentS map[mpc.PartyID][]byte) (R p256.Point, s p256.Scalar) {
+	t.Helper()
 	g := mpctest.Group(2, 1)
 	opening, err := mpc.NewOpening(g, g.Parties, "", g.T)
 	if err != nil {
@@ -102,25 +115,61 @@ func TestImportAnotherShare(t *testing.T) {
 		}
 		points, scalars = append(points, point), append(scalars, scalar)
 	}
-	R, err := opening.Points("R", points)
+	Rs, err := opening.Points("R", points)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := opening.Scalars("s", scalars)
+	ss, err := opening.Scalars("s", scalars)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := R[0].X()
-	if err != nil {
-		t.Fatal(err)
-	}
+	return Rs[0], ss[0]
+}
+
+// testDigest is what a test signature is on.
+func testDigest(public p256.Point) p256.Scalar {
 	encoded, _ := public.Bytes()
 	message := mpc.Digest("zonesigner test signature v1", encoded[:])
 	digest := sha256.Sum256(message[:])
-	shifted := p256.ScalarFromDigest(digest[:]).Add(r.Mul(off))
-	inverse := s[0].Inverse()
-	if !p256.BaseMult(shifted.Mul(inverse)).Add(public.Mult(r.Mul(inverse))).Equal(R[0]) {
-		t.Error("the attack is none: what was opened is no signature on the shifted digest")
+	return p256.ScalarFromDigest(digest[:])
+}
+
+// signs reports whether (r, s) is a signature on digest m whose point is R.
+func signs(public p256.Point, m, r, s p256.Scalar, R p256.Point) bool {
+	inverse := s.Inverse()
+	return p256.BaseMult(m.Mul(inverse)).Add(public.Mult(r.Mul(inverse))).Equal(R)
+}
+
+// What mascot-minus gives up: a shifts the openings by which the nonce and the
+// key are multiplied, each by what it chooses, before anyone knows R. The
+// signature does not verify; what was opened of it is, turned by a factor that
+// is known afterwards, a signature with the shifted nonce on one other digest,
+// which is known afterwards as well.
+func TestShiftedNonce(t *testing.T) {
+	secret, offNonce, offKey := p256.NewScalar(12345), p256.NewScalar(7), p256.NewScalar(11)
+	public := p256.BaseMult(secret)
+	bad := holes{lenient: true} // while a key is brought in, everything is checked
+	bad.shift = func(what string, values []p256.Scalar) {
+		if what == "differences" {
+			values[0], values[1] = values[0].Add(offNonce), values[1].Add(offKey)
+		}
+	}
+	errs, _, sentR, sentS := importing(t, Engine{minus: true, holes: holes{lenient: true}}, 2, secret, bad)
+	caught(t, errs, "do not verify")
+	R, s := openSignature(t, sentR, sentS)
+	shifted := R.Add(p256.BaseMult(offNonce))
+	r, err := R.X()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := shifted.X()
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := other.Mul(r.Inverse())
+	m := testDigest(public).Add(r.Mul(offKey)).Mul(turn)
+	if !signs(public, m, other, s.Mul(turn), shifted) {
+		t.Error("what was opened is no signature on the related digest")
 	}
 }
 

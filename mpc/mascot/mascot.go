@@ -216,7 +216,7 @@ func (s *session) setUp(ctx context.Context, g mpc.Group, binding []byte) (*box,
 // greet agrees on the session's id: a fresh nonce of each, and the same
 // binding at all. Each tells each peer the name of the root that it has with it.
 func (s *session) greet(ctx context.Context, g mpc.Group, binding []byte, offers []offer) error {
-	bound := mpc.Digest("zonesigner mascot binding v1", []byte(s.engine.Name()), g.Digest[:], partyList(g.Parties),
+	bound := mpc.Digest("zonesigner mascot binding v2", []byte(s.engine.Name()), g.Digest[:], partyList(g.Parties),
 		[]byte{byte(g.T)}, partyList(s.parties), binding)
 	nonce := make([]byte, 32)
 	_, _ = rand.Read(nonce) // never fails

@@ -144,8 +144,8 @@ func TestCoinsKnownBeforeProducts(t *testing.T) {
 
 // A party shows two others different openings, or tells them different
 // digests. Their coins differ, and the two copies of a part that they send it
-// under those give away the part that it lacks, of k⁻¹, of which one signature
-// makes the key. The echo stops both before they send any.
+// under those give away the part that it lacks, of a factor of k⁻¹, of which one
+// signature makes the key. The echo stops both before they send any.
 func TestSplitViewBeforeCoins(t *testing.T) {
 	attack := func(e Engine, in string, at int) (stolen, secret p256.Scalar, errs map[mpc.PartyID]error) {
 		var mu sync.Mutex

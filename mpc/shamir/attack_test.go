@@ -32,7 +32,7 @@ func honestFailed(errs map[mpc.PartyID]error) bool { return errs["b"] != nil && 
 func flip(b []byte) { b[len(b)-1] ^= 1 }
 
 // A party shows two others different openings. Their coins differ, and the two
-// shares that they release under them give away a factor: k⁻¹, of which one
+// shares that they release under them give away a factor: that of k⁻¹, of which one
 // signature makes the key. The echo stops both before they release any.
 func TestSplitViewBeforeCoins(t *testing.T) {
 	attack := func(e Engine) (stolen, secret p256.Scalar, errs map[mpc.PartyID]error) {
