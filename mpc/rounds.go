@@ -93,29 +93,20 @@ func (p *Progress) Add(n int) {
 	}
 }
 
-// SameView reports whether all parties hold the same view: the digest of what
-// they received, which they tell each other in round.
-func SameView(ctx context.Context, net Network, round string, view [32]byte) (bool, error) {
+// ConfirmView returns when all parties hold the same view: the digest of what
+// they received. They tell each other in round; otherwise what says what is
+// different, and it cannot be told which of the others made it so.
+func ConfirmView(ctx context.Context, net Network, round string, view [32]byte, what string) error {
 	views, err := Exchange(ctx, net, round, view[:])
 	if err != nil {
-		return false, err
+		return err
 	}
 	for _, v := range views {
 		if !bytes.Equal(v, view[:]) {
-			return false, nil
+			return Dispute(Without(net.Parties(), net.Self()), what)
 		}
 	}
-	return true, nil
-}
-
-// ConfirmView returns when all parties hold the same view. Otherwise what says
-// what is different, and it cannot be told who made it so.
-func ConfirmView(ctx context.Context, net Network, round string, view [32]byte, what string) error {
-	same, err := SameView(ctx, net, round, view)
-	if err == nil && !same {
-		err = Dispute(Without(net.Parties(), net.Self()), what)
-	}
-	return err
+	return nil
 }
 
 // Endorse exchanges identity signatures over the transcripts of new keys, 32

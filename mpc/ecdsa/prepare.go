@@ -91,9 +91,8 @@ func (m *making) epoch() uint64 {
 	return m.key.Epoch
 }
 
-// chunk makes one chunk and returns when all who keep a part of it hold the
-// same view of it (section 4): the members, or, of what is not bound, everybody.
-// Others help to multiply, and have no chunk.
+// chunk makes one chunk (section 4). Who keeps a part of it are the members, or,
+// of what is not bound, everybody. Others help to multiply, and have no chunk.
 func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*mpc.Chunk, error) {
 	label := "chunk" + strconv.Itoa(index)
 	var binds []binding
@@ -131,18 +130,14 @@ func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*m
 
 const differentViews = "operators hold different views of a chunk"
 
-// confirmChunk returns when all keepers hold the chunk with this id. An active
-// engine has made sure that all opened the same, so another id is a keeper's
-// doing; in a passive one anybody may have sent what differs.
+// confirmChunk returns, with an active engine, when all keepers hold the chunk
+// with this id. All have opened the same, so another id is a keeper's doing. A
+// passive engine compares nothing: under ids that differ nobody agrees to sign.
 func confirmChunk(ctx context.Context, net mpc.Network, keepers []mpc.PartyID, engine Protocol, label string, id [32]byte) error {
-	same, err := mpc.SameView(ctx, mpc.Among(net, keepers), label+"/view", id)
-	if err != nil || same {
-		return err
+	if !engine.Active() {
+		return nil
 	}
-	if engine.Active() {
-		return mpc.Dispute(mpc.Without(keepers, net.Self()), differentViews)
-	}
-	return mpc.Dispute(mpc.Without(net.Parties(), net.Self()), differentViews)
+	return mpc.ConfirmView(ctx, mpc.Among(net, keepers), label+"/view", id, differentViews)
 }
 
 // commitNonces makes n tuples and exchanges commitments to the shares of R among

@@ -26,8 +26,8 @@ type ledger struct {
 
 const (
 	ledgerContext = "zonesigner ledger v1\x00"
-	ledgerEntries = 64                    // what a ledger has room for
-	ledgerAge     = 20 * time.Millisecond // after which a sender signs what it has
+	ledgerEntries = 64                     // what a ledger has room for
+	ledgerAge     = 100 * time.Millisecond // after which a sender signs what it has
 )
 
 func (l *ledger) full() bool { return len(l.entries) == ledgerEntries }

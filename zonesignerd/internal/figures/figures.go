@@ -98,7 +98,7 @@ func Supports(e engines.Engine, n, t int) error {
 
 // Bounds of what is repeated, and of what is scaled up.
 const (
-	repeats   = 5                // of figures that are times, at most
+	repeats   = 51               // of figures that are times, at most: they are medians
 	enough    = 3 * time.Second  // of one figure's repetitions, or of a rate
 	perTrip   = 30               // round trips of a rate, so that a session's set-up is a small part
 	mostCount = 128 << 10        // tuples for a rate
@@ -137,19 +137,24 @@ func Measure(ctx context.Context, p Plan, progress func(what string)) (*Row, err
 	return r, nil
 }
 
-// mean runs f so many times, unless that takes long, and returns the mean of
-// what it returns.
-func mean(times int, f func() (time.Duration, error)) (time.Duration, error) {
-	var total time.Duration
-	for n := 1; ; n++ {
+// repeat runs f so many times, unless that takes long, and returns the median
+// of what it returns.
+func repeat(times int, f func() (time.Duration, error)) (time.Duration, error) {
+	var took []time.Duration
+	for total := time.Duration(0); len(took) < times && total <= enough; {
 		d, err := f()
 		if err != nil {
 			return 0, err
 		}
-		if total += d; n == times || total > enough {
-			return total / time.Duration(n), nil
-		}
+		took, total = append(took, d), total+d
 	}
+	return median(took), nil
+}
+
+// median sorts took.
+func median(took []time.Duration) time.Duration {
+	slices.Sort(took)
+	return took[len(took)/2]
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -208,17 +213,17 @@ func (g *group) keyGeneration(ctx context.Context, r *Row) error {
 			return err
 		}
 	}
-	var secret, public, checks, n time.Duration
-	if _, err := mean(repeats, func() (time.Duration, error) {
+	var secret, public, checks []time.Duration
+	if _, err := repeat(repeats, func() (time.Duration, error) {
 		one, err := g.generate(ctx, first, last)
-		secret, public, checks, n = secret+one.secret, public+one.public, checks+one.checks, n+1
+		secret, public, checks = append(secret, one.secret), append(public, one.public), append(checks, one.checks)
 		return one.secret + one.public + one.checks, err
 	}); err != nil {
 		return err
 	}
-	r.KeygenSecretMS, r.KeygenChecksMS = ms(secret/n), ms(checks/n)
+	r.KeygenSecretMS, r.KeygenChecksMS = ms(median(secret)), ms(median(checks))
 	if first != "" {
-		v := ms(public / n)
+		v := ms(median(public))
 		r.KeygenPublicMS = &v
 	}
 	return g.makeSigners()
@@ -227,7 +232,7 @@ func (g *group) keyGeneration(ctx context.Context, r *Row) error {
 // oneSignature measures the three phases of Figure 4 for one signature, and
 // the agreement on what is signed.
 func (g *group) oneSignature(ctx context.Context, r *Row) error {
-	took, err := mean(repeats, func() (time.Duration, error) {
+	took, err := repeat(repeats, func() (time.Duration, error) {
 		g.resetCounts()
 		preparing, err := g.prepare(ctx, 1, func(int) {})
 		if err != nil {
@@ -309,7 +314,7 @@ func (g *group) fromReady(ctx context.Context, r *Row) error {
 	if _, err := g.prepare(ctx, ones, func(int) {}); err != nil {
 		return err
 	}
-	took, err = mean(ones, func() (time.Duration, error) { return g.sign(ctx, 1) })
+	took, err = repeat(ones, func() (time.Duration, error) { return g.sign(ctx, 1) })
 	r.AmortisedSignatureMS = ms(took)
 	return err
 }

@@ -12,7 +12,7 @@ import (
 func TestWaysOfAllPhases(t *testing.T) {
 	const way = 120 * time.Millisecond
 	for engine, ways := range map[string]struct{ preparing, signing int }{
-		"shamir": {2 + 2, 4}, "rep3": {2 + 2, 4}, "mal-shamir": {2 + 5, 4}, "mal-rep3": {2 + 5, 4}, "frost": {2 + 2, 4},
+		"shamir": {2 + 1, 4}, "rep3": {2 + 1, 4}, "mal-shamir": {2 + 5, 4}, "mal-rep3": {2 + 5, 4}, "frost": {2 + 2, 4},
 		"mascot": {2 + 12, 6}, "mascot-minus": {2 + 12, 6},
 	} {
 		t.Run(engine, func(t *testing.T) {
