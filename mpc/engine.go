@@ -58,6 +58,15 @@ type MulOpener[S any] interface {
 	MulOpen(ctx context.Context, xs, ys []S, scale []Scaling[S]) (opened []p256.Scalar, scaled [][]S, err error)
 }
 
+// Narrower is what an engine may offer in a form that verifies nothing: there
+// only who uses products needs to be sent them.
+type Narrower interface {
+	// Narrow says who uses what MulOpen opens and scales in this box from now on,
+	// in a form with verification everybody. The others help, and get nothing. It
+	// reports whether this party is among them.
+	Narrow(users []PartyID) (mine bool)
+}
+
 // Scaling is many values to be multiplied by one.
 type Scaling[S any] struct {
 	Xs []S

@@ -215,23 +215,26 @@ type PeerState struct {
 // party sent, own included. It is the "everyone to everyone" step that most
 // rounds are.
 func Exchange(ctx context.Context, net Network, round string, own []byte) (map[PartyID][]byte, error) {
-	others := Without(net.Parties(), net.Self())
-	for _, p := range others {
+	return Deliver(ctx, net, round, net.Parties(), own)
+}
+
+// Deliver is Exchange to some of the parties; the others get nil.
+func Deliver(ctx context.Context, net Network, round string, to []PartyID, own []byte) (map[PartyID][]byte, error) {
+	for _, p := range Without(to, net.Self()) {
 		if err := net.Send(ctx, p, round, own); err != nil {
 			return nil, err
 		}
 	}
-	return gatherOthers(ctx, net, round, others, own)
+	if !slices.Contains(to, net.Self()) {
+		return nil, nil
+	}
+	return Gather(ctx, net, round, own)
 }
 
 // Gather receives one message of every other party in round; own is entered
 // under Self. When several are missing, the error names them all.
 func Gather(ctx context.Context, net Network, round string, own []byte) (map[PartyID][]byte, error) {
-	return gatherOthers(ctx, net, round, Without(net.Parties(), net.Self()), own)
-}
-
-func gatherOthers(ctx context.Context, net Network, round string, others []PartyID, own []byte) (map[PartyID][]byte, error) {
-	got, err := GatherFrom(ctx, net, round, others...)
+	got, err := GatherFrom(ctx, net, round, Without(net.Parties(), net.Self())...)
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,7 @@ func Run[S any](t *testing.T, engine mpc.Engine[S], claims Claims) {
 			t.Run("arithmetic", s.arithmetic)
 			t.Run("random", s.random)
 			t.Run("fused", s.fused)
+			t.Run("narrow", s.narrow)
 			t.Run("signing form", s.signing)
 			t.Run("dealt", s.dealt)
 			t.Run("forks", s.forks)
@@ -271,6 +272,74 @@ func (s *suite[S]) fused(t *testing.T) {
 		}
 		return nil
 	}))
+}
+
+// narrow wants products to be right at those that use them, and nothing to come
+// to the others where nothing is verified; for engines that offer it.
+func (s *suite[S]) narrow(t *testing.T) {
+	users := s.group.Parties[len(s.group.Parties)-s.group.T-1:]
+	var mu sync.Mutex
+	shares := map[mpc.PartyID]p256.Scalar{} // of the scaled value
+	var product p256.Scalar
+	s.must(t, s.run(t, func(ctx context.Context, p party[S]) error {
+		narrower, ok := p.box.(mpc.Narrower)
+		if !ok {
+			return nil
+		}
+		if !narrower.Narrow(s.group.Parties) {
+			return errors.New("it is none of all")
+		}
+		r, err := p.box.Random(ctx, 3)
+		if err != nil {
+			return err
+		}
+		v, err := p.box.Open(ctx, r)
+		if err != nil {
+			return err
+		}
+		mine, is := narrower.Narrow(users), slices.Contains(users, p.id)
+		if mine != (is || s.claims.Active) {
+			return fmt.Errorf("products of %v are its own: %v", users, mine)
+		}
+		opened, scaled, err := p.box.(mpc.MulOpener[S]).MulOpen(ctx, r[:1], r[1:2], []mpc.Scaling[S]{{Xs: r[:1], By: r[2]}})
+		if err != nil {
+			return err
+		}
+		_, alone, err := p.box.(mpc.MulOpener[S]).MulOpen(ctx, nil, nil, []mpc.Scaling[S]{{Xs: r[1:2], By: r[2]}})
+		if err != nil {
+			return err
+		}
+		if err := p.box.Check(ctx); err != nil {
+			return err
+		}
+		if !mine {
+			if opened != nil || scaled != nil || alone != nil {
+				return errors.New("it was given what others use")
+			}
+			return nil
+		}
+		if opened[0] != v[0].Mul(v[1]) {
+			return errors.New("the product is wrong")
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		shares[p.id], product = p.box.Signing(scaled[0][0]).Add(p.box.Signing(alone[0][0])), v[0].Add(v[1]).Mul(v[2])
+		return nil
+	}))
+	if len(shares) == 0 {
+		return
+	}
+	opening, err := mpc.NewOpening(s.group, users, users[0], s.group.T)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var columns [][]p256.Scalar
+	for _, p := range users {
+		columns = append(columns, []p256.Scalar{shares[p]})
+	}
+	if got, err := opening.Scalars("test", columns); err != nil || got[0] != product {
+		t.Errorf("its users share another value: %v", err)
+	}
 }
 
 // dealt wants a value that one party shared alone to be one that the box works

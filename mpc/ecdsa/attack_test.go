@@ -651,8 +651,8 @@ type tappedShop struct {
 	view *[32]byte
 }
 
-func (s tappedShop) nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (*tuples, error) {
-	return s.workshop.nonces(ctx, label, n, binds, func(t *tuples) error {
+func (s tappedShop) nonces(ctx context.Context, label string, users []mpc.PartyID, n int, binds []binding, commit func(*tuples) error) (*tuples, error) {
+	return s.workshop.nonces(ctx, label, users, n, binds, func(t *tuples) error {
 		*s.view = t.begun
 		return commit(t)
 	})

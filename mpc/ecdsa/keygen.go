@@ -173,7 +173,7 @@ func (g *generation) testSignatures(ctx context.Context, shop workshop) (view [3
 	for i, k := range g.keys {
 		binds[i] = binding{key: k.Share, from: i, count: 1}
 	}
-	t, own, err := commitNonces(ctx, shop, g.net, g.group, all, "test", n, binds)
+	t, own, err := commitNonces(ctx, shop, g.net, all, g.group, all, "test", n, binds)
 	if err != nil {
 		return view, nil, err
 	}

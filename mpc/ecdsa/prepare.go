@@ -43,6 +43,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 
 	done := mpc.NewProgress(progress)
 	chunks := (n + s.cfg.ChunkSize - 1) / s.cfg.ChunkSize
+	m.users = m.usersOf(chunks)
 	return mpc.Pipeline(ctx, chunks, s.window(m.protocol.tupleSize(m.group), s.cfg.ChunkSize), nil, func(ctx context.Context, i int) error {
 		count := min(s.cfg.ChunkSize, n-i*s.cfg.ChunkSize)
 		chunk, err := m.chunk(ctx, shop, i, count)
@@ -68,7 +69,27 @@ type making struct {
 	set      mpc.SignerSet
 	protocol Protocol
 	group    mpc.Group
-	key      *KeyShare // nil: unbound
+	key      *KeyShare     // nil: unbound
+	users    []mpc.PartyID // of products
+}
+
+// keepers are those who keep a part of a chunk: the members, or, of what is not
+// bound, everybody.
+func (m *making) keepers() []mpc.PartyID {
+	if m.key == nil {
+		return m.net.Parties()
+	}
+	return m.set
+}
+
+// usersOf says who is sent products in a session of so many chunks. Who is sent
+// nothing waits for nobody, so of many chunks everybody is: a helper is never
+// further ahead than it has chunks in flight.
+func (m *making) usersOf(chunks int) []mpc.PartyID {
+	if chunks > 1 {
+		return m.net.Parties()
+	}
+	return m.keepers()
 }
 
 // find looks up what the pool is for.
@@ -91,25 +112,24 @@ func (m *making) epoch() uint64 {
 	return m.key.Epoch
 }
 
-// chunk makes one chunk (section 4). Who keeps a part of it are the members, or,
-// of what is not bound, everybody. Others help to multiply, and have no chunk.
+// chunk makes one chunk (section 4). Who keeps nothing of it helps to multiply,
+// and has none.
 func (m *making) chunk(ctx context.Context, shop workshop, index, count int) (*mpc.Chunk, error) {
 	label := "chunk" + strconv.Itoa(index)
 	var binds []binding
-	keepers := m.net.Parties()
 	if m.key != nil {
 		binds = []binding{{key: m.key.Share, count: count}}
-		keepers = m.set
 	}
+	keepers := m.keepers()
 	if !slices.Contains(keepers, m.net.Self()) {
-		t, err := shop.nonces(ctx, label, count, binds, func(*tuples) error { return nil })
+		t, err := shop.nonces(ctx, label, m.users, count, binds, func(*tuples) error { return nil })
 		if err != nil {
 			return nil, err
 		}
 		t.erase()
 		return nil, nil
 	}
-	t, own, err := commitNonces(ctx, shop, mpc.Among(m.net, keepers), m.group, m.set, label, count, binds)
+	t, own, err := commitNonces(ctx, shop, mpc.Among(m.net, keepers), m.users, m.group, m.set, label, count, binds)
 	if err != nil {
 		return nil, err
 	}
@@ -140,16 +160,16 @@ func confirmChunk(ctx context.Context, net mpc.Network, keepers []mpc.PartyID, e
 	return mpc.ConfirmView(ctx, mpc.Among(net, keepers), label+"/view", id, differentViews)
 }
 
-// commitNonces makes n tuples and exchanges commitments to the shares of R among
-// net's parties, with all of set among them. A party that does not sign has no
-// shares.
+// commitNonces makes n tuples, of products for users, and exchanges commitments to
+// the shares of R among net's parties, with all of set among them. A party that
+// does not sign has no shares.
 //
 // Commitments leave before anything is multiplied, and are awaited at the end, so
 // that they travel beside the products: they hide what they are to.
-func commitNonces(ctx context.Context, shop workshop, net mpc.Network, g mpc.Group, set mpc.SignerSet, label string, n int, binds []binding) (*tuples, committed, error) {
+func commitNonces(ctx context.Context, shop workshop, net mpc.Network, users []mpc.PartyID, g mpc.Group, set mpc.SignerSet, label string, n int, binds []binding) (*tuples, committed, error) {
 	out := committed{commitments: make([][]byte, len(set))}
 	round := label + "/commit"
-	t, err := shop.nonces(ctx, label, n, binds, func(t *tuples) error {
+	t, err := shop.nonces(ctx, label, users, n, binds, func(t *tuples) error {
 		out.view, out.macs, out.macKey = t.begun, t.macs, t.macKey
 		j := slices.Index(set, net.Self())
 		if j < 0 {

@@ -37,11 +37,12 @@ type workshop interface {
 	takeKeys(ctx context.Context, keys []*KeyShare) error
 	// nonces is the user-independent phase of Figure 4 for n tuples, together
 	// with the user-dependent one for those that binds name: all or none. It
-	// calls commit when k is there, before anything is multiplied.
-	nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (*tuples, error)
+	// calls commit when k is there, before anything is multiplied. Who is not
+	// among users may be given no products, and has no tuples then.
+	nonces(ctx context.Context, label string, users []mpc.PartyID, n int, binds []binding, commit func(*tuples) error) (*tuples, error)
 	// bind is the user-dependent phase for n nonces that were made before:
 	// their [k⁻¹] are given, flat, as the engine keeps them.
-	bind(ctx context.Context, label string, kInv []p256.Scalar, n int, binds []binding) (*tuples, error)
+	bind(ctx context.Context, label string, users []mpc.PartyID, kInv []p256.Scalar, n int, binds []binding) (*tuples, error)
 	// session is the digest of the session's id and of what was opened in it so
 	// far, outside of nonces and bind.
 	session() [32]byte
@@ -126,8 +127,18 @@ func (b *bench[S]) randomKeys(ctx context.Context, n int) (words [][]p256.Scalar
 	return words, shares, nil
 }
 
-func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []binding, commit func(*tuples) error) (_ *tuples, err error) {
-	box := b.box.Fork(label)
+// fork is a box whose products are for users; mine says that this party is given
+// them.
+func (b *bench[S]) fork(label string, users []mpc.PartyID) (box mpc.Box[S], mine bool) {
+	box = b.box.Fork(label)
+	if n, ok := box.(mpc.Narrower); ok {
+		return box, n.Narrow(users)
+	}
+	return box, true
+}
+
+func (b *bench[S]) nonces(ctx context.Context, label string, users []mpc.PartyID, n int, binds []binding, commit func(*tuples) error) (_ *tuples, err error) {
+	box, mine := b.fork(label, users)
 	t := &tuples{begun: box.View()}
 	defer func() {
 		if err != nil {
@@ -166,6 +177,9 @@ func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []bind
 	if err != nil {
 		return nil, err
 	}
+	if !mine {
+		return t, nil
+	}
 	if err := p256.InvertPublic(c); err != nil { // refuses c = 0
 		return nil, fmt.Errorf("masked nonce: %w", err)
 	}
@@ -187,8 +201,8 @@ func (b *bench[S]) nonces(ctx context.Context, label string, n int, binds []bind
 	return t, nil
 }
 
-func (b *bench[S]) bind(ctx context.Context, label string, words []p256.Scalar, n int, binds []binding) (*tuples, error) {
-	box := b.box.Fork(label)
+func (b *bench[S]) bind(ctx context.Context, label string, users []mpc.PartyID, words []p256.Scalar, n int, binds []binding) (*tuples, error) {
+	box, mine := b.fork(label, users)
 	kInv, width := make([]S, n), len(words)/n
 	defer clear(kInv)
 	for i := range kInv {
@@ -207,6 +221,9 @@ func (b *bench[S]) bind(ctx context.Context, label string, words []p256.Scalar, 
 		return nil, err
 	}
 	t := &tuples{}
+	if !mine {
+		return t, nil
+	}
 	b.collect(t, box, kInv, binds, scaled)
 	return t, nil
 }

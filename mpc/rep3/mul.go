@@ -57,7 +57,7 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[S
 		}
 	}
 	opened, rest, err := b.products(ctx, u, n)
-	if err != nil {
+	if err != nil || rest == nil {
 		return nil, nil, err
 	}
 	ws, sacrifices := rest[:m], rest[m:]
@@ -88,7 +88,8 @@ func appendSummands(u []p256.Scalar, xs, ys []Share) []p256.Scalar {
 
 // products takes over this party's summands of products, masks them, opens the
 // first n products and returns shares of the others: a party's masked summand
-// becomes the part that it and the one before it hold (section 5a).
+// becomes the part that it and the one before it hold (section 5a). Who is no
+// user of the box gets nil.
 func (b *box) products(ctx context.Context, u []p256.Scalar, n int) (opened []p256.Scalar, shared []Share, err error) {
 	b.addZeros(u)
 	if b.engine.holes.skew != nil {
@@ -96,8 +97,24 @@ func (b *box) products(ctx context.Context, u []p256.Scalar, n int) (opened []p2
 	}
 	msg := p256.AppendScalars(make([]byte, 0, p256.ScalarSize*len(u)), u)
 	toOpen := p256.ScalarSize * n
-	got, err := b.exchange(ctx, msg[:toOpen], msg)
-	if err != nil {
+	toNext, toPrev := msg[:toOpen], msg
+	if !slices.Contains(b.users, b.next) {
+		toNext = nil
+	}
+	if !slices.Contains(b.users, b.prev) {
+		toPrev = nil
+	}
+	var from []mpc.PartyID
+	mine := slices.Contains(b.users, b.parties[b.self])
+	if mine && n > 0 {
+		from = append(from, b.prev)
+	}
+	if mine && len(u) > 0 {
+		from = append(from, b.next)
+	}
+	got, err := b.trade(ctx, toNext, toPrev, from...)
+	if err != nil || !mine {
+		clear(u)
 		return nil, nil, err
 	}
 	next, err := p256.DecodeScalars(got[0], len(u))

@@ -170,11 +170,12 @@ type box struct {
 	// What this party sent to prev and received from next of shared products,
 	// in the active form.
 	sent, received hash.Hash
+	users          []mpc.PartyID // of products
 	pending        mpc.Products[Share]
 }
 
 func (s *session) box(label string) *box {
-	b := &box{session: s, label: label, view: sha256.New(), sent: sha256.New(), received: sha256.New()}
+	b := &box{session: s, label: label, view: sha256.New(), sent: sha256.New(), received: sha256.New(), users: s.parties}
 	// The label too: a box that only shares products opens nothing that would
 	// tell its view from another's.
 	b.note("session "+label, s.id[:])
@@ -187,6 +188,14 @@ func (s *session) box(label string) *box {
 func (b *box) Fork(label string) mpc.Box[Share] { return b.box(b.label + "." + label) }
 
 func (b *box) View() [32]byte { return [32]byte(b.view.Sum(nil)) }
+
+// Narrow implements mpc.Narrower.
+func (b *box) Narrow(users []mpc.PartyID) (mine bool) {
+	if !b.engine.active {
+		b.users = users
+	}
+	return slices.Contains(b.users, b.parties[b.self])
+}
 
 // Signing converts locally (section 5a).
 func (b *box) Signing(x Share) p256.Scalar {
@@ -317,21 +326,22 @@ func copies[V any](b *box, what string, got [2][]byte, n int, decode func([]byte
 	return values[0], nil
 }
 
-// exchange is one round: a message to next and one to prev, and theirs. It
-// runs alike at all parties, so where this one has nothing for next, prev has
-// nothing for it; then no message is sent.
+// exchange is one round: a message to next and one to prev, and theirs.
 func (b *box) exchange(ctx context.Context, toNext, toPrev []byte) (got [2][]byte, err error) {
+	return b.trade(ctx, toNext, toPrev, b.next, b.prev)
+}
+
+// trade is one round in which only what is not empty is sent, and only from
+// some parties anything comes.
+func (b *box) trade(ctx context.Context, toNext, toPrev []byte, from ...mpc.PartyID) (got [2][]byte, err error) {
 	b.round++
 	round := b.label + "/" + strconv.Itoa(b.round)
-	var from []mpc.PartyID
 	if len(toNext) > 0 {
-		from = append(from, b.prev)
 		if err := b.net.Send(ctx, b.next, round, toNext); err != nil {
 			return got, err
 		}
 	}
 	if len(toPrev) > 0 {
-		from = append(from, b.next)
 		if err := b.net.Send(ctx, b.prev, round, toPrev); err != nil {
 			return got, err
 		}

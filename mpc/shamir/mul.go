@@ -52,7 +52,7 @@ func (b *box) openProducts(ctx context.Context, shares []Share) ([]p256.Scalar, 
 	if b.engine.holes.skew != nil {
 		b.engine.holes.skew(shares)
 	}
-	return b.open(ctx, "products", b.open2T, shares)
+	return b.openTo(ctx, b.users, "products", b.open2T, shares)
 }
 
 // MulOpen opens xsᵢ·ysᵢ and scales, in one round (section 4).
@@ -85,7 +85,8 @@ func (b *box) MulOpen(ctx context.Context, xs, ys []Share, scale []mpc.Scaling[S
 		shares[n+i] = shares[n+i].Add(rho[i])
 	}
 	d, err := b.openProducts(ctx, shares)
-	if err != nil {
+	if err != nil || d == nil {
+		clear(rho)
 		return nil, nil, err
 	}
 	opened = d[:n:n]

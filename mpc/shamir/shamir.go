@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"slices"
 	"strconv"
 
 	"zonesigner/mpc"
@@ -150,11 +151,12 @@ type box struct {
 	streams []stream // one for each seed
 	round   int
 	view    hash.Hash
+	users   []mpc.PartyID // of products
 	pending mpc.Products[Share]
 }
 
 func (s *session) box(label string) *box {
-	b := &box{session: s, label: label, view: sha256.New()}
+	b := &box{session: s, label: label, view: sha256.New(), users: s.parties}
 	b.note("session "+label, s.id[:])
 	for i := range s.seeds {
 		b.streams = append(b.streams, stream{s.seeds[i].Stream(label), &s.seeds[i]})
@@ -165,6 +167,14 @@ func (s *session) box(label string) *box {
 func (b *box) Fork(label string) mpc.Box[Share] { return b.box(b.label + "." + label) }
 
 func (b *box) View() [32]byte { return [32]byte(b.view.Sum(nil)) }
+
+// Narrow implements mpc.Narrower.
+func (b *box) Narrow(users []mpc.PartyID) (mine bool) {
+	if !b.engine.active {
+		b.users = users
+	}
+	return slices.Contains(b.users, b.self)
+}
 
 func (b *box) Signing(x Share) p256.Scalar { return x }
 
@@ -226,11 +236,16 @@ func (b *box) OpenPoints(ctx context.Context, xs []Share) ([]p256.Point, error) 
 	return points, nil
 }
 
-// open reveals sharings of the degree of how.
+// open reveals sharings of the degree of how to everybody.
 func (b *box) open(ctx context.Context, what string, how *mpc.Opening, own []Share) ([]p256.Scalar, error) {
+	return b.openTo(ctx, b.parties, what, how, own)
+}
+
+// openTo reveals them to some parties; the others get nil.
+func (b *box) openTo(ctx context.Context, to []mpc.PartyID, what string, how *mpc.Opening, own []Share) ([]p256.Scalar, error) {
 	msg := p256.AppendScalars(make([]byte, 0, 32*len(own)), own)
-	got, err := mpc.Exchange(ctx, b.net, b.nextRound(), msg)
-	if err != nil {
+	got, err := mpc.Deliver(ctx, b.net, b.nextRound(), to, msg)
+	if err != nil || got == nil {
 		return nil, err
 	}
 	shares := make([][]p256.Scalar, len(b.parties))

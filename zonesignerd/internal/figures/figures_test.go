@@ -57,9 +57,9 @@ func TestMeasure(t *testing.T) {
 			bytes    float64 // a tuple, to all peers, at least: what docs/protocol.md says
 			more     float64 // of a session of 40 tuples, by tuple, at most
 		}{
-			{"shamir", 2, 2*2 + 2 + 1 + 1 + 2, 2*64 + 32, 64},
+			{"shamir", 2, 2*2 + 1 + 1 + 1 + 2, 2 * 64, 64},
 			{"mal-shamir", 3, 2*2 + 2*6 + 2 + 2*2, 2 * 160, 64},
-			{"rep3", 2, 2*2 + 2 + 1 + 1 + 2, 64 + 32 + 32, 64},
+			{"rep3", 2, 2*2 + 1 + 1 + 1 + 2, 64 + 32, 64},
 			{"mal-rep3", 3, 2*2 + 2*6 + 2 + 2*2, 160 + 96, 64},
 			{"mascot", 2, 3 + 17 + 1 + 4, 68 << 10, 4 << 10},
 			{"mascot-minus", 2, 3 + 14 + 1 + 4, 52 << 10, 4 << 10},
