@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -355,6 +356,7 @@ func TestProposerStartsAgain(t *testing.T) {
 		all, start := mpc.NewSignerSet("a", "b", "c"), time.Now()
 		go func() { _, _ = w.ops["a"].Propose(t.Context(), "test", "x", all, struct{}{}) }()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		w.setDown("a", true) // its last words are lost
 		w.ops["a"].Close()
 		w.start("a")
@@ -376,6 +378,7 @@ func TestProposerStartsAgain(t *testing.T) {
 			t.Errorf("%v after %s", err, time.Since(start))
 		}
 		time.Sleep(2 * timeout)
+		synctest.Wait()
 		for _, id := range []mpc.PartyID{"b", "c"} {
 			if o := w.ops[id]; len(o.ran) != 1 || len(o.abandoned) != 1 {
 				t.Errorf("operator %s ran %d sessions and gave up %d", id, len(o.ran), len(o.abandoned))
@@ -396,6 +399,7 @@ func TestProposerDoesNotSeeAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		w.ops["a"].cfg.Ready = sees
 		w.ops["a"].Hello("c")
 		synctest.Wait()
@@ -413,11 +417,11 @@ func TestMembersAlone(t *testing.T) {
 		defer w.close()
 		w.ops["b"].judge = says(Accept, time.Second, "")
 		w.ops["c"].judge = says(Refuse, 0, "not asked")
-		heard := 0
+		var heard atomic.Int32
 		w.fault = func(_, to mpc.PartyID, raw []byte) bool {
 			m, err := Open(identity{w, to}, w.group.Digest, raw)
 			if to == "c" && (err != nil || m.Type != TypeHello) {
-				heard++
+				heard.Add(1)
 			}
 			return true
 		}
@@ -429,7 +433,9 @@ func TestMembersAlone(t *testing.T) {
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("agreed after %v, b answers after 1s", took)
 		}
+		synctest.Wait()
 		w.restart("c")
+		synctest.Wait()
 		w.ops["b"].judge = says(Refuse, 0, "no")
 		if _, err := w.ops["a"].Propose(t.Context(), "members", "y", mpc.NewSignerSet("a", "b"), struct{}{}); err == nil {
 			t.Error("agreed although b refuses")
@@ -446,6 +452,7 @@ func TestMembersAlone(t *testing.T) {
 		for i, early := range []bool{true, false} {
 			p := proposal("b", i)
 			p.Kind, p.Members = "members", mpc.NewSignerSet("a", "b")
+			synctest.Wait()
 			answered := len(w.ops["a"].answered)
 			if early {
 				receive(refusal(p))
@@ -462,8 +469,8 @@ func TestMembersAlone(t *testing.T) {
 				}
 			}
 		}
-		if heard > 0 || w.ops["c"].judged > 0 || len(w.dropped) > 0 {
-			t.Errorf("c heard %d messages and judged %d; dropped: %v", heard, w.ops["c"].judged, w.dropped)
+		if heard.Load() > 0 || w.ops["c"].judged > 0 || len(w.dropped) > 0 {
+			t.Errorf("c heard %d messages and judged %d; dropped: %v", heard.Load(), w.ops["c"].judged, w.dropped)
 		}
 	})
 }
@@ -545,10 +552,12 @@ func TestReplay(t *testing.T) {
 			_ = w.ops["a"].Receive(m)
 		}
 		time.Sleep(2 * timeout)
+		synctest.Wait()
 		for range 3 {
 			_ = w.ops["a"].Receive(m)
 		}
 		time.Sleep(2 * timeout)
+		synctest.Wait()
 		if got := w.ops["a"].judged; got != 1 {
 			t.Errorf("judged %d times", got)
 		}
