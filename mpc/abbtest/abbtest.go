@@ -329,16 +329,23 @@ func (s *suite[S]) narrow(t *testing.T) {
 	if len(shares) == 0 {
 		return
 	}
-	opening, err := mpc.NewOpening(s.group, users, users[0], s.group.T)
+	s.opens(t, users, shares, product)
+}
+
+// opens wants the shares of set, in the form that signing opens, to be of value.
+func (s *suite[S]) opens(t *testing.T, set []mpc.PartyID, shares map[mpc.PartyID]p256.Scalar, value p256.Scalar) {
+	t.Helper()
+	opening, err := mpc.NewOpening(s.group, set, set[0], s.group.T)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var columns [][]p256.Scalar
-	for _, p := range users {
+	for _, p := range set {
 		columns = append(columns, []p256.Scalar{shares[p]})
 	}
-	if got, err := opening.Scalars("test", columns); err != nil || got[0] != product {
-		t.Errorf("its users share another value: %v", err)
+	got, err := opening.Scalars("test", columns)
+	if err != nil || got[0] != value {
+		t.Errorf("set %v opens another value: %v", set, err)
 	}
 }
 
@@ -445,19 +452,7 @@ func (s *suite[S]) signing(t *testing.T) {
 		return
 	}
 	for from := 0; from+s.group.T < s.group.N(); from++ {
-		set := s.group.Parties[from : from+s.group.T+1]
-		opening, err := mpc.NewOpening(s.group, set, set[0], s.group.T)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var columns [][]p256.Scalar
-		for _, p := range set {
-			columns = append(columns, []p256.Scalar{shares[p]})
-		}
-		got, err := opening.Scalars("test", columns)
-		if err != nil || got[0] != value {
-			t.Errorf("set %v opens another value: %v", set, err)
-		}
+		s.opens(t, s.group.Parties[from:from+s.group.T+1], shares, value)
 	}
 }
 

@@ -164,12 +164,8 @@ func (b *binder) unit(ctx context.Context, shop workshop, index int, blob []byte
 	for j, p := range u.parts {
 		binds[j] = binding{key: p.key.Share, from: p.from, count: p.count}
 	}
-	users := b.net.Parties()
-	if len(b.units) == 1 { // see making.usersOf
-		users = b.req.Set
-	}
 	label := "bind" + strconv.Itoa(index)
-	t, err := shop.bind(ctx, label, users, words, u.tuples.Count, binds)
+	t, err := shop.bind(ctx, label, usersOf(b.net, b.req.Set, len(b.units)), words, u.tuples.Count, binds)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (s *Signer) Prepare(ctx context.Context, net mpc.Network, key mpc.KeyID, se
 
 	done := mpc.NewProgress(progress)
 	chunks := (n + s.cfg.ChunkSize - 1) / s.cfg.ChunkSize
-	m.users = m.usersOf(chunks)
+	m.users = usersOf(net, m.keepers(), chunks)
 	return mpc.Pipeline(ctx, chunks, s.window(m.protocol.tupleSize(m.group), s.cfg.ChunkSize), nil, func(ctx context.Context, i int) error {
 		count := min(s.cfg.ChunkSize, n-i*s.cfg.ChunkSize)
 		chunk, err := m.chunk(ctx, shop, i, count)
@@ -82,14 +82,15 @@ func (m *making) keepers() []mpc.PartyID {
 	return m.set
 }
 
-// usersOf says who is sent products in a session of so many chunks. Who is sent
-// nothing waits for nobody, so of many chunks everybody is: a helper is never
-// further ahead than it has chunks in flight.
-func (m *making) usersOf(chunks int) []mpc.PartyID {
+// usersOf says who is sent products in a session that makes so many chunks, or
+// binds so many ranges, of which keepers keep a part. Who is sent nothing waits
+// for nobody, so of many everybody is: a helper is never further ahead than it
+// has of them in flight.
+func usersOf(net mpc.Network, keepers []mpc.PartyID, chunks int) []mpc.PartyID {
 	if chunks > 1 {
-		return m.net.Parties()
+		return net.Parties()
 	}
-	return m.keepers()
+	return keepers
 }
 
 // find looks up what the pool is for.
